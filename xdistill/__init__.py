@@ -22,6 +22,7 @@ from xdistill.data.splits import (
     split_groups,
 )
 from xdistill.distiller import Distiller
+from xdistill.encoders.capture import capture
 from xdistill.losses.ccl import CCL
 from xdistill.losses.crd import CRD
 from xdistill.losses.cross_entropy import CrossEntropy
@@ -31,10 +32,12 @@ from xdistill.losses.jeffreys import Jeffreys
 from xdistill.losses.jsd import JSD
 from xdistill.losses.kd import KD
 from xdistill.losses.khn import KHN
+from xdistill.losses.layers import LayerPair
 from xdistill.losses.loss import Loss, WeightedSum
 from xdistill.losses.multiclass_nce import MultiClassNCE
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
+from xdistill.losses.schedule import Scheduled, ramp, warmup
 from xdistill.losses.sp import SP
 from xdistill.losses.supcon import SupCon
 from xdistill.memory import EMA, MemoryBank
@@ -79,6 +82,7 @@ __all__ = [
     "FitResult",
     "InfoNCE",
     "Jeffreys",
+    "LayerPair",
     "Loss",
     "MemoryBank",
     "Modality",
@@ -87,6 +91,7 @@ __all__ = [
     "PairedBatch",
     "PairedDataset",
     "PairedSample",
+    "Scheduled",
     "Spec",
     "Splits",
     "StepOutput",
@@ -95,6 +100,7 @@ __all__ = [
     "__version__",
     "audit",
     "cache_teacher",
+    "capture",
     "check_disjoint",
     "collate",
     "create_dataset",
@@ -112,6 +118,7 @@ __all__ = [
     "list_modalities",
     "list_projectors",
     "paired_loader",
+    "ramp",
     "register_dataset",
     "register_encoder",
     "register_loss",
@@ -119,6 +126,7 @@ __all__ = [
     "register_projector",
     "split_by_group",
     "split_groups",
+    "warmup",
 ]
 
 

@@ -43,6 +43,8 @@ class Distiller(nn.Module):
             on the labels when None.
         num_classes: number of classes, for losses with a classifier; the student's when None.
         num_samples: number of training rows, for losses with a memory slot per row.
+        example: any batch, for losses that make adapters between hidden layers: the encoders see it
+            once, in eval mode, to tell the shapes of those.
 
     Raises:
         ValueError: losses and teachers under different names, an encoder without modality or dim,
@@ -61,6 +63,7 @@ class Distiller(nn.Module):
         teacher_loss: Loss | None = None,
         num_classes: int | None = None,
         num_samples: int | None = None,
+        example: PairedBatch | None = None,
     ):
         super().__init__()
         teachers = _by_name(teacher)
@@ -74,8 +77,12 @@ class Distiller(nn.Module):
         self.train_teacher = train_teacher
         self.teacher_loss = CrossEntropy() if teacher_loss is None else teacher_loss
         self._freeze()
+        student_spec = self._spec(student, str(student.modality), example)
         for name, one in losses.items():
-            self._bind(one, teachers.get(name, student), projector, dim, num_samples)
+            teacher_spec = student_spec
+            if name in teachers:
+                teacher_spec = self._spec(teachers[name], name, example)
+            self._bind(one, student_spec, teacher_spec, projector, dim, num_samples)
         # A bank that outlives a training teacher's weights is filled by a slow copy of it.
         self.slow_teachers = nn.ModuleDict(
             {
@@ -103,12 +110,12 @@ class Distiller(nn.Module):
     def _bind(
         self,
         loss: Loss,
-        teacher: nn.Module,
+        student_spec: Spec,
+        teacher_spec: Spec,
         projector: str | None,
         dim: int | None,
         num_samples: int | None,
     ) -> None:
-        student_spec, teacher_spec = Spec(_dim(self.student)), Spec(_dim(teacher))
         shared = dim or student_spec.dim
         wanting = [
             leaf
@@ -123,6 +130,15 @@ class Distiller(nn.Module):
             for leaf in wanting:
                 leaf.attach(*pair)
         loss.bind(student_spec, teacher_spec, self.num_classes, num_samples)
+
+    @staticmethod
+    def _spec(encoder: nn.Module, modality: str, example: PairedBatch | None) -> Spec:
+        """Widths of an encoder's outputs, with the shapes of hidden ones if there is an example."""
+        if example is None:
+            return Spec(_dim(encoder))
+        if modality in example.cached:
+            return Spec.of(example.cached[modality])
+        return Spec.of(_blank(encoder, _inputs(example, modality, "example's reader")))
 
     def _freeze(self) -> None:
         for name, teacher in self.teachers.items():
@@ -177,6 +193,14 @@ class Distiller(nn.Module):
         if self.training:
             self._remember(batch)
         return StepOutput(total, terms, student, teachers)
+
+    def set_progress(
+        self, step: int | float, total: int | float, steps_per_epoch: int | float = 1
+    ) -> None:
+        """Tell the schedules of all losses how far training is; see `Loss.set_progress`."""
+        for _, loss in self._named_losses():
+            loss.set_progress(step, total, steps_per_epoch)
+        self.teacher_loss.set_progress(step, total, steps_per_epoch)
 
     def _task(self, teacher: Outputs, target: Tensor, valid: Tensor | None) -> Tensor:
         if valid is not None:

@@ -167,11 +167,19 @@ class DistillerModule(L.LightningModule):
 
     def training_step(self, batch: PairedBatch, step: int) -> Tensor:
         """The loss of a batch."""
+        self._tell_progress()
         out = self.distiller(batch)
         values = {"train/loss": out.loss.detach()}
         values |= {f"train/{name}": value for name, value in out.terms.items()}
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(batch))
         return out.loss
+
+    def _tell_progress(self) -> None:
+        trainer = self.trainer
+        accumulated = max(1, trainer.accumulate_grad_batches)
+        steps_per_epoch = max(1, -(-int(trainer.num_training_batches) // accumulated))
+        total = max(1, int(trainer.estimated_stepping_batches))
+        self.distiller.set_progress(trainer.global_step, total, steps_per_epoch)
 
     def validation_step(self, batch: PairedBatch, step: int) -> None:
         """Add a batch to the student's metrics."""

@@ -122,6 +122,12 @@ class Spec:
     dim: int
     hidden: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, outputs: Outputs) -> Spec:
+        """The widths of given outputs."""
+        shapes = {name: tuple(tensor.shape[1:]) for name, tensor in outputs.hidden.items()}
+        return cls(outputs.embedding.shape[1], shapes)
+
 
 @dataclass(frozen=True)
 class StepOutput:

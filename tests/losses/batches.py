@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from xdistill.losses.loss import Loss
 from xdistill.registry import create_loss
-from xdistill.types import Outputs
+from xdistill.types import Outputs, Spec
 
 CLASSES = 3
 SAMPLES = 40
+# Two layers of a video network and of one that hears a signal: they share time alone.
+STUDENT_HIDDEN = {"early": (4, 6, 2, 2), "late": (6, 3, 2, 2)}
+TEACHER_HIDDEN = {"early": (3, 8), "late": (5, 4)}
 
 
 @dataclass(frozen=True)
@@ -44,16 +47,23 @@ class Batch:
 
 @dataclass(frozen=True)
 class Step:
-    """A loss value and its gradients, zeros where there is none."""
+    """A loss value and its gradients, zeros where there is none.
+
+    Gradients are those of the student's outputs and of the loss's parameters.
+    """
 
     value: Tensor
     embedding: Tensor
     logits: Tensor
     parameters: dict[str, Tensor]
+    hidden: dict[str, Tensor] = field(default_factory=dict)
 
     def tensors(self) -> dict[str, Tensor]:
         named = {"value": self.value, "embedding": self.embedding, "logits": self.logits}
-        return {**named, **self.parameters}
+        return {**named, **self.parameters, **self.hidden}
+
+    def reaches_the_student(self) -> bool:
+        return any(t.any() for t in (self.embedding, self.logits, *self.hidden.values()))
 
 
 def random_batch(
@@ -64,12 +74,19 @@ def random_batch(
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, dtype=dtype)
 
+    student = Outputs(normal(rows, student_dim), normal(rows, CLASSES))
+    teacher = Outputs(normal(rows, teacher_dim), normal(rows, CLASSES))
+    index = torch.randperm(SAMPLES, generator=generator)[:rows]
+    ours, theirs = (
+        {name: normal(rows, *shape) for name, shape in shapes.items()}
+        for shapes in (STUDENT_HIDDEN, TEACHER_HIDDEN)
+    )
     return Batch(
-        Outputs(normal(rows, student_dim), normal(rows, CLASSES)),
-        Outputs(normal(rows, teacher_dim), normal(rows, CLASSES)),
+        replace(student, hidden=ours),
+        replace(teacher, hidden=theirs),
         torch.arange(rows) % CLASSES,
         None,
-        torch.randperm(SAMPLES, generator=generator)[:rows],
+        index,
     )
 
 
@@ -77,7 +94,8 @@ def bound_loss(
     name: str, student_dim: int = 8, teacher_dim: int = 8, seed: int = 7, **options
 ) -> Loss:
     torch.manual_seed(seed)
-    return create_loss(name, **options).bind(student_dim, teacher_dim, CLASSES, SAMPLES)
+    student, teacher = Spec(student_dim, STUDENT_HIDDEN), Spec(teacher_dim, TEACHER_HIDDEN)
+    return create_loss(name, **options).bind(student, teacher, CLASSES, SAMPLES)
 
 
 def step(loss: Loss, batch: Batch, seed: int = 3) -> Step:
@@ -93,6 +111,7 @@ def step(loss: Loss, batch: Batch, seed: int = 3) -> Step:
         _gradient(student.embedding),
         torch.zeros(()) if logits is None else _gradient(logits),
         {name: _gradient(parameter) for name, parameter in loss.named_parameters()},
+        {f"hidden {name}": _gradient(tensor) for name, tensor in student.hidden.items()},
     )
 
 

@@ -129,7 +129,9 @@ def test_forward_runs_outside_autocast():
 def test_rows_without_teacher_arrive_as_zeros():
     batch = random_batch()
     valid = torch.tensor([True, False, True, True, True, True])
-    teacher = batch.teacher.map(lambda t: torch.where(valid[:, None], t, torch.full_like(t, 1e30)))
+    teacher = batch.teacher.map(
+        lambda t: torch.where(valid.view(-1, *[1] * (t.ndim - 1)), t, torch.full_like(t, 1e30))
+    )
     loss = Probe()
     loss(batch.student, teacher, valid=valid)
     assert not loss.seen[1].embedding[1].any()

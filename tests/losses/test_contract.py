@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,14 +13,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from tests.losses.batches import Batch, bound_loss, fresh_step, random_batch, step
+from tests.losses.batches import (
+    CLASSES,
+    SAMPLES,
+    STUDENT_HIDDEN,
+    TEACHER_HIDDEN,
+    Batch,
+    bound_loss,
+    fresh_step,
+    random_batch,
+    step,
+)
 from xdistill.losses.loss import Loss
 from xdistill.registry import create_loss, list_losses, losses
-from xdistill.types import Outputs
+from xdistill.types import Outputs, Spec
 
 NAMES = list_losses()
-TASK_LOSSES = {"cross_entropy"}  # these look neither at the teacher nor at `valid`
-NEED_TARGET = {"cross_entropy"}
+TASK_LOSSES = {"cross_entropy", "tfkd"}  # these look neither at the teacher nor at `valid`
+BELOW_ZERO = {"hsic", "mine", "vid"}  # these have no lower bound of zero
 
 every_loss = pytest.mark.parametrize("name", NAMES)
 teacher_loss = pytest.mark.parametrize("name", [n for n in NAMES if n not in TASK_LOSSES])
@@ -27,7 +38,17 @@ teacher_loss = pytest.mark.parametrize("name", [n for n in NAMES if n not in TAS
 
 def scaled(batch: Batch, embedding: float = 1.0, logits: float = 1.0) -> Batch:
     def scale(one: Outputs) -> Outputs:
-        return Outputs(one.embedding * embedding, one.logits * logits)
+        width = torch.as_tensor(embedding)
+
+        def rows(tensor: torch.Tensor) -> torch.Tensor:  # a factor, or one for each row
+            return (
+                tensor * width.reshape(-1, *[1] * (tensor.ndim - 1))
+                if width.ndim
+                else (tensor * width)
+            )
+
+        hidden = {name: rows(tensor) for name, tensor in one.hidden.items()}
+        return Outputs(rows(one.embedding), one.logits * logits, hidden)
 
     return batch.change(student=scale(batch.student), teacher=scale(batch.teacher))
 
@@ -36,14 +57,17 @@ def saturated(batch: Batch) -> Batch:
     """Logits of ±1e4, student and teacher of opposite opinions."""
     logits = 1e4 * batch.student.logits.sign()
     return batch.change(
-        student=Outputs(batch.student.embedding, logits),
-        teacher=Outputs(batch.teacher.embedding, -logits),
+        student=replace(batch.student, logits=logits),
+        teacher=replace(batch.teacher, logits=-logits),
     )
 
 
 def aligned(batch: Batch) -> Batch:
     """The student says exactly what the teacher says."""
-    return batch.change(teacher=batch.student)
+    student = batch.student
+    return batch.change(
+        teacher=replace(batch.teacher, embedding=student.embedding, logits=student.logits)
+    )
 
 
 def all_rows_equal(batch: Batch) -> Batch:
@@ -94,6 +118,9 @@ def test_it_is_a_loss_under_its_own_name(name):
     assert issubclass(kind, Loss)
     assert kind.name == name
     assert kind.recommended_weight > 0
+    assert kind.formula
+    assert kind.paper or name in TASK_LOSSES
+    assert not set(kind.needs) & set(kind.uses)
     assert create_loss(name).label == name
 
 
@@ -106,7 +133,7 @@ def test_value_and_gradient_are_finite(name, case):
         loss.train(training)
         result = step(loss, CASES[case](random_batch()))
         assert result.value.shape == ()
-        assert result.value >= -1e-6
+        assert result.value >= -1e-6 or name in BELOW_ZERO
         for part, tensor in result.tensors().items():
             assert torch.isfinite(tensor).all(), part
 
@@ -128,11 +155,30 @@ def test_no_nan_hides_behind_a_mask(name, case):
 def test_without_target(name):
     loss = bound_loss(name)
     batch = random_batch().change(target=None)
-    if name in NEED_TARGET:
+    if "labels" in losses.get(name).needs:
         with pytest.raises(ValueError, match="needs target"):
             step(loss, batch)
     else:
         assert all(torch.isfinite(tensor).all() for tensor in step(loss, batch).tensors().values())
+
+
+@every_loss
+def test_what_it_needs_it_asks_for(name):
+    """Without logits, or without hidden layers, there is an error that says so, or no need."""
+    kind, batch = losses.get(name), random_batch()
+    for part, bare in (("logits", {"logits": None}), ("hidden", {"hidden": {}})):
+        loss = bound_loss(name)
+        poor = batch.change(
+            student=replace(batch.student, **bare), teacher=replace(batch.teacher, **bare)
+        )
+        if part in kind.needs:
+            with pytest.raises(ValueError, match=part):
+                step(loss, poor)
+        else:
+            assert torch.isfinite(step(loss, poor).value)
+    if "index" in kind.needs:
+        with pytest.raises(ValueError, match="needs index"):
+            step(bound_loss(name), batch.change(index=None))
 
 
 @every_loss
@@ -159,7 +205,9 @@ def test_what_a_missing_teacher_row_held_does_not_matter(name, garbage):
     valid = torch.tensor([True, False, True, True, False, True])
     batch = random_batch(teacher_dim=5).change(valid=valid)
     bad = batch.teacher.map(
-        lambda tensor: torch.where(valid[:, None], tensor, torch.full_like(tensor, garbage))
+        lambda tensor: torch.where(
+            valid.view(-1, *[1] * (tensor.ndim - 1)), tensor, torch.full_like(tensor, garbage)
+        )
     )
     poisoned = copy.deepcopy(loss)
     for _ in range(2):  # the second step meets what the first left in a memory
@@ -179,6 +227,9 @@ def test_missing_rows_equal_absent_rows(name):
     torch.testing.assert_close(missing.logits[valid], absent.logits)
     assert not missing.embedding[~valid].any()
     assert not missing.logits[~valid].any()
+    for layer, gradient in missing.hidden.items():
+        torch.testing.assert_close(gradient[valid], absent.hidden[layer])
+        assert not gradient[~valid].any()
 
 
 @every_loss
@@ -196,6 +247,8 @@ def test_the_order_of_rows_does_not_matter(name, later):
     torch.testing.assert_close(mixed.value, straight.value)
     torch.testing.assert_close(mixed.embedding, straight.embedding[order])
     torch.testing.assert_close(mixed.logits, straight.logits[order])
+    for layer, gradient in mixed.hidden.items():
+        torch.testing.assert_close(gradient, straight.hidden[layer][order])
 
 
 @every_loss
@@ -205,6 +258,8 @@ def test_autocast(name, dtype):
     torch.manual_seed(0)
     encoder, head = nn.Linear(4, 8), nn.Linear(8, 3)
     x, batch = torch.randn(6, 4), random_batch()
+    shapes = STUDENT_HIDDEN.items()
+    maps = {name: (nn.Linear(8, math.prod(shape)), shape) for name, shape in shapes}
 
     def run(precision: torch.dtype | None):
         loss = bound_loss(name)
@@ -213,7 +268,8 @@ def test_autocast(name, dtype):
         enabled = precision is not None
         with torch.autocast("cpu", dtype=precision or torch.bfloat16, enabled=enabled):
             embedding = encoder(x)
-            student = Outputs(embedding, head(embedding))
+            hidden = {name: map(embedding).unflatten(1, s) for name, (map, s) in maps.items()}
+            student = Outputs(embedding, head(embedding), hidden)
             assert student.embedding.dtype == (precision or torch.float32)
             teacher = batch.teacher.map(lambda tensor: tensor.to(precision or torch.float32))
             value = loss(student, teacher, batch.target, index=batch.index)
@@ -261,14 +317,14 @@ def test_unequal_widths_through_bind(name):
     loss = bound_loss(name, student_dim=8, teacher_dim=5)
     result = step(loss, random_batch(teacher_dim=5))
     assert torch.isfinite(result.value)
-    assert result.embedding.any() or result.logits.any()
+    assert result.reaches_the_student()
 
 
 @every_loss
 def test_binding_twice_changes_nothing(name):
     loss = bound_loss(name, teacher_dim=5)
     before = copy.deepcopy(loss.state_dict())
-    loss.bind(8, 5, 3, 40)
+    loss.bind(Spec(8, STUDENT_HIDDEN), Spec(5, TEACHER_HIDDEN), CLASSES, SAMPLES)
     torch.testing.assert_close(dict(loss.state_dict()), dict(before), rtol=0, atol=0)
 
 
@@ -293,7 +349,8 @@ def test_the_teacher_gets_gradient_only_if_the_loss_is_mutual(name):
     student = batch.student.map(lambda tensor: tensor.clone().requires_grad_())
     teacher = batch.teacher.map(lambda tensor: tensor.clone().requires_grad_())
     loss(student, teacher, batch.target, index=batch.index).backward()
-    gradients = [t.grad for t in (teacher.embedding, teacher.logits) if t.grad is not None]
+    tensors = (teacher.embedding, teacher.logits, *teacher.hidden.values())
+    gradients = [tensor.grad for tensor in tensors if tensor.grad is not None]
     assert any(gradient.any() for gradient in gradients) == loss.mutual
 
 
@@ -306,7 +363,8 @@ def test_two_calls_before_one_backward(name):
     total = loss(student, first.teacher, first.target, index=first.index)
     total = total + loss(student, second.teacher, second.target, index=second.index)
     total.backward()
-    assert any(t.grad is not None for t in (student.embedding, student.logits))
+    tensors = (student.embedding, student.logits, *student.hidden.values())
+    assert any(tensor.grad is not None for tensor in tensors)
 
 
 @every_loss

@@ -25,6 +25,10 @@ class CCL(Loss):
     """
 
     name = "ccl"
+    formula = "CE(m) + NCE(s,m) + NCE(s,t) + ½·J(z_s, z_m)"
+    paper = "Chen et al., CVPR 2021"
+    needs = ("embedding", "logits")
+    uses = ("labels",)
 
     def __init__(
         self,

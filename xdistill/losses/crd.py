@@ -76,6 +76,9 @@ class CRD(Loss):
     """
 
     name = "crd"
+    formula = "−log h(pair) − Σ_K log(1 − h(negative)), both ways"
+    paper = "Tian et al., ICLR 2020"
+    uses = ("index",)
     recommended_weight = 0.8
     log_mean: Tensor
     has_mean: Tensor

@@ -6,7 +6,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from xdistill.losses.loss import Loss, require_logits
+from xdistill.losses.loss import Loss, require_logits, require_target
 from xdistill.registry import register_loss
 
 
@@ -25,6 +25,8 @@ class CrossEntropy(Loss):
     """The student's task loss. It looks neither at the teacher nor at `valid`."""
 
     name = "cross_entropy"
+    formula = "−log p_s(y)"
+    needs = ("logits", "labels")
     shared_space = False
 
     def __init__(self, label_smoothing: float = 0.0):
@@ -33,6 +35,5 @@ class CrossEntropy(Loss):
 
     def forward(self, student, teacher, target=None, *, valid=None, index=None):
         require_logits(self.name, student)
-        if target is None:
-            raise ValueError("cross_entropy needs target, got None; pass the batch's labels")
+        target = require_target(self.name, target)
         return cross_entropy(student.logits, target, self.label_smoothing)

@@ -40,6 +40,9 @@ class FitNet(Loss):
     """
 
     name = "fitnet"
+    formula = "mean of (A(f_s) − f_t)²"
+    paper = "Romero et al., ICLR 2015; Gupta et al., CVPR 2016"
+    uses = ("hidden",)
     shared_space = False
     recommended_weight = 100.0
 

@@ -50,6 +50,8 @@ class InfoNCE(Loss):
     """
 
     name = "infonce"
+    formula = "½(CE(S) + CE(Sᵀ)), S = cos(f_s, f_t)/τ"
+    paper = "van den Oord et al., 2018; Radford et al., ICML 2021"
 
     def __init__(self, tau: float = 0.07, learnable: bool = False, dim: int | None = None):
         super().__init__()

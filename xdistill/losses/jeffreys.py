@@ -37,6 +37,9 @@ class Jeffreys(Loss):
     """
 
     name = "jeffreys"
+    formula = "KL(p_s‖p_t) + KL(p_t‖p_s)"
+    paper = "Jeffreys, 1946"
+    needs = ("logits",)
     shared_space = False
     recommended_weight = 0.5
 

@@ -41,6 +41,9 @@ class JSD(Loss):
     """
 
     name = "jsd"
+    formula = "½KL(p_s‖m) + ½KL(p_t‖m), m = ½(p_s + p_t)"
+    paper = "Lin, IEEE Trans. Inf. Theory 1991"
+    needs = ("logits",)
     shared_space = False
     recommended_weight = 0.5
 

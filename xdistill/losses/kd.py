@@ -37,6 +37,9 @@ class KD(Loss):
     """
 
     name = "kd"
+    formula = "T²·KL(softmax(z_t/T) ‖ softmax(z_s/T))"
+    paper = "Hinton et al., 2015"
+    needs = ("logits",)
     shared_space = False
     recommended_weight = 0.9
 

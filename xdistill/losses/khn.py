@@ -74,6 +74,9 @@ class KHN(Loss):
     """
 
     name = "khn"
+    formula = "mean over K hard negatives of relu(d_p − d_n + m)"
+    paper = "Han et al., 2022"
+    uses = ("labels", "index")
     projects_in_forward = True
     draws: Tensor
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from xdistill.losses.masking import zero_rows
 from xdistill.registry import create_projector
 from xdistill.types import Outputs, Spec
+
+Need = Literal["logits", "embedding", "hidden", "labels", "index"]
+"""What a loss may read: a part of the outputs, `target`, or `index`."""
 
 
 class Loss(nn.Module):
@@ -36,7 +39,13 @@ class Loss(nn.Module):
             A loss on logits, or on the geometry of each modality, says False.
         projects_in_forward: `forward` gets the embeddings as the encoders gave them and calls
             `project` itself (a bank of raw teacher keys needs both).
+        composite: it holds other losses and hands them what it was given, untouched.
         recommended_weight: the weight that the paper gives this term beside a cross-entropy of 1.
+        recommended_warmup_epochs: the epochs over which the paper lets that weight grow from 0.
+        formula: the loss in one line, for listings.
+        paper: who proposed it, where and when, for listings.
+        needs: what the loss cannot do without.
+        uses: what it makes use of where it is there.
         dim: width of the shared space when the loss makes projectors of its own.
         terms: the last value of each part, detached and unweighted.
     """
@@ -45,7 +54,13 @@ class Loss(nn.Module):
     mutual: bool = False
     shared_space: ClassVar[bool] = True
     projects_in_forward: ClassVar[bool] = False
+    composite: ClassVar[bool] = False
     recommended_weight: ClassVar[float] = 1.0
+    recommended_warmup_epochs: ClassVar[int] = 0
+    formula: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
+    needs: ClassVar[tuple[Need, ...]] = ("embedding",)
+    uses: ClassVar[tuple[Need, ...]] = ()
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,7 +101,7 @@ class Loss(nn.Module):
             if self.shared_space and not self.projects_in_forward:
                 student, teacher = self.project(student, teacher)
             value = super().__call__(student, teacher, target, valid=valid, index=index)
-        if not isinstance(self, WeightedSum):
+        if not self.composite:
             self.terms = {**self.terms, self.label: value.detach()}
         return value
 
@@ -97,8 +112,8 @@ class Loss(nn.Module):
 
     def bind(
         self,
-        student: Spec | int | Any,
-        teacher: Spec | int | Any,
+        student: Spec | Outputs | int | Any,
+        teacher: Spec | Outputs | int | Any,
         num_classes: int | None = None,
         num_samples: int | None = None,
     ) -> Loss:
@@ -108,7 +123,8 @@ class Loss(nn.Module):
         when the widths differ, and none is attached yet.
 
         Args:
-            student: the student's Spec, or anything with `dim`, or the width itself.
+            student: the student's Spec or its outputs for any batch, which tell the shapes of
+                hidden tensors too; or anything with `dim`, or the width itself.
             teacher: the same of the teacher.
             num_classes: number of classes K.
             num_samples: number of training rows, for losses with one memory slot a row.
@@ -160,8 +176,26 @@ class Loss(nn.Module):
             return probe(like.new_zeros(1, student_dim)).shape[1]
 
     def leaves(self) -> Iterator[Loss]:
-        """The losses that this one is composed of: itself, or the terms of a sum."""
+        """The losses that this one is composed of: itself, or those that it holds."""
         yield self
+
+    def set_progress(
+        self, step: int | float, total: int | float, steps_per_epoch: int | float = 1
+    ) -> None:
+        """Tell the schedules inside (`warmup`, `ramp`) how far training is. `fit` does so itself.
+
+        Args:
+            step: steps done so far.
+            total: steps of the whole training.
+            steps_per_epoch: how many steps make an epoch. With 1, the default, a step is an epoch:
+                `loss.set_progress(epoch, max_epochs)` once in each.
+
+        Raises:
+            ValueError: a step below 0, or a total or an epoch of no steps.
+        """
+        for child in self.children():
+            if isinstance(child, Loss):
+                child.set_progress(step, total, steps_per_epoch)
 
     def __add__(self, other: Loss) -> WeightedSum:
         if not isinstance(other, Loss):
@@ -187,6 +221,7 @@ class WeightedSum(Loss):
     """
 
     shared_space = False
+    composite = True
 
     def __init__(self, terms: list[tuple[float, Loss]]):
         super().__init__()
@@ -198,7 +233,7 @@ class WeightedSum(Loss):
     def forward(self, student, teacher, target=None, *, valid=None, index=None):
         total = student.embedding.new_zeros(())
         terms: dict[str, Tensor] = {}
-        for weight, label, loss in zip(self.weights, self.labels, self.leaves(), strict=True):
+        for weight, label, loss in zip(self.weights, self.labels, self.summands(), strict=True):
             total = total + weight * loss(student, teacher, target, valid=valid, index=index)
             terms.update(
                 {label + name.removeprefix(loss.label): v for name, v in loss.terms.items()}
@@ -207,14 +242,19 @@ class WeightedSum(Loss):
         return total
 
     def bind(self, student, teacher, num_classes=None, num_samples=None):
-        for loss in self.leaves():
+        for loss in self.summands():
             loss.bind(student, teacher, num_classes, num_samples)
         return self
 
-    def leaves(self) -> Iterator[Loss]:
-        for loss in self.losses:  # a sum of sums is flat from the start
+    def summands(self) -> Iterator[Loss]:
+        """The losses that are added; none is a sum itself."""
+        for loss in self.losses:
             assert isinstance(loss, Loss)
             yield loss
+
+    def leaves(self) -> Iterator[Loss]:
+        for loss in self.summands():
+            yield from loss.leaves()
 
     def extra_repr(self) -> str:
         return f"weights={self.weights}"
@@ -222,7 +262,7 @@ class WeightedSum(Loss):
 
 def _terms(loss: Loss) -> list[tuple[float, Loss]]:
     if isinstance(loss, WeightedSum):
-        return list(zip(loss.weights, loss.leaves(), strict=True))
+        return list(zip(loss.weights, loss.summands(), strict=True))
     return [(1.0, loss)]
 
 
@@ -233,8 +273,10 @@ def _unique(labels: list[str]) -> list[str]:
     ]
 
 
-def width(spec: Spec | int | Any) -> int:
-    """The width of an embedding from a Spec, an encoder, or the number itself."""
+def width(spec: Spec | Outputs | int | Any) -> int:
+    """The width of an embedding from a Spec, outputs, an encoder, or the number itself."""
+    if isinstance(spec, Outputs):
+        return spec.embedding.shape[1]
     return spec if isinstance(spec, int) else int(spec.dim)
 
 
@@ -278,6 +320,13 @@ def check_rows(
                 f"target holds {low if low < -1 else high}, expected -1 (unlabelled) or a class "
                 f"from 0 to {classes - 1}"
             )
+
+
+def require_target(loss: str, target: Tensor | None) -> Int64[Tensor, " b"]:
+    """The labels; refuse to go without them."""
+    if target is None:
+        raise ValueError(f"{loss} needs target, got None; pass the batch's labels")
+    return target
 
 
 def require_logits(loss: str, *outputs: Outputs) -> None:

@@ -75,6 +75,9 @@ class MultiClassNCE(Loss):
     """
 
     name = "multiclass_nce"
+    formula = "mean over positives of −log p + mean over negatives of −log(1−p)"
+    paper = "Chen et al., CVPR 2021"
+    uses = ("labels",)
 
     def __init__(self, tau: float = 0.5, symmetric: bool = False, dim: int | None = None):
         super().__init__()

@@ -115,6 +115,8 @@ class RKD(Loss):
     """
 
     name = "rkd"
+    formula = "25·huber(d/mean d) + 50·huber(angles)"
+    paper = "Park et al., CVPR 2019"
     shared_space = False
 
     def __init__(self, distance_weight: float = 25.0, angle_weight: float = 50.0):

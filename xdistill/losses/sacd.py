@@ -56,6 +56,9 @@ class SACD(KHN):
     """
 
     name = "sacd"
+    formula = "w_con·khn + w_str·structure"
+    paper = "Han et al., 2022"
+    uses = ("labels", "index", "logits")
 
     def __init__(
         self,

@@ -31,6 +31,8 @@ class SP(Loss):
     """Rows that are alike for the teacher become alike for the student."""
 
     name = "sp"
+    formula = "‖rownorm(G_s) − rownorm(G_t)‖²/B²"
+    paper = "Tung and Mori, ICCV 2019"
     shared_space = False
     recommended_weight = 3000.0
 

@@ -43,6 +43,9 @@ class SupCon(Loss):
     """
 
     name = "supcon"
+    formula = "−mean over positives of log softmax(cos(f_s, f_t)/τ)"
+    paper = "Khosla et al., NeurIPS 2020"
+    uses = ("labels",)
 
     def __init__(self, tau: float = 0.1, dim: int | None = None):
         super().__init__()
