@@ -1,4 +1,4 @@
-"""The command `xdistill`: what is installed, and which plugins are broken."""
+"""The command `xdistill`: what is installed, which plugins are broken, and a table of losses."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from xdistill import registry
+from xdistill.losses.catalogue import entries, markdown_table, text_table
 
 KINDS: dict[str, registry.Registry[Any]] = {
     "modalities": registry.modalities,
@@ -46,9 +47,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "list", help="names, ours and those of plugins, with the package that provides each"
     )
     listing.add_argument("kind", nargs="?", choices=list(KINDS), help="all kinds when left out")
+    table = commands.add_parser(
+        "losses", help="every loss: formula, paper, what it needs, recommended weight"
+    )
+    table.add_argument("--markdown", action="store_true", help="as the table of docs/losses.md")
     options = parser.parse_args(arguments)
+    if options.command == "losses":
+        return print_losses(options.markdown)
+    return print_names([options.kind] if options.kind else list(KINDS))
+
+
+def print_names(kinds: Sequence[str]) -> int:
+    """The names of each kind. 1 where one is broken, else 0."""
     broken = False
-    for kind in [options.kind] if options.kind else KINDS:
+    for kind in kinds:
         print(kind)
         for row in rows(KINDS[kind]):
             print(row)
@@ -56,3 +68,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for prefix in KINDS[kind].prefixes():
             print(f"  {prefix + '/…':<24} every model of {prefix}")
     return int(broken)
+
+
+def print_losses(markdown: bool) -> int:
+    """The table of losses, and below it what is broken. 1 where something is, else 0."""
+    table = markdown_table if markdown else text_table
+    print(table(entries()), end="")
+    broken = registry.losses.broken()
+    for name, reason in broken.items():
+        print(f"{name}  broken: {reason}")
+    return int(bool(broken))

@@ -246,6 +246,12 @@ class WeightedSum(Loss):
             loss.bind(student, teacher, num_classes, num_samples)
         return self
 
+    def set_progress(
+        self, step: int | float, total: int | float, steps_per_epoch: int | float = 1
+    ) -> None:
+        for loss in self.summands():
+            loss.set_progress(step, total, steps_per_epoch)
+
     def summands(self) -> Iterator[Loss]:
         """The losses that are added; none is a sum itself."""
         for loss in self.losses:
