@@ -14,6 +14,22 @@ from xdistill.registry import Registry, create_loss, list_losses
 
 PAGE = Path(__file__).parents[2] / "docs" / "losses.md"
 GROUP = "xdistill.losses"
+PLUGIN = """
+import xdistill as xd
+
+class Mine(xd.Loss):
+    '''A loss of mine.
+
+    More of it.
+    '''
+    name = "mine_too"
+
+class Picky(Mine):
+    '''Wants a width.'''
+    def __init__(self, width): super().__init__()
+
+def factory(): return Mine()
+"""
 
 
 def test_an_entry_says_what_the_class_says():
@@ -44,16 +60,10 @@ def plugins(tmp_path, monkeypatch):
     """A registry of its own, with a plugin that works, one that wants options, and a broken one."""
     monkeypatch.syspath_prepend(tmp_path)
     known = set(sys.modules)
-    source = (
-        "import xdistill as xd\n"
-        "class Mine(xd.Loss):\n    '''A loss of mine.\n\n    More.\n    '''\n    name = 'mine_too'\n"
-        "class Picky(Mine):\n    def __init__(self, width): super().__init__()\n"
-        "def factory(): return Mine()\n"
-    )
-    points = {"mine_too": "plug_one:Mine", "picky": "plug_one:Picky", "fun": "plug_one:factory"}
-    install(tmp_path, "plug-one", {GROUP: points}, source)
-    install(tmp_path, "plug-bad", {GROUP: {"bad": "plug_bad:Bad"}}, "import a_missing_library")
     losses: Registry = Registry("loss", GROUP)
+    points = {"mine_too": "plug_one:Mine", "picky": "plug_one:Picky", "fun": "plug_one:factory"}
+    install(tmp_path, "plug-one", {GROUP: points}, PLUGIN)
+    install(tmp_path, "plug-bad", {GROUP: {"bad": "plug_bad:Bad"}}, "import a_missing_library")
     monkeypatch.setattr("xdistill.losses.catalogue.losses", losses)
     monkeypatch.setattr(registry, "losses", losses)
     yield losses
@@ -71,7 +81,7 @@ def test_plugins_are_in_the_table(capsys):
     assert main(["losses"]) == 1
     printed = capsys.readouterr().out
     assert "bad  broken: ModuleNotFoundError" in printed
-    assert re.search(r"picky +embedding +\? +1 +A loss of mine", printed)
+    assert re.search(r"picky +embedding +\? +1 +Wants a width", printed)
 
 
 def test_the_command_prints_the_table(capsys):
