@@ -3,13 +3,14 @@
 import pytest
 import torch
 
+from tests.losses.batches import Batch, bound_loss, random_batch, step
 from tests.toy import toy_data, toy_encoders
-from xdistill.data.paired import collate, paired_loader
+from xdistill.data.paired import paired_loader
 from xdistill.distiller import Distiller
 from xdistill.engine import fit
 from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.sacd import SACD
-from xdistill.registry import create_loss, list_losses
+from xdistill.registry import list_losses
 
 pytestmark = [
     pytest.mark.gpu,
@@ -19,23 +20,39 @@ pytestmark = [
 
 @pytest.mark.parametrize("name", list_losses())
 def test_a_loss_and_its_gradient_are_the_same(name):
-    if name == "crd":
-        pytest.skip("draws its negatives from the device's own generator")
-    data = toy_data(24)
-    batch = collate([data[row] for row in range(24)])
     found = []
     for device in ("cpu", "cuda"):
-        torch.manual_seed(0)
-        student, teacher = toy_encoders(8, 5)
-        student.dropout.p = 0.0
-        distiller = Distiller(student, teacher, create_loss(name), num_classes=3, num_samples=24)
-        distiller.to(device).train()
+        loss = bound_loss(name, teacher_dim=5).to(device)
+        batch = on(device, random_batch(teacher_dim=5))
         for _ in range(2):  # the second time banks hold keys
-            distiller.zero_grad()
-            step = distiller(batch.to(device))
-            step.loss.backward()
-        found.append((step.loss.detach().cpu(), student.body.weight.grad.cpu()))
+            result = step(loss, batch)
+        found.append({part: tensor.cpu() for part, tensor in result.tensors().items()})
     torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", list_losses())
+def test_a_step_does_not_wait_for_the_device(name):
+    loss = bound_loss(name).to("cuda")
+    batch = on("cuda", random_batch().change(valid=torch.arange(6) != 2))
+    step(loss, batch)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step(loss, batch)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def on(device: str, batch: Batch) -> Batch:
+    def move(tensor):
+        return None if tensor is None else tensor.to(device)
+
+    return Batch(
+        batch.student.map(move),
+        batch.teacher.map(move),
+        move(batch.target),
+        move(batch.valid),
+        move(batch.index),
+    )
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])

@@ -1,0 +1,229 @@
+"""What each loss costs: time and peak memory, forward and backward, at several batch sizes.
+
+Losses are timed in turn, round after round, so that a busy machine slows all of them alike; what
+counts is the ratio to `infonce`, one matrix of similarities in two directions. Writes
+results/losses.json and docs/images/losses.png. Nothing is timed while the losses' tests fail.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # the profiler chats on stderr
+
+import torch
+import tyro
+from torch import Tensor
+
+import xdistill as xd
+from xdistill.losses.loss import Loss
+from xdistill.report import environment, write_json
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+YARDSTICK = "infonce"
+DIM, CLASSES, SAMPLES = 128, 10, 50_000
+STUDENT_HIDDEN = {"early": (32, 8, 8, 8), "late": (64, 4, 4, 4)}  # [C, T, H, W] of a video
+TEACHER_HIDDEN = {"early": (32, 64), "late": (64, 32)}  # [C, T] of a signal
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure."""
+
+    losses: tuple[str, ...] = ()
+    """Names of losses; all when empty."""
+    batch_sizes: tuple[int, ...] = (64, 256, 1024)
+    """Rows per step."""
+    repeats: int = 7
+    """Rounds; the median counts."""
+    patience_s: float = 20.0
+    """A loss that has taken this long at a batch size is left out of further rounds."""
+    threads: int = 2
+    """CPU threads."""
+    device: str = "cuda" if torch.cuda.is_available() else "cpu"
+    """Where to run."""
+    out: Path = HERE / "results" / "losses.json"
+    """Where the JSON goes."""
+    figure: Path = ROOT / "docs" / "images" / "losses.png"
+    """Where the figure goes."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A loss with a batch, bound and warmed up."""
+
+    loss: Loss
+    student: xd.Outputs
+    teacher: xd.Outputs
+    target: Tensor
+    index: Tensor
+
+    def forget(self) -> None:
+        """Drop the gradients of the last step."""
+        for tensor in _tensors(self.student):
+            tensor.grad = None
+        self.loss.zero_grad()
+
+    def step(self) -> None:
+        """Forward and backward."""
+        self.loss(self.student, self.teacher, self.target, index=self.index).backward()
+
+
+def make_case(name: str, rows: int, device: str) -> Case:
+    """The loss with its defaults and random rows."""
+    generator = torch.Generator().manual_seed(0)
+
+    def outputs(shapes: dict[str, tuple[int, ...]], trains: bool) -> xd.Outputs:
+        def normal(*shape: int) -> Tensor:
+            tensor = torch.randn(rows, *shape, generator=generator).to(device)
+            return tensor.requires_grad_(trains)
+
+        hidden = {layer: normal(*shape) for layer, shape in shapes.items()}
+        return xd.Outputs(normal(DIM), normal(CLASSES), hidden)
+
+    student, teacher = outputs(STUDENT_HIDDEN, True), outputs(TEACHER_HIDDEN, False)
+    torch.manual_seed(0)
+    loss = xd.create_loss(name).bind(student, teacher, CLASSES, SAMPLES).to(device)
+    target = torch.randint(CLASSES, (rows,), generator=generator).to(device)
+    index = torch.randperm(SAMPLES, generator=generator)[:rows].to(device)
+    case = Case(loss, student, teacher, target, index)
+    case.step()  # fills the memories and the allocator
+    return case
+
+
+def milliseconds(case: Case) -> float:
+    """Wall time of one step."""
+    case.forget()
+    _wait(case.target)
+    begin = time.perf_counter()
+    case.step()
+    _wait(case.target)
+    return 1e3 * (time.perf_counter() - begin)
+
+
+def peak_megabytes(case: Case) -> float:
+    """The most memory that a step holds beyond what is there before it: gradients included."""
+    case.forget()
+    if case.target.is_cuda:
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        case.step()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profiler:
+        case.step()
+    # The profiler sums memory by operator; the allocator's own events tell the peak.
+    events = profiler.profiler.kineto_results.events()  # type: ignore[union-attr]
+    held = peak = 0
+    for event in sorted(
+        (one for one in events if one.name() == "[memory]"), key=lambda one: one.start_ns()
+    ):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak / 2**20
+
+
+def measure(names: Sequence[str], rows: int, options: Options) -> dict[str, dict[str, float]]:
+    """Time and memory of every loss at one batch size."""
+    cases = {name: make_case(name, rows, options.device) for name in names}
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(options.repeats):
+        for name, case in cases.items():
+            if sum(times[name]) < 1e3 * options.patience_s:
+                times[name].append(milliseconds(case))
+    yardstick = median(times[YARDSTICK])
+    return {
+        name: {
+            "milliseconds": round(median(times[name]), 3),
+            "times_infonce": round(median(times[name]) / yardstick, 3),
+            "peak_megabytes": round(peak_megabytes(case), 3),
+        }
+        for name, case in cases.items()
+    }
+
+
+def require_green_tests(names: Sequence[str]) -> None:
+    """Refuse to time losses that do not pass their contract.
+
+    Raises:
+        SystemExit: a test fails.
+    """
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "tests/losses/test_contract.py"]
+    command += ["-k", " or ".join(f"[{name}" for name in names)] if len(names) < 10 else []
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{done.stdout[-2000:]}\nthe losses' tests fail; nothing is timed")
+
+
+def draw(results: dict[str, Any], path: Path) -> None:
+    """Two rows of dots: milliseconds and megabytes of every loss, a colour for each batch size."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    sizes = list(results["costs"])
+    largest = results["costs"][sizes[-1]]
+    names = sorted(largest, key=lambda name: largest[name]["milliseconds"])
+    figure, panels = pyplot.subplots(1, 2, figsize=(11, 0.22 * len(names) + 1.5), sharey=True)
+    titles = {"milliseconds": "time of a step, ms", "peak_megabytes": "peak memory, MB"}
+    for panel, (key, title) in zip(panels, titles.items(), strict=True):
+        for size in sizes:
+            values = [max(results["costs"][size][name][key], 1e-3) for name in names]
+            panel.scatter(values, range(len(names)), s=18, label=f"B = {size}")
+        panel.set_xscale("log")
+        panel.set_xlabel(f"{title}, forward and backward")
+        panel.grid(alpha=0.3)
+    panels[0].set_yticks(range(len(names)), names)
+    panels[0].set_ylim(-0.7, len(names) - 0.3)
+    panels[1].legend(loc="lower right")
+    figure.suptitle(f"D = {DIM}, {results['device']}, {results['config']['threads']} threads")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def main(options: Options) -> None:
+    """Test, measure, print, write, draw."""
+    torch.set_num_threads(options.threads)
+    names = list(dict.fromkeys([YARDSTICK, *(options.losses or xd.list_losses())]))
+    require_green_tests(names)
+    paths = {"out": options.out.name, "figure": options.figure.name}
+    results = {
+        "benchmark": "losses",
+        **environment(),
+        "device": options.device,
+        "config": {**asdict(options), **paths, "dim": DIM, "classes": CLASSES, "samples": SAMPLES},
+        "costs": {str(rows): measure(names, rows, options) for rows in options.batch_sizes},
+    }
+    for rows, costs in results["costs"].items():
+        print(f"\nB = {rows}{'ms':>20}{'× infonce':>12}{'peak MB':>12}")
+        for name, one in sorted(costs.items(), key=lambda item: item[1]["milliseconds"]):
+            figures = (one["milliseconds"], one["times_infonce"], one["peak_megabytes"])
+            print(f"{name:<16}" + "".join(f"{figure:12.2f}" for figure in figures))
+    write_json(options.out, results)
+    draw(results, options.figure)
+
+
+def _tensors(outputs: xd.Outputs) -> list[Tensor]:
+    logits = [] if outputs.logits is None else [outputs.logits]
+    return [outputs.embedding, *logits, *outputs.hidden.values()]
+
+
+def _wait(like: Tensor) -> None:
+    if like.is_cuda:
+        torch.cuda.synchronize()
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
