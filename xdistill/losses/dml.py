@@ -32,7 +32,8 @@ class DML(Loss):
     """Each network imitates the other's class probabilities; both train.
 
     The paper's weight is 1 beside a cross-entropy of 1 for each network. The teacher must train
-    too: `Distiller(train_teacher=True)`. Where it is frozen, this is `kd` at T = 1.
+    too: `Distiller(train_teacher=True)`, which gives it its cross-entropy. Where it is frozen, the
+    gradient is that of `kd` at T = 1.
 
     Args:
         temperature: divides both logits; the paper has 1. The terms are scaled by T² as in `kd`.
