@@ -82,8 +82,7 @@ def test_zero_when_probabilities_are_a_line():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("case", ["one row", "equal rows", "uniform", "one class"])
 def test_constants_of_the_teacher_are_left_out(case, dtype):
-    """A student that agrees has the loss 0 even where no correlation exists, and rounding noise is
-    no correlation."""
+    """A student that agrees has the loss 0 even where no correlation exists."""
     logits = {
         "one row": rows64(1, 4),
         "equal rows": rows64(1, 4).expand(6, 4),
@@ -95,6 +94,16 @@ def test_constants_of_the_teacher_are_left_out(case, dtype):
     value.backward()
     torch.testing.assert_close(value.detach(), torch.zeros((), dtype=dtype), rtol=0, atol=1e-6)
     assert torch.isfinite(student.grad).all()
+
+
+@pytest.mark.parametrize("rows", [5, 6, 7, 31, 512])
+def test_rounding_noise_is_no_correlation(rows):
+    """The mean of equal numbers is not always that number."""
+    equal, other = rows64(1, 40).float().expand(rows, 40), rows64(rows, 40, seed=1).float()
+    assert dist(other, equal, beta=0.0) == 0
+    assert dist(equal, other, beta=0.0) == 1
+    assert dist(other.T, equal.T, gamma=0.0) == 0
+    assert dist(equal.T, other.T, gamma=0.0) == 1
 
 
 def test_a_constant_student_is_uncorrelated():
