@@ -24,8 +24,11 @@ from xdistill.data.splits import (
 from xdistill.distiller import Distiller
 from xdistill.encoders.capture import capture
 from xdistill.losses.ccl import CCL
+from xdistill.losses.clip_distill import CLIPDistill
 from xdistill.losses.crd import CRD
 from xdistill.losses.cross_entropy import CrossEntropy
+from xdistill.losses.dist import DIST
+from xdistill.losses.dml import DML
 from xdistill.losses.fitnet import FitNet
 from xdistill.losses.infonce import InfoNCE
 from xdistill.losses.jeffreys import Jeffreys
@@ -34,10 +37,13 @@ from xdistill.losses.kd import KD
 from xdistill.losses.khn import KHN
 from xdistill.losses.layers import LayerPair
 from xdistill.losses.loss import Loss, WeightedSum
+from xdistill.losses.mlkd import MLKD
 from xdistill.losses.multiclass_nce import MultiClassNCE
+from xdistill.losses.ofa import OFA
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
 from xdistill.losses.schedule import Scheduled, ramp, warmup
+from xdistill.losses.siglip import SigLIP
 from xdistill.losses.sp import SP
 from xdistill.losses.supcon import SupCon
 from xdistill.memory import EMA, MemoryBank
@@ -68,13 +74,18 @@ __version__ = "0.1.0"
 __all__ = [
     "CCL",
     "CRD",
+    "DIST",
+    "DML",
     "EMA",
     "JSD",
     "KD",
     "KHN",
+    "MLKD",
+    "OFA",
     "RKD",
     "SACD",
     "SP",
+    "CLIPDistill",
     "CrossEntropy",
     "Distiller",
     "Encoder",
@@ -92,6 +103,7 @@ __all__ = [
     "PairedDataset",
     "PairedSample",
     "Scheduled",
+    "SigLIP",
     "Spec",
     "Splits",
     "StepOutput",

@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from open_clip.loss import ClipLoss
+from torch.nn.functional import normalize
 
 from tests.losses.batches import random_batch, step
 from tests.losses.loops import (
@@ -17,6 +19,7 @@ from tests.losses.loops import (
     rows64,
     softmax,
 )
+from tests.losses.parity import agree
 from xdistill.losses.infonce import InfoNCE, infonce
 
 
@@ -69,3 +72,14 @@ def test_learnable_temperature_starts_at_tau_and_is_bounded():
     torch.testing.assert_close(bounded.value, step(InfoNCE(tau=0.01), batch).value)
     assert bounded.parameters["log_scale"].any()  # it can come back
     torch.testing.assert_close(loss.log_scale.detach(), torch.tensor(math.log(100.0)))
+
+
+def test_parity_with_open_clip():
+    theirs = ClipLoss(rank=0, world_size=1)
+    agree(
+        lambda a, b, scale: infonce(a, b, None, scale),
+        lambda a, b, scale: theirs(normalize(a), normalize(b), scale),
+        rows64(7, 5),
+        rows64(7, 5, seed=1),
+        torch.tensor(10.0, dtype=torch.float64),
+    )

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from pytorch_metric_learning.losses import SupConLoss
 
 from tests.losses.loops import (
     MASKS,
@@ -19,6 +20,7 @@ from tests.losses.loops import (
     same_kind,
     softmax,
 )
+from tests.losses.parity import agree
 from xdistill.losses.supcon import supcon
 
 
@@ -71,3 +73,16 @@ def test_an_unlabelled_row_changes_nothing_for_labelled_anchors():
 def test_gradcheck():
     target, valid = torch.tensor([0, 0, -1, 1]), torch.tensor([True, True, True, False])
     gradcheck(lambda a, k: supcon(a, k, target, valid), rows64(4, 3), rows64(4, 3, seed=1))
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 1, 0, 2, 1, 0], [0, 1, 2, 3, 4, 5, 6]])
+def test_parity_with_pytorch_metric_learning(labels):
+    """Its anchors are the embeddings and its keys the reference set, the own pair among them."""
+    target, theirs = torch.tensor(labels), SupConLoss(temperature=0.2)
+    keys = target.clone()  # given the very tensor, it takes anchors and keys for one set
+    agree(
+        lambda a, k: supcon(a, k, target, None, 0.2),
+        lambda a, k: theirs(a, target, ref_emb=k, ref_labels=keys),
+        rows64(7, 5),
+        rows64(7, 5, seed=1),
+    )

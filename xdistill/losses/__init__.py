@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from xdistill.losses.ccl import CCL
+from xdistill.losses.clip_distill import CLIPDistill
 from xdistill.losses.crd import CRD
 from xdistill.losses.cross_entropy import CrossEntropy
+from xdistill.losses.dist import DIST
+from xdistill.losses.dml import DML
 from xdistill.losses.fitnet import FitNet
 from xdistill.losses.infonce import InfoNCE
 from xdistill.losses.jeffreys import Jeffreys
@@ -12,27 +15,36 @@ from xdistill.losses.jsd import JSD
 from xdistill.losses.kd import KD
 from xdistill.losses.khn import KHN
 from xdistill.losses.loss import Loss, WeightedSum
+from xdistill.losses.mlkd import MLKD
 from xdistill.losses.multiclass_nce import MultiClassNCE
+from xdistill.losses.ofa import OFA
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
+from xdistill.losses.siglip import SigLIP
 from xdistill.losses.sp import SP
 from xdistill.losses.supcon import SupCon
 
 __all__ = [
     "CCL",
     "CRD",
+    "DIST",
+    "DML",
     "JSD",
     "KD",
     "KHN",
+    "MLKD",
+    "OFA",
     "RKD",
     "SACD",
     "SP",
+    "CLIPDistill",
     "CrossEntropy",
     "FitNet",
     "InfoNCE",
     "Jeffreys",
     "Loss",
     "MultiClassNCE",
+    "SigLIP",
     "SupCon",
     "WeightedSum",
 ]

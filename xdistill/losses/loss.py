@@ -52,7 +52,7 @@ class Loss(nn.Module):
 
     name: ClassVar[str] = ""
     mutual: bool = False
-    shared_space: ClassVar[bool] = True
+    shared_space: bool = True
     projects_in_forward: ClassVar[bool] = False
     composite: ClassVar[bool] = False
     recommended_weight: ClassVar[float] = 1.0

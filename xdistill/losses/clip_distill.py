@@ -1,0 +1,138 @@
+"""CLIP-KD's relational terms: similarities within the batch, compared as distributions."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from xdistill.losses.loss import Loss
+from xdistill.losses.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.pairs import EXCLUDED
+from xdistill.losses.unit_rows import unit_rows
+from xdistill.registry import register_loss
+
+
+def clip_self(
+    student: Float[Tensor, "b d"],
+    teacher: Float[Tensor, "b e"],
+    valid: Bool[Tensor, " b"] | None = None,
+    tau: float = 0.07,
+    teacher_tau: float | None = None,
+) -> Float[Tensor, ""]:
+    """Mean over i of KL(softmax_j(cos(t_i, t_j)/τ_t) ‖ softmax_j(cos(s_i, s_j)/τ)), j ≠ i.
+
+    Contrastive relational distillation (CRD) of Yang et al., CLIP-KD, CVPR 2024, whose matrices
+    hold the similarities of images and texts, each model's its own. Here each model sees one
+    modality, so a matrix holds those of its rows among themselves. It is symmetric, which makes the
+    two directions of the paper one, and its diagonal says nothing but would take nearly all of the
+    probability: it is left out. A row without others counts 0. The widths may differ.
+    """
+    keep = row_mask(valid, student)
+    s, t = unit_rows(zero_rows(student, keep)), unit_rows(zero_rows(teacher, keep))
+    others = ~torch.eye(len(keep), dtype=torch.bool, device=keep.device) & keep[None, :]
+    return relation_kl(s @ s.T / tau, t @ t.T / (teacher_tau or tau), others, keep)
+
+
+def clip_cross(
+    student: Float[Tensor, "b d"],
+    teacher: Float[Tensor, "b d"],
+    relation: Float[Tensor, "b e"],
+    valid: Bool[Tensor, " b"] | None = None,
+    tau: float = 0.07,
+    teacher_tau: float | None = None,
+) -> Float[Tensor, ""]:
+    """Mean over i, and over both directions, of KL(softmax_j(cos(r_i, r_j)/τ_t) ‖ q_i).
+
+    q_i is softmax_j(cos(s_i, t_j)/τ) from student to teacher, softmax_j(cos(t_i, s_j)/τ) back. Yang
+    et al., CLIP-KD, CVPR 2024, have it in their code as the cross-KD of student and teacher across
+    modalities: interactive contrastive learning (ICL) with the teacher's similarities in place of
+    the identity as targets. There the teacher compares its images with its texts, here its rows
+    with each other; an entry of the diagonal is the pair, and stays.
+
+    Args:
+        student: rows in the shared space.
+        teacher: rows in the shared space.
+        relation: the teacher's rows that make the target, as its encoder gave them.
+    """
+    keep = row_mask(valid, student)
+    s, t, r = (unit_rows(zero_rows(x, keep)) for x in (student, teacher, relation.detach()))
+    scores, targets = s @ t.T / tau, r @ r.T / (teacher_tau or tau)
+    keys = keep[None, :].expand_as(scores)
+    forth = relation_kl(scores, targets, keys, keep)
+    back = relation_kl(scores.T, targets, keys, keep)
+    return 0.5 * (forth + back)
+
+
+def relation_kl(
+    student: Float[Tensor, "b b"],
+    teacher: Float[Tensor, "b b"],
+    keys: Bool[Tensor, "b b"],
+    keep: Bool[Tensor, " b"],
+) -> Float[Tensor, ""]:
+    """Mean over the rows that count of KL(softmax(teacher) ‖ softmax(student)) over their keys."""
+    log_s = student.masked_fill(~keys, EXCLUDED).log_softmax(dim=1)
+    log_t = teacher.masked_fill(~keys, EXCLUDED).log_softmax(dim=1)
+    gap = torch.where(keys, log_t - log_s, torch.zeros_like(log_s))
+    return masked_mean((log_t.exp() * gap).sum(dim=1), keep)
+
+
+@register_loss("clip_distill")
+class CLIPDistill(Loss):
+    """The student's similarities among the rows of a batch follow the teacher's.
+
+    Of the losses of CLIP-KD, `form="self"` is the relational one (CRD) for one modality on each
+    side, and `form="cross"` the one that its code calls cross-KD. The contrastive one (ICL) is
+    `infonce` between student and teacher; the feature one (FD) is `fitnet`, there on unit rows.
+    CLIP-KD weighs CRD with 1.
+
+    Args:
+        form: "self" compares the student's rows with each other, needs no shared space and takes
+            any widths; "cross" compares student rows with teacher rows in a shared space. Its
+            target comes from the embeddings before the projector, which could otherwise make all
+            rows alike and the loss 0.
+        tau: temperature of the student's cosines.
+        teacher_tau: temperature of the teacher's; None takes `tau`. The paper has each model's own.
+        dim: width of the shared space of "cross"; makes projectors in `bind`.
+    """
+
+    name = "clip_distill"
+    formula = "KL(softmax(cos(f_t, f_t)/τ) ‖ softmax(cos(f_s, f_s)/τ)) off the diagonal"
+    paper = "Yang et al., CVPR 2024"
+    projects_in_forward = True
+    shared_space = False
+
+    def __init__(
+        self,
+        form: Literal["self", "cross"] = "self",
+        tau: float = 0.07,
+        teacher_tau: float | None = None,
+        dim: int | None = None,
+    ):
+        super().__init__()
+        if form not in ("self", "cross"):
+            raise ValueError(f'clip_distill: form must be "self" or "cross", got {form!r}')
+        if tau <= 0 or (teacher_tau is not None and teacher_tau <= 0):
+            raise ValueError(
+                f"clip_distill: temperatures must be above 0, got tau={tau} and "
+                f"teacher_tau={teacher_tau}"
+            )
+        if form == "self" and dim is not None:
+            raise ValueError(
+                f'clip_distill: form="self" has no shared space, got dim={dim}; leave dim out or '
+                'take form="cross"'
+            )
+        self.form = form
+        self.tau = tau
+        self.teacher_tau = teacher_tau
+        self.dim = dim
+        self.shared_space = form == "cross"
+
+    def forward(self, student, teacher, target=None, *, valid=None, index=None):
+        raw, options = teacher.embedding, (valid, self.tau, self.teacher_tau)
+        if self.form == "self":
+            return clip_self(student.embedding, raw, *options)
+        student, teacher = self.project(student, teacher)
+        return clip_cross(student.embedding, teacher.embedding, raw, *options)

@@ -1,0 +1,79 @@
+"""The sigmoid loss of SigLIP: every pair of the batch is a yes-or-no question."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from xdistill.losses.loss import Loss
+from xdistill.losses.masking import row_mask, zero_rows
+from xdistill.losses.unit_rows import unit_rows
+from xdistill.registry import register_loss
+
+
+def siglip(
+    a: Float[Tensor, "b d"],
+    b: Float[Tensor, "b d"],
+    valid: Bool[Tensor, " b"] | None = None,
+    scale: float | Float[Tensor, ""] = 10.0,
+    bias: float | Float[Tensor, ""] = -10.0,
+) -> Float[Tensor, ""]:
+    """−Σ_ij log σ(y_ij·(scale·cos(a_i, b_j) + bias)) / B, y_ij = 1 for i = j and −1 elsewhere.
+
+    Zhai et al., ICCV 2023, eq. 1 and algorithm 1. B counts the valid rows; the sum runs over B².
+    """
+    keep = row_mask(valid, a)
+    cosine = unit_rows(zero_rows(a, keep)) @ unit_rows(zero_rows(b, keep)).T  # [B, B]
+    sign = 2 * torch.eye(len(keep), dtype=cosine.dtype, device=cosine.device) - 1
+    values = -F.logsigmoid(sign * (scale * cosine + bias))
+    pairs = keep[:, None] & keep[None, :]
+    total = torch.where(pairs, values, torch.zeros_like(values)).sum()
+    return total / keep.sum().clamp(min=1)
+
+
+@register_loss("siglip")
+class SigLIP(Loss):
+    """Ask of each student row and each teacher row whether they belong together.
+
+    Pairs alone count: labels are not used, and two rows of one class are told apart. `supcon` pulls
+    rows of a class together. Each pair is judged by itself, without a softmax over the batch, which
+    suits small batches. The bias starts low because all but one of B pairs are negatives.
+
+    Args:
+        scale: 1 / temperature of the cosines.
+        bias: added to the scaled cosines.
+        learnable: learn the logarithm of the scale, and the bias, starting at these.
+        dim: width of the shared space; makes projectors in `bind`.
+    """
+
+    name = "siglip"
+    formula = "−Σ log σ(±(s·cos(f_s, f_t) + b))/B"
+    paper = "Zhai et al., ICCV 2023"
+
+    def __init__(
+        self,
+        scale: float = 10.0,
+        bias: float = -10.0,
+        learnable: bool = True,
+        dim: int | None = None,
+    ):
+        super().__init__()
+        if scale <= 0:
+            raise ValueError(f"siglip: scale must be above 0, got {scale}; it is 1 / temperature")
+        self.dim = dim
+        self.start = scale, bias
+        self.log_scale = nn.Parameter(torch.tensor(math.log(scale))) if learnable else None
+        self.bias = nn.Parameter(torch.tensor(float(bias))) if learnable else None
+
+    def scale_and_bias(self) -> tuple[float, float] | tuple[Tensor, Tensor]:
+        """What the cosines are multiplied with, and what is added to them."""
+        if self.log_scale is None or self.bias is None:
+            return self.start
+        return self.log_scale.exp(), self.bias
+
+    def forward(self, student, teacher, target=None, *, valid=None, index=None):
+        return siglip(student.embedding, teacher.embedding, valid, *self.scale_and_bias())
