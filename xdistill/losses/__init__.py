@@ -12,6 +12,7 @@ from xdistill.losses.jsd import JSD
 from xdistill.losses.kd import KD
 from xdistill.losses.khn import KHN
 from xdistill.losses.loss import Loss, WeightedSum
+from xdistill.losses.lskd import LSKD
 from xdistill.losses.multiclass_nce import MultiClassNCE
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
@@ -24,6 +25,7 @@ __all__ = [
     "JSD",
     "KD",
     "KHN",
+    "LSKD",
     "RKD",
     "SACD",
     "SP",
