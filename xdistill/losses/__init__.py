@@ -5,6 +5,7 @@ from __future__ import annotations
 from xdistill.losses.ccl import CCL
 from xdistill.losses.crd import CRD
 from xdistill.losses.cross_entropy import CrossEntropy
+from xdistill.losses.dkd import DKD
 from xdistill.losses.fitnet import FitNet
 from xdistill.losses.infonce import InfoNCE
 from xdistill.losses.jeffreys import Jeffreys
@@ -22,6 +23,7 @@ from xdistill.losses.supcon import SupCon
 __all__ = [
     "CCL",
     "CRD",
+    "DKD",
     "JSD",
     "KD",
     "KHN",
