@@ -37,11 +37,13 @@ from xdistill.losses.layers import LayerPair
 from xdistill.losses.loss import Loss, WeightedSum
 from xdistill.losses.lskd import LSKD
 from xdistill.losses.multiclass_nce import MultiClassNCE
+from xdistill.losses.nkd import NKD
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
 from xdistill.losses.schedule import Scheduled, ramp, warmup
 from xdistill.losses.sp import SP
 from xdistill.losses.supcon import SupCon
+from xdistill.losses.wsld import WSLD
 from xdistill.memory import EMA, MemoryBank
 from xdistill.modalities import Modality, get_modality
 from xdistill.registry import (
@@ -76,9 +78,11 @@ __all__ = [
     "KD",
     "KHN",
     "LSKD",
+    "NKD",
     "RKD",
     "SACD",
     "SP",
+    "WSLD",
     "CrossEntropy",
     "Distiller",
     "Encoder",

@@ -15,10 +15,12 @@ from xdistill.losses.khn import KHN
 from xdistill.losses.loss import Loss, WeightedSum
 from xdistill.losses.lskd import LSKD
 from xdistill.losses.multiclass_nce import MultiClassNCE
+from xdistill.losses.nkd import NKD
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
 from xdistill.losses.sp import SP
 from xdistill.losses.supcon import SupCon
+from xdistill.losses.wsld import WSLD
 
 __all__ = [
     "CCL",
@@ -28,9 +30,11 @@ __all__ = [
     "KD",
     "KHN",
     "LSKD",
+    "NKD",
     "RKD",
     "SACD",
     "SP",
+    "WSLD",
     "CrossEntropy",
     "FitNet",
     "InfoNCE",
