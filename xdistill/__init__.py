@@ -34,6 +34,7 @@ from xdistill.losses.jsd import JSD
 from xdistill.losses.kd import KD
 from xdistill.losses.khn import KHN
 from xdistill.losses.layers import LayerPair
+from xdistill.losses.logit_mse import LogitMSE
 from xdistill.losses.loss import Loss, WeightedSum
 from xdistill.losses.lskd import LSKD
 from xdistill.losses.multiclass_nce import MultiClassNCE
@@ -43,6 +44,7 @@ from xdistill.losses.sacd import SACD
 from xdistill.losses.schedule import Scheduled, ramp, warmup
 from xdistill.losses.sp import SP
 from xdistill.losses.supcon import SupCon
+from xdistill.losses.tfkd import TfKD
 from xdistill.losses.wsld import WSLD
 from xdistill.memory import EMA, MemoryBank
 from xdistill.modalities import Modality, get_modality
@@ -91,6 +93,7 @@ __all__ = [
     "InfoNCE",
     "Jeffreys",
     "LayerPair",
+    "LogitMSE",
     "Loss",
     "MemoryBank",
     "Modality",
@@ -104,6 +107,7 @@ __all__ = [
     "Splits",
     "StepOutput",
     "SupCon",
+    "TfKD",
     "WeightedSum",
     "__version__",
     "audit",

@@ -12,6 +12,7 @@ from xdistill.losses.jeffreys import Jeffreys
 from xdistill.losses.jsd import JSD
 from xdistill.losses.kd import KD
 from xdistill.losses.khn import KHN
+from xdistill.losses.logit_mse import LogitMSE
 from xdistill.losses.loss import Loss, WeightedSum
 from xdistill.losses.lskd import LSKD
 from xdistill.losses.multiclass_nce import MultiClassNCE
@@ -20,6 +21,7 @@ from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
 from xdistill.losses.sp import SP
 from xdistill.losses.supcon import SupCon
+from xdistill.losses.tfkd import TfKD
 from xdistill.losses.wsld import WSLD
 
 __all__ = [
@@ -39,8 +41,10 @@ __all__ = [
     "FitNet",
     "InfoNCE",
     "Jeffreys",
+    "LogitMSE",
     "Loss",
     "MultiClassNCE",
     "SupCon",
+    "TfKD",
     "WeightedSum",
 ]

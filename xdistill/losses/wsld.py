@@ -18,7 +18,7 @@ from xdistill.registry import register_loss
 def soft_label_weights(
     student: Float[Tensor, "b k"], teacher: Float[Tensor, "b k"], target: Int64[Tensor, " b"]
 ) -> Float[Tensor, " b"]:
-    """1 − exp(−CE_s/CE_t) for each row, as a constant (Zhou et al., ICLR 2021, section 4).
+    """1 − exp(−CE_s/CE_t) for each row, as a constant (Zhou et al., ICLR 2021).
 
     CE is the cross-entropy with the label at temperature 1. The weight is 1 − 1/e where both are
     equally good, near 1 where the student is much worse and near 0 where it is much better. A
