@@ -29,6 +29,7 @@ from xdistill.losses.crd import CRD
 from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.dist import DIST
 from xdistill.losses.dml import DML
+from xdistill.losses.dkd import DKD
 from xdistill.losses.fitnet import FitNet
 from xdistill.losses.infonce import InfoNCE
 from xdistill.losses.jeffreys import Jeffreys
@@ -36,16 +37,22 @@ from xdistill.losses.jsd import JSD
 from xdistill.losses.kd import KD
 from xdistill.losses.khn import KHN
 from xdistill.losses.layers import LayerPair
+from xdistill.losses.logit_mse import LogitMSE
 from xdistill.losses.loss import Loss, WeightedSum
 from xdistill.losses.mlkd import MLKD
 from xdistill.losses.multiclass_nce import MultiClassNCE
 from xdistill.losses.ofa import OFA
+from xdistill.losses.lskd import LSKD
+from xdistill.losses.multiclass_nce import MultiClassNCE
+from xdistill.losses.nkd import NKD
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
 from xdistill.losses.schedule import Scheduled, ramp, warmup
 from xdistill.losses.siglip import SigLIP
 from xdistill.losses.sp import SP
 from xdistill.losses.supcon import SupCon
+from xdistill.losses.tfkd import TfKD
+from xdistill.losses.wsld import WSLD
 from xdistill.memory import EMA, MemoryBank
 from xdistill.modalities import Modality, get_modality
 from xdistill.registry import (
@@ -76,6 +83,7 @@ __all__ = [
     "CRD",
     "DIST",
     "DML",
+    "DKD",
     "EMA",
     "JSD",
     "KD",
@@ -86,6 +94,12 @@ __all__ = [
     "SACD",
     "SP",
     "CLIPDistill",
+    "LSKD",
+    "NKD",
+    "RKD",
+    "SACD",
+    "SP",
+    "WSLD",
     "CrossEntropy",
     "Distiller",
     "Encoder",
@@ -94,6 +108,7 @@ __all__ = [
     "InfoNCE",
     "Jeffreys",
     "LayerPair",
+    "LogitMSE",
     "Loss",
     "MemoryBank",
     "Modality",
@@ -108,6 +123,7 @@ __all__ = [
     "Splits",
     "StepOutput",
     "SupCon",
+    "TfKD",
     "WeightedSum",
     "__version__",
     "audit",

@@ -4,8 +4,11 @@ import math
 
 import pytest
 import torch
+from scipy.spatial.distance import jensenshannon
+from scipy.special import softmax as scipy_softmax
 
 from tests.losses.loops import MASKS, close, gradcheck, kept, mean, optional, rows64, softmax
+from tests.losses.numpy_parity import agree_with_numpy
 from xdistill.losses.jsd import jsd
 
 
@@ -46,3 +49,13 @@ def test_symmetric_and_bounded_by_log_2():
 def test_gradcheck():
     valid = torch.tensor([True, False, True])
     gradcheck(lambda s, t: jsd(s, t, valid, 2.0), rows64(3, 4), rows64(3, 4, seed=1))
+
+
+def test_parity_with_scipy():
+    """`jensenshannon` is the square root."""
+
+    def theirs(student, teacher):
+        p, q = scipy_softmax(student, axis=1), scipy_softmax(teacher, axis=1)
+        return float((jensenshannon(p, q, axis=1) ** 2).mean())
+
+    agree_with_numpy(jsd, theirs, 2 * rows64(4, 5), 2 * rows64(4, 5, seed=1))

@@ -4,8 +4,10 @@ import math
 
 import pytest
 import torch
+from torchdistill.losses.mid_level import KDLoss
 
 from tests.losses.loops import MASKS, close, gradcheck, kept, mean, optional, rows64, softmax
+from tests.losses.parity import agree
 from xdistill.losses.kd import KD, kd
 
 
@@ -59,3 +61,13 @@ def test_gradient_keeps_its_size_when_the_temperature_grows():
 def test_recommended_weight():
     assert KD().temperature == 4.0
     assert KD.recommended_weight == 0.9
+
+
+def test_parity_with_torchdistill():
+    """It leaves T² to its sum with a cross-entropy."""
+    reference = KDLoss("", "z", "", "z", temperature=4.0, alpha=0)
+
+    def theirs(student, teacher):
+        return 4.0**2 * reference({"": {"z": student}}, {"": {"z": teacher}})
+
+    agree(kd, theirs, 3 * rows64(6, 5), 3 * rows64(6, 5, seed=1))

@@ -8,21 +8,28 @@ from xdistill.losses.crd import CRD
 from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.dist import DIST
 from xdistill.losses.dml import DML
+from xdistill.losses.dkd import DKD
 from xdistill.losses.fitnet import FitNet
 from xdistill.losses.infonce import InfoNCE
 from xdistill.losses.jeffreys import Jeffreys
 from xdistill.losses.jsd import JSD
 from xdistill.losses.kd import KD
 from xdistill.losses.khn import KHN
+from xdistill.losses.logit_mse import LogitMSE
 from xdistill.losses.loss import Loss, WeightedSum
 from xdistill.losses.mlkd import MLKD
 from xdistill.losses.multiclass_nce import MultiClassNCE
 from xdistill.losses.ofa import OFA
+from xdistill.losses.lskd import LSKD
+from xdistill.losses.multiclass_nce import MultiClassNCE
+from xdistill.losses.nkd import NKD
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
 from xdistill.losses.siglip import SigLIP
 from xdistill.losses.sp import SP
 from xdistill.losses.supcon import SupCon
+from xdistill.losses.tfkd import TfKD
+from xdistill.losses.wsld import WSLD
 
 __all__ = [
     "CCL",
@@ -38,13 +45,25 @@ __all__ = [
     "SACD",
     "SP",
     "CLIPDistill",
+    "DKD",
+    "JSD",
+    "KD",
+    "KHN",
+    "LSKD",
+    "NKD",
+    "RKD",
+    "SACD",
+    "SP",
+    "WSLD",
     "CrossEntropy",
     "FitNet",
     "InfoNCE",
     "Jeffreys",
+    "LogitMSE",
     "Loss",
     "MultiClassNCE",
     "SigLIP",
     "SupCon",
+    "TfKD",
     "WeightedSum",
 ]

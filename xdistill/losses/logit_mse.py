@@ -1,0 +1,46 @@
+"""Regression on the teacher's logits."""
+
+from __future__ import annotations
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from xdistill.losses.loss import Loss, require_logits
+from xdistill.losses.masking import masked_mean, row_mask, zero_rows
+from xdistill.registry import register_loss
+
+
+def logit_mse(
+    student: Float[Tensor, "b k"],
+    teacher: Float[Tensor, "b k"],
+    valid: Bool[Tensor, " b"] | None = None,
+) -> Float[Tensor, ""]:
+    """Mean over rows of ½‖z_s − z_t‖² (Ba & Caruana, NeurIPS 2014, equation 1).
+
+    The sum runs over the classes. A mean over rows and classes, `torch.nn.MSELoss`, is 2/K of it.
+    Up to a factor of K it is the limit of `kd` at high temperature, save that a constant added to a
+    row's logits counts here.
+    """
+    keep = row_mask(valid, student)
+    gap = zero_rows(student, keep) - zero_rows(teacher, keep)
+    return masked_mean(0.5 * gap.square().sum(dim=1), keep)
+
+
+@register_loss("logit_mse")
+class LogitMSE(Loss):
+    """The squared distance of the logits: all classes count alike, sure or not.
+
+    The paper trains on it alone, so it recommends no weight. Beside a cross-entropy the weight must
+    be searched, as the scale of the teacher's logits goes into the value squared; bringing each of
+    the teacher's logits to mean 0 and deviation 1 over the training set, as the paper does, helps.
+    """
+
+    name = "logit_mse"
+    formula = "½‖z_s − z_t‖²"
+    paper = "Ba & Caruana, NeurIPS 2014"
+    needs = ("logits",)
+    shared_space = False
+
+    def forward(self, student, teacher, target=None, *, valid=None, index=None):
+        require_logits(self.name, student, teacher)
+        return logit_mse(student.logits, teacher.logits, valid)

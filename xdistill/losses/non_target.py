@@ -1,0 +1,30 @@
+"""A row of logits split into its target and the other classes, without a mask value."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+
+def without_target(
+    logits: Float[Tensor, "b k"], target: Int64[Tensor, " b"]
+) -> Float[Tensor, "b k-1"]:
+    """The logits of the classes that are not the row's target, in their order.
+
+    Their softmax is what a target logit of −∞ gives, but no infinity meets the gradient. Stand-ins
+    fail: a logit of 0 stays in the softmax, and −1000 wins where all others lie below it. A row
+    labelled -1 loses its first class: leave it out of what is made of this.
+    """
+    column = torch.arange(logits.shape[1] - 1, device=logits.device)
+    return logits.gather(1, column + (column >= target.clamp(min=0)[:, None]).long())
+
+
+def log_odds(logits: Float[Tensor, "b k"], target: Int64[Tensor, " b"]) -> Float[Tensor, " b"]:
+    """log p(y) − log(1 − p(y)) = z_y − log Σ_{i≠y} exp z_i, for p = softmax(z).
+
+    p(y) is its sigmoid, and log p(y) and log(1 − p(y)) are the logsigmoids of it and of its
+    negative: exact where p(y) itself rounds to 0 or 1.
+    """
+    own = logits.gather(1, target.clamp(min=0)[:, None])[:, 0]
+    return own - without_target(logits, target).logsumexp(dim=1)
