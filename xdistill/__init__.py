@@ -26,6 +26,7 @@ from xdistill.encoders.capture import capture
 from xdistill.losses.ccl import CCL
 from xdistill.losses.crd import CRD
 from xdistill.losses.cross_entropy import CrossEntropy
+from xdistill.losses.fd_cmkd import FDCMKD
 from xdistill.losses.fitnet import FitNet
 from xdistill.losses.infonce import InfoNCE
 from xdistill.losses.jeffreys import Jeffreys
@@ -69,6 +70,7 @@ __all__ = [
     "CCL",
     "CRD",
     "EMA",
+    "FDCMKD",
     "JSD",
     "KD",
     "KHN",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from xdistill.losses.ccl import CCL
 from xdistill.losses.crd import CRD
 from xdistill.losses.cross_entropy import CrossEntropy
+from xdistill.losses.fd_cmkd import FDCMKD
 from xdistill.losses.fitnet import FitNet
 from xdistill.losses.infonce import InfoNCE
 from xdistill.losses.jeffreys import Jeffreys
@@ -21,6 +22,7 @@ from xdistill.losses.supcon import SupCon
 __all__ = [
     "CCL",
     "CRD",
+    "FDCMKD",
     "JSD",
     "KD",
     "KHN",
