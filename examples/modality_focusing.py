@@ -20,8 +20,7 @@ from torch import Tensor
 
 import xdistill as xd
 
-# The share, and the number of features that makes it.
-LEVELS = {
+LEVELS = {  # the share, and the number of features that makes it
     "gamma": {0.0: 0, 0.11: 2, 0.25: 4, 0.43: 6, 0.67: 8, 1.0: 10},
     "alpha": {0.0: 0, 0.5: 10, 0.67: 20, 0.75: 30, 0.8: 40},
 }

@@ -35,9 +35,11 @@ from xdistill.losses.kd import KD
 from xdistill.losses.khn import KHN
 from xdistill.losses.layers import LayerPair
 from xdistill.losses.loss import Loss, WeightedSum
+from xdistill.losses.mfh import MFH
 from xdistill.losses.multiclass_nce import MultiClassNCE
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
+from xdistill.losses.salience import permutation_salience
 from xdistill.losses.schedule import Scheduled, ramp, warmup
 from xdistill.losses.sp import SP
 from xdistill.losses.supcon import SupCon
@@ -74,6 +76,7 @@ __all__ = [
     "JSD",
     "KD",
     "KHN",
+    "MFH",
     "RKD",
     "SACD",
     "SP",
@@ -120,6 +123,7 @@ __all__ = [
     "list_modalities",
     "list_projectors",
     "paired_loader",
+    "permutation_salience",
     "ramp",
     "register_dataset",
     "register_encoder",

@@ -13,9 +13,11 @@ from xdistill.losses.jsd import JSD
 from xdistill.losses.kd import KD
 from xdistill.losses.khn import KHN
 from xdistill.losses.loss import Loss, WeightedSum
+from xdistill.losses.mfh import MFH
 from xdistill.losses.multiclass_nce import MultiClassNCE
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
+from xdistill.losses.salience import permutation_salience
 from xdistill.losses.sp import SP
 from xdistill.losses.supcon import SupCon
 
@@ -26,6 +28,7 @@ __all__ = [
     "JSD",
     "KD",
     "KHN",
+    "MFH",
     "RKD",
     "SACD",
     "SP",
@@ -37,4 +40,5 @@ __all__ = [
     "MultiClassNCE",
     "SupCon",
     "WeightedSum",
+    "permutation_salience",
 ]
