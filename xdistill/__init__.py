@@ -36,6 +36,7 @@ from xdistill.losses.khn import KHN
 from xdistill.losses.layers import LayerPair
 from xdistill.losses.loss import Loss, WeightedSum
 from xdistill.losses.mfh import MFH
+from xdistill.losses.mst import MST
 from xdistill.losses.multiclass_nce import MultiClassNCE
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
@@ -77,6 +78,7 @@ __all__ = [
     "KD",
     "KHN",
     "MFH",
+    "MST",
     "RKD",
     "SACD",
     "SP",

@@ -14,6 +14,7 @@ from xdistill.losses.kd import KD
 from xdistill.losses.khn import KHN
 from xdistill.losses.loss import Loss, WeightedSum
 from xdistill.losses.mfh import MFH
+from xdistill.losses.mst import MST
 from xdistill.losses.multiclass_nce import MultiClassNCE
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
@@ -29,6 +30,7 @@ __all__ = [
     "KD",
     "KHN",
     "MFH",
+    "MST",
     "RKD",
     "SACD",
     "SP",
