@@ -30,6 +30,7 @@ from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.dist import DIST
 from xdistill.losses.dml import DML
 from xdistill.losses.dkd import DKD
+from xdistill.losses.fd_cmkd import FDCMKD
 from xdistill.losses.fitnet import FitNet
 from xdistill.losses.infonce import InfoNCE
 from xdistill.losses.jeffreys import Jeffreys
@@ -40,6 +41,8 @@ from xdistill.losses.layers import LayerPair
 from xdistill.losses.logit_mse import LogitMSE
 from xdistill.losses.loss import Loss, WeightedSum
 from xdistill.losses.mlkd import MLKD
+from xdistill.losses.mfh import MFH
+from xdistill.losses.mst import MST
 from xdistill.losses.multiclass_nce import MultiClassNCE
 from xdistill.losses.ofa import OFA
 from xdistill.losses.lskd import LSKD
@@ -47,6 +50,7 @@ from xdistill.losses.multiclass_nce import MultiClassNCE
 from xdistill.losses.nkd import NKD
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
+from xdistill.losses.salience import permutation_salience
 from xdistill.losses.schedule import Scheduled, ramp, warmup
 from xdistill.losses.siglip import SigLIP
 from xdistill.losses.sp import SP
@@ -85,11 +89,14 @@ __all__ = [
     "DML",
     "DKD",
     "EMA",
+    "FDCMKD",
     "JSD",
     "KD",
     "KHN",
     "MLKD",
     "OFA",
+    "MFH",
+    "MST",
     "RKD",
     "SACD",
     "SP",
@@ -146,6 +153,7 @@ __all__ = [
     "list_modalities",
     "list_projectors",
     "paired_loader",
+    "permutation_salience",
     "ramp",
     "register_dataset",
     "register_encoder",

@@ -9,6 +9,7 @@ from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.dist import DIST
 from xdistill.losses.dml import DML
 from xdistill.losses.dkd import DKD
+from xdistill.losses.fd_cmkd import FDCMKD
 from xdistill.losses.fitnet import FitNet
 from xdistill.losses.infonce import InfoNCE
 from xdistill.losses.jeffreys import Jeffreys
@@ -18,6 +19,8 @@ from xdistill.losses.khn import KHN
 from xdistill.losses.logit_mse import LogitMSE
 from xdistill.losses.loss import Loss, WeightedSum
 from xdistill.losses.mlkd import MLKD
+from xdistill.losses.mfh import MFH
+from xdistill.losses.mst import MST
 from xdistill.losses.multiclass_nce import MultiClassNCE
 from xdistill.losses.ofa import OFA
 from xdistill.losses.lskd import LSKD
@@ -26,6 +29,7 @@ from xdistill.losses.nkd import NKD
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
 from xdistill.losses.siglip import SigLIP
+from xdistill.losses.salience import permutation_salience
 from xdistill.losses.sp import SP
 from xdistill.losses.supcon import SupCon
 from xdistill.losses.tfkd import TfKD
@@ -41,6 +45,12 @@ __all__ = [
     "KHN",
     "MLKD",
     "OFA",
+    "FDCMKD",
+    "JSD",
+    "KD",
+    "KHN",
+    "MFH",
+    "MST",
     "RKD",
     "SACD",
     "SP",
@@ -66,4 +76,5 @@ __all__ = [
     "SupCon",
     "TfKD",
     "WeightedSum",
+    "permutation_salience",
 ]
