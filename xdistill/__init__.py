@@ -40,6 +40,7 @@ from xdistill.losses.sacd import SACD
 from xdistill.losses.schedule import Scheduled, ramp, warmup
 from xdistill.losses.sp import SP
 from xdistill.losses.supcon import SupCon
+from xdistill.losses.triplet import Triplet
 from xdistill.memory import EMA, MemoryBank
 from xdistill.modalities import Modality, get_modality
 from xdistill.registry import (
@@ -96,6 +97,7 @@ __all__ = [
     "Splits",
     "StepOutput",
     "SupCon",
+    "Triplet",
     "WeightedSum",
     "__version__",
     "audit",

@@ -17,6 +17,7 @@ from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
 from xdistill.losses.sp import SP
 from xdistill.losses.supcon import SupCon
+from xdistill.losses.triplet import Triplet
 
 __all__ = [
     "CCL",
@@ -34,5 +35,6 @@ __all__ = [
     "Loss",
     "MultiClassNCE",
     "SupCon",
+    "Triplet",
     "WeightedSum",
 ]
