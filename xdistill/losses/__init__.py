@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from xdistill.losses.c2kd import C2KD
 from xdistill.losses.ccl import CCL
 from xdistill.losses.crd import CRD
 from xdistill.losses.cross_entropy import CrossEntropy
@@ -20,6 +21,7 @@ from xdistill.losses.supcon import SupCon
 from xdistill.losses.triplet import Triplet
 
 __all__ = [
+    "C2KD",
     "CCL",
     "CRD",
     "JSD",
