@@ -42,6 +42,7 @@ from xdistill.losses.schedule import Scheduled, ramp, warmup
 from xdistill.losses.sp import SP
 from xdistill.losses.supcon import SupCon
 from xdistill.losses.triplet import Triplet
+from xdistill.losses.wcord import WCoRD
 from xdistill.memory import EMA, MemoryBank
 from xdistill.modalities import Modality, get_modality
 from xdistill.registry import (
@@ -100,6 +101,7 @@ __all__ = [
     "StepOutput",
     "SupCon",
     "Triplet",
+    "WCoRD",
     "WeightedSum",
     "__version__",
     "audit",

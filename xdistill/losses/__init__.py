@@ -19,6 +19,7 @@ from xdistill.losses.sacd import SACD
 from xdistill.losses.sp import SP
 from xdistill.losses.supcon import SupCon
 from xdistill.losses.triplet import Triplet
+from xdistill.losses.wcord import WCoRD
 
 __all__ = [
     "C2KD",
@@ -38,5 +39,6 @@ __all__ = [
     "MultiClassNCE",
     "SupCon",
     "Triplet",
+    "WCoRD",
     "WeightedSum",
 ]
