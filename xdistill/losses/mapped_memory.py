@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 from pathlib import Path
-from typing import IO
 from weakref import WeakValueDictionary
 
 import torch
@@ -17,7 +16,7 @@ BANKS = ("student", "teacher")
 FLOAT_BYTES = 4
 
 _owners: WeakValueDictionary[Path, MappedMemory] = WeakValueDictionary()
-_locks: dict[Path, IO] = {}
+_locks: dict[Path, int] = {}
 
 
 class MappedMemory(IndexMemory):
@@ -119,13 +118,14 @@ def _lock(folder: Path) -> bool:
     except ImportError:  # Windows
         return True
     if folder not in _locks:
-        file = open(folder / "lock", "w")  # noqa: SIM115 — closing it would unlock
+        # A descriptor that stays open, since closing it would unlock.
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT)
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
-            file.close()
+            os.close(descriptor)
             return False
-        _locks[folder] = file
+        _locks[folder] = descriptor
     return True
 
 
