@@ -23,6 +23,7 @@ from xdistill.data.splits import (
 )
 from xdistill.distiller import Distiller
 from xdistill.encoders.capture import capture
+from xdistill.losses.c2kd import C2KD
 from xdistill.losses.ccl import CCL
 from xdistill.losses.clip_distill import CLIPDistill
 from xdistill.losses.crd import CRD
@@ -57,6 +58,8 @@ from xdistill.losses.sp import SP
 from xdistill.losses.supcon import SupCon
 from xdistill.losses.tfkd import TfKD
 from xdistill.losses.wsld import WSLD
+from xdistill.losses.triplet import Triplet
+from xdistill.losses.wcord import WCoRD
 from xdistill.memory import EMA, MemoryBank
 from xdistill.modalities import Modality, get_modality
 from xdistill.registry import (
@@ -83,6 +86,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "C2KD",
     "CCL",
     "CRD",
     "DIST",
@@ -131,6 +135,8 @@ __all__ = [
     "StepOutput",
     "SupCon",
     "TfKD",
+    "Triplet",
+    "WCoRD",
     "WeightedSum",
     "__version__",
     "audit",

@@ -4,12 +4,15 @@ import math
 
 import pytest
 import torch
+from torchdistill.losses.mid_level import CRDLoss
 
 from tests.losses.batches import SAMPLES, bound_loss, random_batch, step
 from tests.losses.loops import close, dot, gradcheck, mean, rows64
+from tests.losses.parity import agree
 from xdistill.losses.crd import CRD, crd
 from xdistill.losses.crd_memory import IndexMemory
 from xdistill.losses.unit_rows import unit_rows
+from xdistill.types import Outputs
 
 
 def twin(positive, negative, z_mean):
@@ -74,6 +77,31 @@ def test_whole_loss_from_the_banks():
     moved = unit_rows(0.5 * torch.tensor(banks["s"][5]) + 0.5 * torch.tensor(anchors["s"][0]))
     torch.testing.assert_close(loss.memory.student[5], moved.double(), rtol=1e-6, atol=1e-6)
     assert loss.memory.student[1].tolist() == banks["s"][1]
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_parity_with_torchdistill_whole_steps(steps):
+    """All other rows are its negatives too; its eps of 1e-7 in two logarithms is left out."""
+    rows, dim, index = 8, 4, torch.tensor([5, 0, 2])
+    ours = CRD(dim=None, num_samples=rows).bind(dim, dim).double()
+    theirs = CRDLoss("norm", "empty", "norm", dim, rows, rows - 1, rows, eps=0.0).double()
+    theirs.memory_v1.copy_(ours.memory.student)
+    theirs.memory_v2.copy_(ours.memory.teacher)
+    others = torch.tensor([[j for j in range(rows) if j != i] for i in index])
+    positions = {"pos_idx": index, "contrast_idx": torch.cat([index[:, None], others], dim=1)}
+
+    def their_value(s, t):
+        student = {"norm": {"output": unit_rows(s)}, "empty": {"input": positions}}
+        return theirs(student, {"norm": {"output": unit_rows(t)}}).squeeze()
+
+    def our_value(s, t):
+        return ours(Outputs(s), Outputs(t), index=index)
+
+    for seed in range(steps):  # the later ones meet the updated banks and the first normaliser
+        s, t = rows64(3, dim, seed=seed), rows64(3, dim, seed=seed + 10)
+        agree(lambda s, t=t: our_value(s, t), lambda s, t=t: their_value(s, t), s)
+        torch.testing.assert_close(ours.memory.student, theirs.memory_v1)
+        torch.testing.assert_close(ours.memory.teacher, theirs.memory_v2)
 
 
 def test_the_normaliser_is_that_of_the_first_batch():

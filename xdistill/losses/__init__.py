@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from xdistill.losses.c2kd import C2KD
 from xdistill.losses.ccl import CCL
 from xdistill.losses.clip_distill import CLIPDistill
 from xdistill.losses.crd import CRD
@@ -34,8 +35,11 @@ from xdistill.losses.sp import SP
 from xdistill.losses.supcon import SupCon
 from xdistill.losses.tfkd import TfKD
 from xdistill.losses.wsld import WSLD
+from xdistill.losses.triplet import Triplet
+from xdistill.losses.wcord import WCoRD
 
 __all__ = [
+    "C2KD",
     "CCL",
     "CRD",
     "DIST",
@@ -75,6 +79,8 @@ __all__ = [
     "SigLIP",
     "SupCon",
     "TfKD",
+    "Triplet",
+    "WCoRD",
     "WeightedSum",
     "permutation_salience",
 ]

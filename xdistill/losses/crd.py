@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from xdistill.losses.crd_memory import IndexMemory, Keys, QueueMemory
-from xdistill.losses.loss import Loss, width
+from xdistill.losses.crd_memory import Keys
 from xdistill.losses.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.memory_loss import Form, MemoryLoss
 from xdistill.losses.pairs import EXCLUDED
 from xdistill.losses.unit_rows import unit_rows
-from xdistill.registry import create_projector, register_loss
+from xdistill.registry import register_loss
 
 
 def crd(
@@ -55,7 +55,7 @@ def log_mean_exp(keys: Keys, tau: float, keep: Bool[Tensor, " b"]) -> Float[Tens
 
 
 @register_loss("crd")
-class CRD(Loss):
+class CRD(MemoryLoss):
     """Tell a row's own key from many others in a memory of the other modality, both directions.
 
     The memory is updated after the loss, in training mode alone. The normaliser is estimated on the
@@ -73,6 +73,8 @@ class CRD(Loss):
         dim: width of the shared space, reached by linear projectors; None compares the embeddings
             as they are.
         num_samples: number of training rows N.
+        memory_map: folder for the slots of "index" where memory does not hold them: 2·N·D floats on
+            disk. What that costs and when a folder is taken: `mapped_memory.MappedMemory`.
     """
 
     name = "crd"
@@ -85,53 +87,21 @@ class CRD(Loss):
 
     def __init__(
         self,
-        form: Literal["index", "queue"] | None = None,
+        form: Form | None = None,
         num_negatives: int = 16384,
         tau: float = 0.07,
         momentum: float = 0.5,
         dim: int | None = 128,
         num_samples: int | None = None,
+        memory_map: str | Path | None = None,
     ):
-        super().__init__()
-        if form not in (None, "index", "queue"):
-            raise ValueError(f'crd: form must be "index", "queue" or None, got {form!r}')
-        self.form = form
-        self.num_negatives = num_negatives
+        super().__init__(form, num_negatives, momentum, dim, num_samples, memory_map)
         self.tau = tau
-        self.momentum = momentum
-        self.dim = dim
-        self.num_samples = num_samples
-        self.memory: IndexMemory | QueueMemory | None = None
         self.register_buffer("log_mean", torch.zeros(2))
         self.register_buffer("has_mean", torch.zeros((), dtype=torch.bool))
 
-    def bind(self, student, teacher, num_classes=None, num_samples=None):
-        if self.student_projector is None and self.dim is not None:
-            self.attach(
-                create_projector("linear", width(student), self.dim),
-                create_projector("linear", width(teacher), self.dim),
-            )
-        super().bind(student, teacher, num_classes, num_samples)
-        if self.memory is None:
-            self.num_samples = self.num_samples or num_samples
-            self.memory = self._make_memory(self.shared_width(width(student)))
-        return self
-
-    def _make_memory(self, dim: int) -> IndexMemory | QueueMemory:
-        form = self.form or ("queue" if self.num_samples is None else "index")
-        if form == "queue":
-            rows = self.num_samples
-            length = self.num_negatives if rows is None else min(self.num_negatives, rows)
-            return QueueMemory(length, dim)
-        if self.num_samples is None:
-            raise ValueError(
-                'crd with form="index" needs num_samples, got None; pass it to bind or to the '
-                'constructor, or take form="queue"'
-            )
-        return IndexMemory(self.num_samples, dim, self.num_negatives, self.momentum)
-
     def forward(self, student, teacher, target=None, *, valid=None, index=None):
-        memory = self._memory_for(student.embedding.shape[1])
+        memory = self.memory_for(student.embedding.shape[1])
         memory.check(index)
         keep = row_mask(valid, student.embedding)
         s = unit_rows(zero_rows(student.embedding, keep))
@@ -154,15 +124,3 @@ class CRD(Loss):
             self.log_mean.copy_(means)
             self.has_mean.logical_or_(keep.any())
         return means
-
-    def _memory_for(self, dim: int) -> IndexMemory | QueueMemory:
-        if self.memory is None:
-            raise ValueError(
-                "crd has no memory yet; call loss.bind(student, teacher, num_samples=...)"
-            )
-        if self.memory.dim != dim:
-            raise ValueError(
-                f"crd was bound for embeddings of width {self.memory.dim}, got {dim}; "
-                "attach the projectors before bind"
-            )
-        return self.memory

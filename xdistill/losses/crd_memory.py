@@ -11,9 +11,12 @@ from torch import Tensor, nn
 from xdistill.losses.unit_rows import unit_rows
 from xdistill.memory import MemoryBank
 
+ROWS_AT_ONCE = 2**16
+"""Rows that are initialised together."""
+
 
 class Keys(NamedTuple):
-    """Cosines of B anchors with their keys in the other modality.
+    """Scores of B anchors with their keys in the other modality; cosines but for a critic.
 
     Attributes:
         positive: with the key of the same row.
@@ -34,6 +37,8 @@ class IndexMemory(nn.Module):
     serves all anchors: each anchor's negatives are uniform over the other rows, and the value does
     not depend on the order of the batch.
 
+    The banks may lie on another device than the anchors: rows are looked up where the bank is.
+
     Args:
         num_samples: training rows N, at least 2.
         dim: width D of the embeddings.
@@ -46,14 +51,18 @@ class IndexMemory(nn.Module):
 
     def __init__(self, num_samples: int, dim: int, num_negatives: int, momentum: float):
         super().__init__()
-        self.dim = dim
         if num_samples < 2:
             raise ValueError(f"crd needs num_samples of at least 2, got {num_samples}")
+        self.dim = dim
         self.num_samples = num_samples
         self.num_negatives = min(num_negatives, num_samples - 1)
         self.momentum = momentum
-        self.register_buffer("student", unit_rows(torch.randn(num_samples, dim)))
-        self.register_buffer("teacher", unit_rows(torch.randn(num_samples, dim)))
+        self.make_banks()
+
+    def make_banks(self) -> None:
+        """Set `student` and `teacher`, [N, D] of random rows."""
+        self.register_buffer("student", fill(torch.empty(self.num_samples, self.dim)))
+        self.register_buffer("teacher", fill(torch.empty(self.num_samples, self.dim)))
 
     def check(self, index: Int64[Tensor, " b"] | None) -> None:
         """Refuse a missing index and, on the CPU, one outside the dataset."""
@@ -76,9 +85,15 @@ class IndexMemory(nn.Module):
         t: Float[Tensor, "b d"],
         keep: Bool[Tensor, " b"],
         index: Int64[Tensor, " b"] | None,
+        critic: Float[Tensor, "d d"] | None = None,
     ) -> tuple[Keys, Keys]:
-        """Student anchors with the teacher's bank, teacher anchors with the student's."""
+        """Student anchors with the teacher's bank, teacher anchors with the student's.
+
+        Args:
+            critic: a matrix W, for scores sᵀWt in place of the inner product.
+        """
         assert index is not None  # `check` has refused it
+        s, t = (s, t) if critic is None else (s @ critic, t @ critic.T)
         slots = (index[:, None] + self._distances(index.device)) % self.num_samples  # [B, 1 + K]
         counted = torch.ones_like(slots[:, 1:], dtype=torch.bool)
         cosines = (self._cosines(s, self.teacher, slots), self._cosines(t, self.student, slots))
@@ -92,12 +107,11 @@ class IndexMemory(nn.Module):
         return torch.cat([drawn.new_zeros(1), drawn])
 
     def _cosines(self, anchor: Tensor, bank: Tensor, slots: Tensor) -> Float[Tensor, "b k"]:
-        bank = bank.to(anchor.dtype)
         if len(bank) <= 4 * slots.shape[1]:
-            # Most of the bank is needed: one product is cheaper than B·K copied rows. The clone
+            # Most of the bank is needed: one product is cheaper than B·K copied rows. The copy
             # leaves the backward pass what it saved when `update` overwrites the bank.
-            return (anchor @ bank.clone().T).gather(1, slots)
-        return torch.einsum("bkd,bd->bk", bank[slots], anchor)
+            return (anchor @ bank.to(anchor, copy=True).T).gather(1, slots)
+        return torch.einsum("bkd,bd->bk", bank[slots.to(bank.device)].to(anchor), anchor)
 
     @torch.no_grad()
     def update(
@@ -110,9 +124,17 @@ class IndexMemory(nn.Module):
         """Move the slots of the rows that count. A row that a batch holds twice moves once."""
         assert index is not None  # `check` has refused it
         for bank, rows in ((self.student, s), (self.teacher, t)):
-            old = bank[index]
-            new = unit_rows(self.momentum * old + (1 - self.momentum) * rows.to(old.dtype))
-            bank.index_copy_(0, index, torch.where(keep[:, None], new, old))
+            place, counts = index.to(bank.device), keep.to(bank.device)
+            old = bank[place]
+            new = unit_rows(self.momentum * old + (1 - self.momentum) * rows.to(old))
+            bank.index_copy_(0, place, torch.where(counts[:, None], new, old))
+
+
+def fill(bank: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    """Random rows of length one, written in place, a part at a time."""
+    for part in bank.split(ROWS_AT_ONCE):
+        part.copy_(unit_rows(torch.randn(part.shape)))
+    return bank
 
 
 class QueueMemory(nn.Module):
@@ -141,8 +163,13 @@ class QueueMemory(nn.Module):
         t: Float[Tensor, "b d"],
         keep: Bool[Tensor, " b"],
         index: Int64[Tensor, " b"] | None,
+        critic: Float[Tensor, "d d"] | None = None,
     ) -> tuple[Keys, Keys]:
-        """Student anchors with teacher keys, teacher anchors with student keys."""
+        """Student anchors with teacher keys, teacher anchors with student keys.
+
+        Args:
+            critic: a matrix W, for scores sᵀWt in place of the inner product.
+        """
         rows = len(keep)
         other = ~torch.eye(rows, dtype=torch.bool, device=keep.device) & keep[None, :]
         queued = self.bank.occupied.expand(rows, -1)
@@ -150,7 +177,8 @@ class QueueMemory(nn.Module):
             queued = queued & (self.bank.indices != index[:, None])
         counted = torch.cat([other, queued], dim=1)  # [B, B + Q]
         old_s, old_t = self.bank.keys.to(s.dtype).split(self.dim, dim=1)
-        return _keys(s, t, old_t, counted), _keys(t, s, old_s, counted)
+        ours, theirs = (s, t) if critic is None else (s @ critic, t @ critic.T)
+        return _keys(ours, t, old_t, counted), _keys(theirs, s, old_s, counted)
 
     @torch.no_grad()
     def update(

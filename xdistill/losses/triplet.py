@@ -1,0 +1,146 @@
+"""Triplets across modalities: the positive nearer than the negative by a margin."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from xdistill.kernels.khn import Positives, khn, relate
+from xdistill.losses.loss import Loss
+from xdistill.losses.masking import row_mask, zero_rows
+from xdistill.losses.unit_rows import unit_rows
+from xdistill.registry import register_loss
+
+Selection = Literal["semihard", "hard", "all"]
+
+
+def triplet(
+    anchor: Float[Tensor, "b d"],
+    key: Float[Tensor, "b d"],
+    target: Int64[Tensor, " b"] | None = None,
+    valid: Bool[Tensor, " b"] | None = None,
+    index: Int64[Tensor, " b"] | None = None,
+    margin: float = 0.2,
+    mining: Selection = "semihard",
+    positives: Positives = "class",
+) -> Float[Tensor, ""]:
+    """Mean over the selected (a, p, n) of relu(d_ap − d_an + margin), d the squared distance.
+
+    Schroff et al., FaceNet, CVPR 2015, eq. 3, on rows of length one (d lies between 0 and 4),
+    with anchors of one modality and positives and negatives of the other. There the triplets are
+    summed; a mean does not grow with the batch. The negatives of each (a, p) are, for `mining`,
+
+    - "semihard": the nearest with d_ap < d_an < d_ap + margin, if there is one (eq. 4);
+    - "hard": the nearest one, whether or not it violates the margin;
+    - "all": every one, whether or not it violates the margin.
+
+    Positives are the own pair and, with `positives="class"`, the keys of the anchor's class;
+    negatives are the keys of other classes. An anchor without a label has its own pair alone and
+    all other rows as negatives; a key without one is neither for an anchor that has one. Rows of
+    the same `index` are never negatives. With nothing selected the value is 0 and so is the
+    gradient.
+    """
+    keep = row_mask(valid, anchor)
+    a, p = unit_rows(zero_rows(anchor, keep)), unit_rows(zero_rows(key, keep))
+    if mining == "all":
+        return _all_triplets(a, p, target, keep, index, margin, positives)
+    return khn(
+        a,
+        p,
+        target,
+        margin=margin,
+        k=1,
+        mining=mining,
+        positives=positives,
+        valid=keep,
+        index=index,
+    )
+
+
+def _all_triplets(
+    a: Float[Tensor, "b d"],
+    p: Float[Tensor, "b d"],
+    target: Int64[Tensor, " b"] | None,
+    keep: Bool[Tensor, " b"],
+    index: Int64[Tensor, " b"] | None,
+    margin: float,
+    positives: Positives,
+) -> Float[Tensor, ""]:
+    """Every triplet without B³ numbers.
+
+    Once an anchor's negatives are sorted, those that violate the margin of one positive are the
+    first few, and the sum of their costs is their number times (d_ap + margin) less a running sum.
+    """
+    unknown = torch.full((len(a),), -1, dtype=torch.int64, device=a.device)
+    pairs = relate(
+        keep,
+        unknown if target is None else target,
+        unknown if index is None else index,
+        None,
+        None,
+        None,
+        positives,
+    )
+    squares = a.square().sum(1)[:, None] + p.square().sum(1)[None, :]
+    distance = (squares - 2 * a @ p.T).clamp(min=0)  # [B, B]
+    reach = distance + margin
+    with torch.no_grad():
+        nearest, order = torch.where(pairs.negative, distance, torch.inf).sort(dim=1)
+        count = torch.searchsorted(nearest, reach)  # [B, B] negatives nearer than the reach
+    far = torch.where(pairs.negative, distance, 0.0).gather(1, order).cumsum(dim=1)
+    far = torch.cat([torch.zeros_like(far[:, :1]), far], dim=1).gather(1, count)
+    cost = torch.where(pairs.positive, count * reach - far, 0.0).sum()
+    triplets = (pairs.positive.sum(dim=1) * pairs.negative.sum(dim=1)).sum()
+    return cost / triplets.clamp(min=1)
+
+
+@register_loss("triplet")
+class Triplet(Loss):
+    """A student row nearer to its teacher's row (and class) than to others by a margin.
+
+    Args:
+        margin: m, in squared distance between rows of length one (0 to 4).
+        mining: "semihard", "hard" or "all"; see `triplet`. "hard" alone can pull all rows into one
+            point early in training.
+        positives: "class" makes keys of the anchor's class positives, "pair" its own alone.
+        symmetric: add the direction whose anchors are the teacher's rows.
+        dim: width of the shared space; makes projectors in `bind`.
+    """
+
+    name = "triplet"
+    formula = "mean over triplets of relu(d_ap − d_an + m), d = ‖f_s − f_t‖²"
+    paper = "Schroff et al., CVPR 2015"
+    uses = ("labels", "index")
+
+    def __init__(
+        self,
+        margin: float = 0.2,
+        mining: Selection = "semihard",
+        positives: Positives = "class",
+        symmetric: bool = False,
+        dim: int | None = None,
+    ):
+        super().__init__()
+        for name, value, options in (
+            ("mining", mining, get_args(Selection)),
+            ("positives", positives, get_args(Positives)),
+        ):
+            if value not in options:
+                raise ValueError(f"triplet: {name} must be one of {options}, got {value!r}")
+        if margin <= 0:
+            raise ValueError(f"triplet: margin must be positive, got {margin}")
+        self.margin = margin
+        self.mining: Selection = mining
+        self.positives: Positives = positives
+        self.symmetric = symmetric
+        self.dim = dim
+
+    def forward(self, student, teacher, target=None, *, valid=None, index=None):
+        options = (target, valid, index, self.margin, self.mining, self.positives)
+        value = triplet(student.embedding, teacher.embedding, *options)
+        if self.symmetric:
+            value = value + triplet(teacher.embedding, student.embedding, *options)
+        return value
