@@ -13,8 +13,10 @@ from xdistill.losses.masking import masked_mean, row_mask, zero_rows
 from xdistill.losses.unit_rows import unit_rows
 from xdistill.registry import register_loss
 
-CHUNK = 256
-"""Vertices whose angles are held in memory at once: CHUNK·B·(B + D) numbers."""
+BUDGET = 2**22
+"""Numbers of the largest tensor that a chunk of vertices may make."""
+WHOLE = 32
+"""Rows up to which there is one chunk."""
 
 
 def rkd_distance(
@@ -36,8 +38,11 @@ def relative_distance(x: Float[Tensor, "b d"], pairs: Bool[Tensor, "b b"]) -> Fl
     """Euclidean distances of the rows divided by their mean over the pairs."""
     x = zero_rows(x, pairs.any(dim=1))
     # By differences: the expanded square leaves noise where rows are equal, and the division by
-    # the mean would blow it up to the size of a distance.
-    distance = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
+    # the mean would blow it up to the size of a distance. In chunks: on CUDA the derivative of
+    # cdist holds [V, B, D] numbers.
+    mode = "donot_use_mm_for_euclid_dist"
+    chunks = x.split(vertices_at_once(len(x), x.numel()))
+    distance = torch.cat([torch.cdist(chunk, x, compute_mode=mode) for chunk in chunks])
     mean = masked_mean(distance, pairs)
     return distance / torch.where(mean > 0, mean, torch.ones_like(mean))
 
@@ -55,23 +60,27 @@ def rkd_angle(
     student, teacher = zero_rows(student, keep), zero_rows(teacher, keep)
     pairs = distinct_pairs(keep)
     rows = len(keep)
-    if rows <= CHUNK:
-        total = angle_gap(student, teacher, student, teacher, pairs)
-    else:
-        total = student.new_zeros(())
-        for first in range(0, rows, CHUNK):
-            part = slice(first, first + CHUNK)
-            total = total + checkpoint(
-                angle_gap,
-                student[part],
-                teacher[part],
-                student,
-                teacher,
-                pairs[part],
-                use_reentrant=False,
-            )
+    size = vertices_at_once(rows, rows * max(rows, student.shape[1], teacher.shape[1]))
+    total = student.new_zeros(())
+    for first in range(0, rows, size):
+        part = slice(first, first + size)
+        args = (student[part], teacher[part], student, teacher, pairs[part])
+        if size < rows:
+            # What a chunk held is made again in the backward pass; there is no chance in it.
+            gap = checkpoint(angle_gap, *args, use_reentrant=False, preserve_rng_state=False)
+        else:
+            gap = angle_gap(*args)
+        total = total + gap
     count = keep.sum()
     return total / (count * (count - 1) * (count - 2)).clamp(min=1)
+
+
+def vertices_at_once(rows: int, numbers: int) -> int:
+    """How many vertices make a chunk, when the largest tensor has so many numbers for each.
+
+    A quarter of the rows at most, so that no tensor has B·B·D numbers at any size that matters.
+    """
+    return max(rows, 1) if rows <= WHOLE else max(1, min(rows // 4, BUDGET // max(numbers, 1)))
 
 
 def angle_gap(
@@ -111,7 +120,7 @@ class RKD(Loss):
 
     Args:
         distance_weight: of the pairwise distances.
-        angle_weight: of the angles of triples, which cost B³ numbers.
+        angle_weight: of the angles of triples: work grows with B³·D, memory does not (`BUDGET`).
     """
 
     name = "rkd"
