@@ -35,6 +35,7 @@ from xdistill.losses.khn import KHN
 from xdistill.losses.layers import LayerPair
 from xdistill.losses.loss import Loss, WeightedSum
 from xdistill.losses.multiclass_nce import MultiClassNCE
+from xdistill.losses.pkt import PKT
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
 from xdistill.losses.schedule import Scheduled, ramp, warmup
@@ -72,6 +73,7 @@ __all__ = [
     "JSD",
     "KD",
     "KHN",
+    "PKT",
     "RKD",
     "SACD",
     "SP",

@@ -13,6 +13,7 @@ from xdistill.losses.kd import KD
 from xdistill.losses.khn import KHN
 from xdistill.losses.loss import Loss, WeightedSum
 from xdistill.losses.multiclass_nce import MultiClassNCE
+from xdistill.losses.pkt import PKT
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
 from xdistill.losses.sp import SP
@@ -24,6 +25,7 @@ __all__ = [
     "JSD",
     "KD",
     "KHN",
+    "PKT",
     "RKD",
     "SACD",
     "SP",

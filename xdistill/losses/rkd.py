@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from xdistill.losses.loss import Loss
 from xdistill.losses.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.pairs import distinct_pairs
 from xdistill.losses.unit_rows import unit_rows
 from xdistill.registry import register_loss
 
@@ -106,12 +107,6 @@ def cosines(
     ray = unit_rows(x[None] - vertex[:, None])  # [V, B, D]
     ray = torch.where(pairs[:, :, None], ray, torch.zeros_like(ray))
     return ray @ ray.mT
-
-
-def distinct_pairs(keep: Bool[Tensor, " b"]) -> Bool[Tensor, "b b"]:
-    """The ordered pairs of two different rows that count."""
-    other = ~torch.eye(len(keep), dtype=torch.bool, device=keep.device)
-    return other & keep[:, None] & keep[None, :]
 
 
 @register_loss("rkd")
