@@ -23,6 +23,7 @@ from xdistill.data.splits import (
 )
 from xdistill.distiller import Distiller
 from xdistill.encoders.capture import capture
+from xdistill.losses.cc import CC
 from xdistill.losses.ccl import CCL
 from xdistill.losses.crd import CRD
 from xdistill.losses.cross_entropy import CrossEntropy
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "CC",
     "CCL",
     "CRD",
     "EMA",

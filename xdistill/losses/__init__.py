@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from xdistill.losses.cc import CC
 from xdistill.losses.ccl import CCL
 from xdistill.losses.crd import CRD
 from xdistill.losses.cross_entropy import CrossEntropy
@@ -20,6 +21,7 @@ from xdistill.losses.sp import SP
 from xdistill.losses.supcon import SupCon
 
 __all__ = [
+    "CC",
     "CCL",
     "CRD",
     "JSD",
