@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -8,7 +9,7 @@ from torch.nn.functional import normalize
 from torchdistill.losses.mid_level import CCKDLoss
 
 from tests.losses.batches import bound_loss, random_batch
-from tests.losses.loops import MASKS, close, cosine, gradcheck, kept, mean, optional, rows64
+from tests.losses.loops import MASKS, close, cosine, dot, gradcheck, kept, mean, optional, rows64
 from tests.losses.parity import agree
 from xdistill.losses.cc import CC, cc, cc_official
 
@@ -39,10 +40,10 @@ def twin(student, teacher, valid, gamma, order):
 def official_twin(student, teacher, valid):
     student, teacher = kept(valid, student.tolist(), teacher.tolist())
     gaps = [
-        [abs(a - b) for a, b in zip(*pair, strict=True)]
-        for pair in zip(student, teacher, strict=True)
+        [abs(a - b) for a, b in zip(ours, theirs, strict=True)]
+        for ours, theirs in zip(student, teacher, strict=True)
     ]
-    return mean([sum(a * b for a, b in zip(*pair, strict=True)) for pair in zip(gaps, gaps[1:])])
+    return mean([dot(gap, following) for gap, following in itertools.pairwise(gaps)])
 
 
 def test_closed_form():
