@@ -8,16 +8,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from xdistill.losses.distances import distances, rows_at_once
 from xdistill.losses.loss import Loss
 from xdistill.losses.masking import masked_mean, row_mask, zero_rows
 from xdistill.losses.pairs import distinct_pairs
 from xdistill.losses.unit_rows import unit_rows
 from xdistill.registry import register_loss
-
-BUDGET = 2**22
-"""Numbers of the largest tensor that a chunk of vertices may make."""
-WHOLE = 32
-"""Rows up to which there is one chunk."""
 
 
 def rkd_distance(
@@ -38,12 +34,8 @@ def rkd_distance(
 def relative_distance(x: Float[Tensor, "b d"], pairs: Bool[Tensor, "b b"]) -> Float[Tensor, "b b"]:
     """Euclidean distances of the rows divided by their mean over the pairs."""
     x = zero_rows(x, pairs.any(dim=1))
-    # By differences: the expanded square leaves noise where rows are equal, and the division by
-    # the mean would blow it up to the size of a distance. In chunks: on CUDA the derivative of
-    # cdist holds [V, B, D] numbers.
-    mode = "donot_use_mm_for_euclid_dist"
-    chunks = x.split(vertices_at_once(len(x), x.numel()))
-    distance = torch.cat([torch.cdist(chunk, x, compute_mode=mode) for chunk in chunks])
+    # The division by the mean would blow noise between equal rows up to the size of a distance.
+    distance = distances(x)
     mean = masked_mean(distance, pairs)
     return distance / torch.where(mean > 0, mean, torch.ones_like(mean))
 
@@ -61,7 +53,7 @@ def rkd_angle(
     student, teacher = zero_rows(student, keep), zero_rows(teacher, keep)
     pairs = distinct_pairs(keep)
     rows = len(keep)
-    size = vertices_at_once(rows, rows * max(rows, student.shape[1], teacher.shape[1]))
+    size = rows_at_once(rows, rows * max(rows, student.shape[1], teacher.shape[1]))
     total = student.new_zeros(())
     for first in range(0, rows, size):
         part = slice(first, first + size)
@@ -74,14 +66,6 @@ def rkd_angle(
         total = total + gap
     count = keep.sum()
     return total / (count * (count - 1) * (count - 2)).clamp(min=1)
-
-
-def vertices_at_once(rows: int, numbers: int) -> int:
-    """How many vertices make a chunk, when the largest tensor has so many numbers for each.
-
-    A quarter of the rows at most, so that no tensor has B·B·D numbers at any size that matters.
-    """
-    return max(rows, 1) if rows <= WHOLE else max(1, min(rows // 4, BUDGET // max(numbers, 1)))
 
 
 def angle_gap(
@@ -115,7 +99,7 @@ class RKD(Loss):
 
     Args:
         distance_weight: of the pairwise distances.
-        angle_weight: of the angles of triples: work grows with B³·D, memory does not (`BUDGET`).
+        angle_weight: of the angles of triples: work grows with B³·D, memory does not.
     """
 
     name = "rkd"
