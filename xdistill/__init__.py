@@ -25,6 +25,7 @@ from xdistill.distiller import Distiller
 from xdistill.encoders.capture import capture
 from xdistill.losses.cc import CC
 from xdistill.losses.ccl import CCL
+from xdistill.losses.cmd import CMD
 from xdistill.losses.crd import CRD
 from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.fitnet import FitNet
@@ -70,6 +71,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CC",
     "CCL",
+    "CMD",
     "CRD",
     "EMA",
     "JSD",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xdistill.losses.cc import CC
 from xdistill.losses.ccl import CCL
+from xdistill.losses.cmd import CMD
 from xdistill.losses.crd import CRD
 from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.fitnet import FitNet
@@ -23,6 +24,7 @@ from xdistill.losses.supcon import SupCon
 __all__ = [
     "CC",
     "CCL",
+    "CMD",
     "CRD",
     "JSD",
     "KD",
