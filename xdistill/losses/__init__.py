@@ -8,6 +8,7 @@ from xdistill.losses.cmd import CMD
 from xdistill.losses.crd import CRD
 from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.fitnet import FitNet
+from xdistill.losses.hsic import HSIC
 from xdistill.losses.infonce import InfoNCE
 from xdistill.losses.jeffreys import Jeffreys
 from xdistill.losses.jsd import JSD
@@ -26,6 +27,7 @@ __all__ = [
     "CCL",
     "CMD",
     "CRD",
+    "HSIC",
     "JSD",
     "KD",
     "KHN",

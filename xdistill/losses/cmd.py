@@ -20,8 +20,8 @@ def cmd(
 ) -> Float[Tensor, ""]:
     """‖E s − E t‖/|b − a| + Σ_{k≥2} ‖c_k(s) − c_k(t)‖/|b − a|^k, c_k(x) = E (x − E x)^k.
 
-    Zellinger et al., ICLR 2017, definition 2: moments of each column over the rows, up to k = `moments`.
-    The columns must lie in [a, b], as those of a sigmoid layer do there.
+    Zellinger et al., ICLR 2017, definition 2: moments of each column over the rows, up to
+    k = `moments`. The columns must lie in [a, b], as those of a sigmoid layer do there.
 
     Args:
         bounds: (a, b); None takes the sigmoid of both sides first, which lies in (0, 1).
