@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 
@@ -29,11 +30,7 @@ def trace(k, m):
     rows = range(len(k))
     h = [[(i == j) - 1 / len(k) for j in rows] for i in rows]
     return sum(
-        k[i][j] * h[j][m] * l[m][n] * h[n][i]
-        for i in rows
-        for j in rows
-        for m in rows
-        for n in rows
+        k[a][b] * h[b][c] * m[c][d] * h[d][a] for a, b, c, d in itertools.product(rows, repeat=4)
     )
 
 
