@@ -15,6 +15,8 @@ from xdistill.losses.jsd import JSD
 from xdistill.losses.kd import KD
 from xdistill.losses.khn import KHN
 from xdistill.losses.loss import Loss, WeightedSum
+from xdistill.losses.mi_jsd import MIJSD
+from xdistill.losses.mine import MINE
 from xdistill.losses.multiclass_nce import MultiClassNCE
 from xdistill.losses.pkt import PKT
 from xdistill.losses.rkd import RKD
@@ -31,6 +33,8 @@ __all__ = [
     "JSD",
     "KD",
     "KHN",
+    "MIJSD",
+    "MINE",
     "PKT",
     "RKD",
     "SACD",
