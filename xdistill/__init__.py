@@ -26,6 +26,9 @@ from xdistill.encoders.capture import capture
 from xdistill.losses.c2kd import C2KD
 from xdistill.losses.ccl import CCL
 from xdistill.losses.clip_distill import CLIPDistill
+from xdistill.losses.cc import CC
+from xdistill.losses.ccl import CCL
+from xdistill.losses.cmd import CMD
 from xdistill.losses.crd import CRD
 from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.dist import DIST
@@ -33,6 +36,7 @@ from xdistill.losses.dml import DML
 from xdistill.losses.dkd import DKD
 from xdistill.losses.fd_cmkd import FDCMKD
 from xdistill.losses.fitnet import FitNet
+from xdistill.losses.hsic import HSIC
 from xdistill.losses.infonce import InfoNCE
 from xdistill.losses.jeffreys import Jeffreys
 from xdistill.losses.jsd import JSD
@@ -49,6 +53,10 @@ from xdistill.losses.ofa import OFA
 from xdistill.losses.lskd import LSKD
 from xdistill.losses.multiclass_nce import MultiClassNCE
 from xdistill.losses.nkd import NKD
+from xdistill.losses.mi_jsd import MIJSD
+from xdistill.losses.mine import MINE
+from xdistill.losses.multiclass_nce import MultiClassNCE
+from xdistill.losses.pkt import PKT
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
 from xdistill.losses.salience import permutation_salience
@@ -87,7 +95,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "C2KD",
+    "CC",
     "CCL",
+    "CMD",
     "CRD",
     "DIST",
     "DML",
@@ -101,6 +111,13 @@ __all__ = [
     "OFA",
     "MFH",
     "MST",
+    "HSIC",
+    "JSD",
+    "KD",
+    "KHN",
+    "MIJSD",
+    "MINE",
+    "PKT",
     "RKD",
     "SACD",
     "SP",

@@ -24,13 +24,16 @@ from tests.losses.batches import (
     random_batch,
     step,
 )
+from tests.losses.largest_tensor import LargestTensor
 from xdistill.losses.loss import Loss
 from xdistill.registry import create_loss, list_losses, losses
 from xdistill.types import Outputs, Spec
 
 NAMES = list_losses()
 TASK_LOSSES = {"cross_entropy", "tfkd"}  # these look neither at the teacher nor at `valid`
-BELOW_ZERO = {"hsic", "mine", "vid", "wcord"}  # these have no lower bound of zero
+# A bank of keys may be larger than the batch's pairs; here it is not, so that it hides nothing.
+SHORT_MEMORY = {"khn": {"bank_size": 256}, "sacd": {"bank_size": 256}}
+BELOW_ZERO = {"mine", "srd", "vid", "wcord"}  # these have no lower bound of zero
 
 every_loss = pytest.mark.parametrize("name", NAMES)
 teacher_loss = pytest.mark.parametrize("name", [n for n in NAMES if n not in TASK_LOSSES])
@@ -391,6 +394,18 @@ def test_any_batch_is_finite(name, data):
     loss = bound_loss(name, teacher_dim=5)
     for part, tensor in step(loss, batch).tensors().items():
         assert torch.isfinite(tensor).all(), part
+
+
+@every_loss
+def test_no_tensor_holds_pairs_times_width(name):
+    """Neither the first step nor one that meets a memory makes B·B·D numbers, backward included."""
+    rows, width = 64, 128
+    loss = bound_loss(name, width, width, **SHORT_MEMORY.get(name, {}))
+    batch = random_batch(rows, width, width).change(index=torch.arange(rows) % SAMPLES)
+    with LargestTensor() as largest:
+        step(loss, batch)
+        step(loss, batch)
+    assert rows * width <= largest.numbers < rows * rows * width, largest.operation
 
 
 @every_loss

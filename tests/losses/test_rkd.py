@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import math
 
+import jaxtyping
 import pytest
 import torch
+from torchdistill.losses.mid_level import RKDLoss
 
 from tests.losses.batches import random_batch
+from tests.losses.largest_tensor import LargestTensor
 from tests.losses.loops import (
     MASKS,
     close,
@@ -18,6 +21,7 @@ from tests.losses.loops import (
     optional,
     rows64,
 )
+from tests.losses.parity import agree
 from xdistill.losses import rkd as module
 from xdistill.losses.rkd import RKD, rkd_angle, rkd_distance
 
@@ -101,11 +105,50 @@ def test_chunks_of_vertices_change_nothing(monkeypatch):
     valid = torch.arange(9) != 4
     whole = rkd_angle(student, teacher, valid)
     (exact,) = torch.autograd.grad(whole, student)
-    monkeypatch.setattr(module, "CHUNK", 4)
+    monkeypatch.setattr(module, "rows_at_once", lambda rows, numbers: 4)
     chunked = rkd_angle(student, teacher, valid)
     (gradient,) = torch.autograd.grad(chunked, student)
     torch.testing.assert_close(chunked, whole)
     torch.testing.assert_close(gradient, exact)
+
+
+@pytest.mark.parametrize("rows", [64, 300])
+def test_no_tensor_grows_with_triples_or_with_pairs_times_width(rows):
+    student, teacher = torch.randn(rows, 128, requires_grad=True), torch.randn(rows, 128)
+    with LargestTensor() as largest:
+        (rkd_distance(student, teacher) + rkd_angle(student, teacher)).backward()
+    assert rows * rows <= largest.numbers < rows * rows * 128, largest.operation
+    assert largest.numbers < rows**3
+
+
+def test_compiles_with_chunks(monkeypatch):
+    # Checks of shapes, which only tests switch on, write to a list: not allowed in a checkpoint.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    student, teacher = rows64(40, 4), rows64(40, 3, seed=1)
+    torch.compiler.reset()
+    run = torch.compile(rkd_angle, fullgraph=True, backend="eager")
+    torch.testing.assert_close(run(student, teacher), rkd_angle(student, teacher))
+
+
+def test_parity_with_torchdistill():
+    """Theirs is the mean over all B² pairs and B³ triples; what is no pair or triple is 0.
+
+    Where rows i and k are one, cosines of both models are 1 and their gap is 0.
+    """
+    rows = 7
+    theirs = RKDLoss("s", "t", 1.0, 1.0, "mean")
+    pairs, triples = (rows - 1) / rows, (rows - 1) * (rows - 2) / rows**2
+    inputs = rows64(rows, 5), rows64(rows, 3, seed=1)
+    agree(
+        lambda s, t: pairs * rkd_distance(s, t.detach()),
+        lambda s, t: theirs.compute_rkd_distance_loss(t, s),
+        *inputs,
+    )
+    agree(
+        lambda s, t: triples * rkd_angle(s, t.detach()),
+        lambda s, t: theirs.compute_rkd_angle_loss(t, s),
+        *inputs,
+    )
 
 
 def test_weights():

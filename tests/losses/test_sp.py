@@ -4,8 +4,11 @@ import math
 
 import pytest
 import torch
+from torch.nn.functional import normalize
+from torchdistill.losses import mid_level
 
 from tests.losses.loops import MASKS, close, dot, gradcheck, kept, norm, optional, rows64
+from tests.losses.parity import agree
 from xdistill.losses.sp import sp
 
 
@@ -44,3 +47,19 @@ def test_invariant_to_rotation_and_scale():
 def test_gradcheck():
     valid = torch.tensor([True, False, True, True])
     gradcheck(lambda s, t: sp(s, t, valid), rows64(4, 3), rows64(4, 2, seed=1))
+
+
+def test_parity_with_torchdistill(monkeypatch):
+    """With rows of length one, which the paper's eq. 3 asks for.
+
+    Theirs divides by the sum of absolute values: `normalize(x, 1)` reads as axis 1, but is p = 1.
+    """
+    student, teacher = rows64(6, 5), rows64(6, 3, seed=1)
+    loss = mid_level.SPKDLoss("s", "t", "batchmean")
+
+    def theirs(s, t):
+        return loss({"s": {"output": s}}, {"t": {"output": t}})
+
+    assert not torch.isclose(theirs(student, teacher), sp(student, teacher), rtol=0.1)
+    monkeypatch.setattr(mid_level, "normalize", lambda x, axis: normalize(x, dim=axis))
+    agree(sp, theirs, student, teacher)

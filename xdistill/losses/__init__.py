@@ -5,6 +5,9 @@ from __future__ import annotations
 from xdistill.losses.c2kd import C2KD
 from xdistill.losses.ccl import CCL
 from xdistill.losses.clip_distill import CLIPDistill
+from xdistill.losses.cc import CC
+from xdistill.losses.ccl import CCL
+from xdistill.losses.cmd import CMD
 from xdistill.losses.crd import CRD
 from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.dist import DIST
@@ -12,6 +15,7 @@ from xdistill.losses.dml import DML
 from xdistill.losses.dkd import DKD
 from xdistill.losses.fd_cmkd import FDCMKD
 from xdistill.losses.fitnet import FitNet
+from xdistill.losses.hsic import HSIC
 from xdistill.losses.infonce import InfoNCE
 from xdistill.losses.jeffreys import Jeffreys
 from xdistill.losses.jsd import JSD
@@ -27,6 +31,10 @@ from xdistill.losses.ofa import OFA
 from xdistill.losses.lskd import LSKD
 from xdistill.losses.multiclass_nce import MultiClassNCE
 from xdistill.losses.nkd import NKD
+from xdistill.losses.mi_jsd import MIJSD
+from xdistill.losses.mine import MINE
+from xdistill.losses.multiclass_nce import MultiClassNCE
+from xdistill.losses.pkt import PKT
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
 from xdistill.losses.siglip import SigLIP
@@ -40,7 +48,9 @@ from xdistill.losses.wcord import WCoRD
 
 __all__ = [
     "C2KD",
+    "CC",
     "CCL",
+    "CMD",
     "CRD",
     "DIST",
     "DML",
@@ -55,6 +65,13 @@ __all__ = [
     "KHN",
     "MFH",
     "MST",
+    "HSIC",
+    "JSD",
+    "KD",
+    "KHN",
+    "MIJSD",
+    "MINE",
+    "PKT",
     "RKD",
     "SACD",
     "SP",

@@ -53,6 +53,12 @@ def label_pairs(keep: Bool[Tensor, " b"], target: Int64[Tensor, " b"] | None = N
     )
 
 
+def distinct_pairs(keep: Bool[Tensor, " b"]) -> Bool[Tensor, "b b"]:
+    """The ordered pairs of two different rows that count."""
+    other = ~torch.eye(len(keep), dtype=torch.bool, device=keep.device)
+    return other & keep[:, None] & keep[None, :]
+
+
 def mean_over_keys(values: Float[Tensor, "b k"], mask: Bool[Tensor, "b k"]) -> Float[Tensor, " b"]:
     """Each anchor's mean over its marked keys; 0 for an anchor without any."""
     kept = torch.where(mask, values, torch.zeros_like(values))

@@ -8,13 +8,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from xdistill.losses.distances import distances, rows_at_once
 from xdistill.losses.loss import Loss
 from xdistill.losses.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.pairs import distinct_pairs
 from xdistill.losses.unit_rows import unit_rows
 from xdistill.registry import register_loss
-
-CHUNK = 256
-"""Vertices whose angles are held in memory at once: CHUNK·B·(B + D) numbers."""
 
 
 def rkd_distance(
@@ -35,9 +34,8 @@ def rkd_distance(
 def relative_distance(x: Float[Tensor, "b d"], pairs: Bool[Tensor, "b b"]) -> Float[Tensor, "b b"]:
     """Euclidean distances of the rows divided by their mean over the pairs."""
     x = zero_rows(x, pairs.any(dim=1))
-    # By differences: the expanded square leaves noise where rows are equal, and the division by
-    # the mean would blow it up to the size of a distance.
-    distance = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
+    # The division by the mean would blow noise between equal rows up to the size of a distance.
+    distance = distances(x)
     mean = masked_mean(distance, pairs)
     return distance / torch.where(mean > 0, mean, torch.ones_like(mean))
 
@@ -55,21 +53,17 @@ def rkd_angle(
     student, teacher = zero_rows(student, keep), zero_rows(teacher, keep)
     pairs = distinct_pairs(keep)
     rows = len(keep)
-    if rows <= CHUNK:
-        total = angle_gap(student, teacher, student, teacher, pairs)
-    else:
-        total = student.new_zeros(())
-        for first in range(0, rows, CHUNK):
-            part = slice(first, first + CHUNK)
-            total = total + checkpoint(
-                angle_gap,
-                student[part],
-                teacher[part],
-                student,
-                teacher,
-                pairs[part],
-                use_reentrant=False,
-            )
+    size = rows_at_once(rows, rows * max(rows, student.shape[1], teacher.shape[1]))
+    total = student.new_zeros(())
+    for first in range(0, rows, size):
+        part = slice(first, first + size)
+        args = (student[part], teacher[part], student, teacher, pairs[part])
+        if size < rows:
+            # What a chunk held is made again in the backward pass; there is no chance in it.
+            gap = checkpoint(angle_gap, *args, use_reentrant=False, preserve_rng_state=False)
+        else:
+            gap = angle_gap(*args)
+        total = total + gap
     count = keep.sum()
     return total / (count * (count - 1) * (count - 2)).clamp(min=1)
 
@@ -99,19 +93,13 @@ def cosines(
     return ray @ ray.mT
 
 
-def distinct_pairs(keep: Bool[Tensor, " b"]) -> Bool[Tensor, "b b"]:
-    """The ordered pairs of two different rows that count."""
-    other = ~torch.eye(len(keep), dtype=torch.bool, device=keep.device)
-    return other & keep[:, None] & keep[None, :]
-
-
 @register_loss("rkd")
 class RKD(Loss):
     """The student's batch takes the shape of the teacher's; widths may differ.
 
     Args:
         distance_weight: of the pairwise distances.
-        angle_weight: of the angles of triples, which cost B³ numbers.
+        angle_weight: of the angles of triples: work grows with B³·D, memory does not.
     """
 
     name = "rkd"
