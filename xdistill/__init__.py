@@ -23,6 +23,7 @@ from xdistill.data.splits import (
 )
 from xdistill.distiller import Distiller
 from xdistill.encoders.capture import capture
+from xdistill.losses.at import AT
 from xdistill.losses.ccl import CCL
 from xdistill.losses.crd import CRD
 from xdistill.losses.cross_entropy import CrossEntropy
@@ -35,6 +36,7 @@ from xdistill.losses.khn import KHN
 from xdistill.losses.layers import LayerPair
 from xdistill.losses.loss import Loss, WeightedSum
 from xdistill.losses.multiclass_nce import MultiClassNCE
+from xdistill.losses.nst import NST
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
 from xdistill.losses.schedule import Scheduled, ramp, warmup
@@ -66,12 +68,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AT",
     "CCL",
     "CRD",
     "EMA",
     "JSD",
     "KD",
     "KHN",
+    "NST",
     "RKD",
     "SACD",
     "SP",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from xdistill.losses.at import AT
 from xdistill.losses.ccl import CCL
 from xdistill.losses.crd import CRD
 from xdistill.losses.cross_entropy import CrossEntropy
@@ -13,17 +14,20 @@ from xdistill.losses.kd import KD
 from xdistill.losses.khn import KHN
 from xdistill.losses.loss import Loss, WeightedSum
 from xdistill.losses.multiclass_nce import MultiClassNCE
+from xdistill.losses.nst import NST
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
 from xdistill.losses.sp import SP
 from xdistill.losses.supcon import SupCon
 
 __all__ = [
+    "AT",
     "CCL",
     "CRD",
     "JSD",
     "KD",
     "KHN",
+    "NST",
     "RKD",
     "SACD",
     "SP",
