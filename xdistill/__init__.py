@@ -28,6 +28,7 @@ from xdistill.losses.ccl import CCL
 from xdistill.losses.crd import CRD
 from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.fitnet import FitNet
+from xdistill.losses.fsp import FSP
 from xdistill.losses.infonce import InfoNCE
 from xdistill.losses.jeffreys import Jeffreys
 from xdistill.losses.jsd import JSD
@@ -37,6 +38,7 @@ from xdistill.losses.layers import LayerPair
 from xdistill.losses.loss import Loss, WeightedSum
 from xdistill.losses.multiclass_nce import MultiClassNCE
 from xdistill.losses.nst import NST
+from xdistill.losses.ofd import OFD
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
 from xdistill.losses.schedule import Scheduled, ramp, warmup
@@ -72,10 +74,12 @@ __all__ = [
     "CCL",
     "CRD",
     "EMA",
+    "FSP",
     "JSD",
     "KD",
     "KHN",
     "NST",
+    "OFD",
     "RKD",
     "SACD",
     "SP",

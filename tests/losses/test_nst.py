@@ -15,7 +15,7 @@ SHAPES = [((3, 7), (5, 7)), ((4, 3), (6, 3)), ((3, 4), (6, 4)), ((2, 3, 2), (5, 
 
 
 def twin(student, teacher, valid):
-    """Eq. 3 with k(x, y) = (xᵀy)², in loops over pairs of channels."""
+    """The squared MMD with k(x, y) = (xᵀy)², in loops over pairs of channels."""
     values = []
     for s, t in zip(*kept(valid, list(student), list(teacher)), strict=True):
         ours, theirs = (

@@ -7,6 +7,7 @@ from xdistill.losses.ccl import CCL
 from xdistill.losses.crd import CRD
 from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.fitnet import FitNet
+from xdistill.losses.fsp import FSP
 from xdistill.losses.infonce import InfoNCE
 from xdistill.losses.jeffreys import Jeffreys
 from xdistill.losses.jsd import JSD
@@ -15,6 +16,7 @@ from xdistill.losses.khn import KHN
 from xdistill.losses.loss import Loss, WeightedSum
 from xdistill.losses.multiclass_nce import MultiClassNCE
 from xdistill.losses.nst import NST
+from xdistill.losses.ofd import OFD
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
 from xdistill.losses.sp import SP
@@ -24,10 +26,12 @@ __all__ = [
     "AT",
     "CCL",
     "CRD",
+    "FSP",
     "JSD",
     "KD",
     "KHN",
     "NST",
+    "OFD",
     "RKD",
     "SACD",
     "SP",

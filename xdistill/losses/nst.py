@@ -20,7 +20,7 @@ def nst(
 ) -> Float[Tensor, ""]:
     """Mean over rows of the squared MMD between the channels of both maps.
 
-    Huang and Wang, 2017, eq. 3 and 4, with the polynomial kernel k(x, y) = (xᵀy)² (d = 2, c = 0).
+    Huang and Wang, 2017, section 4, with the polynomial kernel k(x, y) = (xᵀy)² (d = 2, c = 0).
     A channel is the vector of its activations over all positions, divided by its length; the
     numbers of channels may differ.
     """
