@@ -8,6 +8,7 @@ from xdistill.losses.crd import CRD
 from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.fitnet import FitNet
 from xdistill.losses.fsp import FSP
+from xdistill.losses.ft import FT
 from xdistill.losses.infonce import InfoNCE
 from xdistill.losses.jeffreys import Jeffreys
 from xdistill.losses.jsd import JSD
@@ -27,6 +28,7 @@ __all__ = [
     "CCL",
     "CRD",
     "FSP",
+    "FT",
     "JSD",
     "KD",
     "KHN",

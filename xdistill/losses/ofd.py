@@ -44,8 +44,9 @@ def margin_from_batch_norm(bn: BatchNorm) -> Float[Tensor, " c"]:
     """The margin of each channel behind a BatchNorm: E[x | x < 0] of a Gaussian.
 
     Heo et al., ICCV 2019, section 3.2. With mean β and deviation σ = |γ| it is
-    β − σ·φ(β/σ)/Φ(−β/σ), and min(β, 0) for a constant channel. Public code puts −3σ where negative responses are rarer
-    than one in 1000, for fear of the division; there the expectation in truth comes close to 0.
+    β − σ·φ(β/σ)/Φ(−β/σ), and min(β, 0) for a constant channel. Public code puts −3σ where negative
+    responses are rarer than one in 1000, for fear of the division; the expectation there in truth
+    comes close to 0.
 
     Args:
         bn: a BatchNorm with weight and bias, the last layer before the teacher's ReLU.
