@@ -24,6 +24,7 @@ from xdistill.data.splits import (
 from xdistill.distiller import Distiller
 from xdistill.encoders.capture import capture
 from xdistill.losses.c2kd import C2KD
+from xdistill.losses.at import AT
 from xdistill.losses.ccl import CCL
 from xdistill.losses.clip_distill import CLIPDistill
 from xdistill.losses.cc import CC
@@ -37,6 +38,8 @@ from xdistill.losses.dkd import DKD
 from xdistill.losses.fd_cmkd import FDCMKD
 from xdistill.losses.fitnet import FitNet
 from xdistill.losses.hsic import HSIC
+from xdistill.losses.fsp import FSP
+from xdistill.losses.ft import FT
 from xdistill.losses.infonce import InfoNCE
 from xdistill.losses.jeffreys import Jeffreys
 from xdistill.losses.jsd import JSD
@@ -57,6 +60,8 @@ from xdistill.losses.mi_jsd import MIJSD
 from xdistill.losses.mine import MINE
 from xdistill.losses.multiclass_nce import MultiClassNCE
 from xdistill.losses.pkt import PKT
+from xdistill.losses.nst import NST
+from xdistill.losses.ofd import OFD
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
 from xdistill.losses.salience import permutation_salience
@@ -96,6 +101,7 @@ __version__ = "0.1.0"
 __all__ = [
     "C2KD",
     "CC",
+    "AT",
     "CCL",
     "CMD",
     "CRD",
@@ -118,6 +124,13 @@ __all__ = [
     "MIJSD",
     "MINE",
     "PKT",
+    "FSP",
+    "FT",
+    "JSD",
+    "KD",
+    "KHN",
+    "NST",
+    "OFD",
     "RKD",
     "SACD",
     "SP",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from xdistill.losses.c2kd import C2KD
+from xdistill.losses.at import AT
 from xdistill.losses.ccl import CCL
 from xdistill.losses.clip_distill import CLIPDistill
 from xdistill.losses.cc import CC
@@ -16,6 +17,8 @@ from xdistill.losses.dkd import DKD
 from xdistill.losses.fd_cmkd import FDCMKD
 from xdistill.losses.fitnet import FitNet
 from xdistill.losses.hsic import HSIC
+from xdistill.losses.fsp import FSP
+from xdistill.losses.ft import FT
 from xdistill.losses.infonce import InfoNCE
 from xdistill.losses.jeffreys import Jeffreys
 from xdistill.losses.jsd import JSD
@@ -35,6 +38,8 @@ from xdistill.losses.mi_jsd import MIJSD
 from xdistill.losses.mine import MINE
 from xdistill.losses.multiclass_nce import MultiClassNCE
 from xdistill.losses.pkt import PKT
+from xdistill.losses.nst import NST
+from xdistill.losses.ofd import OFD
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
 from xdistill.losses.siglip import SigLIP
@@ -49,6 +54,7 @@ from xdistill.losses.wcord import WCoRD
 __all__ = [
     "C2KD",
     "CC",
+    "AT",
     "CCL",
     "CMD",
     "CRD",
@@ -72,6 +78,13 @@ __all__ = [
     "MIJSD",
     "MINE",
     "PKT",
+    "FSP",
+    "FT",
+    "JSD",
+    "KD",
+    "KHN",
+    "NST",
+    "OFD",
     "RKD",
     "SACD",
     "SP",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from jaxtyping import Float
@@ -15,8 +14,7 @@ AXES_BY_RANK = {2: "b c", 3: "b c t", 4: "b c h w", 5: "b c t h w"}
 """How a hidden tensor is read when nothing is said: batch, channels, time, height, width."""
 
 
-@dataclass(frozen=True)
-class LayerPair:
+class LayerPair(NamedTuple):
     """A layer of the student and the layer of the teacher that it is compared with.
 
     Attributes:
@@ -62,11 +60,17 @@ def layer_pairs(
         teacher: names of the teacher's hidden layers.
 
     Raises:
-        ValueError: a layer that is not there, no layers at all, or unequal numbers of them.
+        ValueError: a layer that is not there, no layers at all, unequal numbers of them, or
+            something that is no pair.
     """
     student, teacher = list(student), list(teacher)
     if layers is None:
         return _in_order(loss, student, teacher)
+    if isinstance(layers, str) or not layers:
+        raise ValueError(
+            f"{loss} got layers={layers!r}, expected a list of at least one hidden layer; say "
+            "layers=['name'] or layers=[(student's, teacher's), ...], or None for all in order"
+        )
     pairs = [_pair(one) for one in layers]
     for role, known, asked in (
         ("student", student, [pair.student for pair in pairs]),
@@ -87,9 +91,15 @@ def hidden_maps(
     """The hidden tensors of each pair, student's and teacher's, channels first.
 
     Raises:
-        ValueError: as `layer_pairs`, or axes that do not fit a tensor.
+        ValueError: as `layer_pairs`, axes that do not fit a tensor, or a tensor without a row for
+            each sample.
     """
     pairs = layer_pairs(loss, layers, student.hidden, teacher.hidden)
+    for role, outputs, names in (
+        ("student", student, [pair.student for pair in pairs]),
+        ("teacher", teacher, [pair.teacher for pair in pairs]),
+    ):
+        _check_rows(loss, role, outputs, names)
     return [
         (
             channels_first(student.hidden[pair.student], pair.student_axes, pair.student),
@@ -148,6 +158,19 @@ def channels_first(x: Tensor, axes: str | None = None, name: str = "hidden tenso
     return FeatureMap(x.movedim(place, 1), rest)
 
 
+def _check_rows(loss: str, role: str, outputs: Outputs, names: list[str]) -> None:
+    """Frames or patches that an encoder folded into the batch axis belong to no row."""
+    rows = len(outputs.embedding)
+    for name in names:
+        shape = list(outputs.hidden[name].shape)
+        if not shape or shape[0] != rows:
+            raise ValueError(
+                f"{loss}: hidden layer {name!r} of the {role} has shape {shape}, expected its "
+                f"first axis to hold the {rows} rows of the batch; unfold the axis that the "
+                "encoder put into it, or pair another layer"
+            )
+
+
 def _letters(rank: int, axes: str | None, name: str) -> list[str]:
     if axes is None and rank not in AXES_BY_RANK:
         raise ValueError(
@@ -170,7 +193,14 @@ def _channels(shape: tuple[int, ...], axes: str | None, name: str) -> int:
 def _pair(one: LayerPair | tuple[str, str] | str) -> LayerPair:
     if isinstance(one, LayerPair):
         return one
-    return LayerPair(one, one) if isinstance(one, str) else LayerPair(*one)
+    if isinstance(one, str):
+        return LayerPair(one, one)
+    if len(one) != 2:
+        raise ValueError(
+            f"{one!r} is no pair of layers; expected (student's, teacher's), one name for both, or "
+            "LayerPair(student, teacher, student_axes=, teacher_axes=)"
+        )
+    return LayerPair(*one)
 
 
 def _in_order(loss: str, student: list[str], teacher: list[str]) -> list[LayerPair]:

@@ -46,8 +46,9 @@ def shared_axes(loss: str, student: FeatureMap, teacher: FeatureMap) -> tuple[st
     if not shared or len(shared) > 3:
         found = f"share more than three axes ({' '.join(shared)})" if shared else "share no axis"
         raise ValueError(
-            f"{loss}: the student's map with axes [b c {' '.join(student.axes)}] "
-            f"{list(student.tensor.shape)} and the teacher's [b c {' '.join(teacher.axes)}] "
+            f"{loss}: the student's map with axes [{' '.join(('b', 'c', *student.axes))}] "
+            f"{list(student.tensor.shape)} and the teacher's "
+            f"[{' '.join(('b', 'c', *teacher.axes))}] "
             f"{list(teacher.tensor.shape)} {found} beside batch and channels; pair other layers, "
             "name the axes with LayerPair(..., student_axes=, teacher_axes=), or take a loss on "
             "embeddings"
@@ -64,7 +65,11 @@ def on_axes(x: FeatureMap, axes: tuple[str, ...]) -> Float[Tensor, "b c *s"]:
 
 
 def pool_to(x: Float[Tensor, "b c *s"], lengths: list[int]) -> Float[Tensor, "b c *r"]:
-    """Averages over equal parts of each axis; the map itself where nothing changes."""
+    """Averages over parts of each axis; the map itself where nothing changes.
+
+    The parts are equal where the lengths divide, else they overlap by one place (part i of n on an
+    axis of length L runs from ⌊iL/n⌋ to ⌈(i+1)L/n⌉, as in `adaptive_avg_pool`).
+    """
     if list(x.shape[2:]) == lengths:
         return x
     return POOLS[len(lengths)](x, lengths)
