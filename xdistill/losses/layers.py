@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from jaxtyping import Float
@@ -15,8 +14,7 @@ AXES_BY_RANK = {2: "b c", 3: "b c t", 4: "b c h w", 5: "b c t h w"}
 """How a hidden tensor is read when nothing is said: batch, channels, time, height, width."""
 
 
-@dataclass(frozen=True)
-class LayerPair:
+class LayerPair(NamedTuple):
     """A layer of the student and the layer of the teacher that it is compared with.
 
     Attributes:
