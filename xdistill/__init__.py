@@ -24,6 +24,7 @@ from xdistill.data.splits import (
 from xdistill.distiller import Distiller
 from xdistill.encoders.capture import capture
 from xdistill.losses.ccl import CCL
+from xdistill.losses.cka import CKA
 from xdistill.losses.crd import CRD
 from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.fitnet import FitNet
@@ -67,6 +68,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CCL",
+    "CKA",
     "CRD",
     "EMA",
     "JSD",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from xdistill.losses.ccl import CCL
+from xdistill.losses.cka import CKA
 from xdistill.losses.crd import CRD
 from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.fitnet import FitNet
@@ -20,6 +21,7 @@ from xdistill.losses.supcon import SupCon
 
 __all__ = [
     "CCL",
+    "CKA",
     "CRD",
     "JSD",
     "KD",
