@@ -41,6 +41,7 @@ from xdistill.losses.sacd import SACD
 from xdistill.losses.schedule import Scheduled, ramp, warmup
 from xdistill.losses.sp import SP
 from xdistill.losses.supcon import SupCon
+from xdistill.losses.vid import VID
 from xdistill.memory import EMA, MemoryBank
 from xdistill.modalities import Modality, get_modality
 from xdistill.registry import (
@@ -77,6 +78,7 @@ __all__ = [
     "RKD",
     "SACD",
     "SP",
+    "VID",
     "CrossEntropy",
     "Distiller",
     "Encoder",

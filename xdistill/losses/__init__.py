@@ -18,6 +18,7 @@ from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
 from xdistill.losses.sp import SP
 from xdistill.losses.supcon import SupCon
+from xdistill.losses.vid import VID
 
 __all__ = [
     "CCL",
@@ -29,6 +30,7 @@ __all__ = [
     "RKD",
     "SACD",
     "SP",
+    "VID",
     "CrossEntropy",
     "FitNet",
     "InfoNCE",
