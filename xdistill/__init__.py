@@ -40,6 +40,7 @@ from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
 from xdistill.losses.schedule import Scheduled, ramp, warmup
 from xdistill.losses.sp import SP
+from xdistill.losses.srd import SRD
 from xdistill.losses.supcon import SupCon
 from xdistill.losses.vid import VID
 from xdistill.memory import EMA, MemoryBank
@@ -78,6 +79,7 @@ __all__ = [
     "RKD",
     "SACD",
     "SP",
+    "SRD",
     "VID",
     "CrossEntropy",
     "Distiller",

@@ -17,6 +17,7 @@ from xdistill.losses.multiclass_nce import MultiClassNCE
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
 from xdistill.losses.sp import SP
+from xdistill.losses.srd import SRD
 from xdistill.losses.supcon import SupCon
 from xdistill.losses.vid import VID
 
@@ -30,6 +31,7 @@ __all__ = [
     "RKD",
     "SACD",
     "SP",
+    "SRD",
     "VID",
     "CrossEntropy",
     "FitNet",
