@@ -23,6 +23,7 @@ from xdistill.data.splits import (
 )
 from xdistill.distiller import Distiller
 from xdistill.encoders.capture import capture
+from xdistill.encoders.reuse_classifier import reuse_classifier
 from xdistill.losses.ccl import CCL
 from xdistill.losses.cka import CKA
 from xdistill.losses.crd import CRD
@@ -39,6 +40,7 @@ from xdistill.losses.multiclass_nce import MultiClassNCE
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
 from xdistill.losses.schedule import Scheduled, ramp, warmup
+from xdistill.losses.simkd import SimKD
 from xdistill.losses.sp import SP
 from xdistill.losses.srd import SRD
 from xdistill.losses.supcon import SupCon
@@ -98,6 +100,7 @@ __all__ = [
     "PairedDataset",
     "PairedSample",
     "Scheduled",
+    "SimKD",
     "Spec",
     "Splits",
     "StepOutput",
@@ -130,6 +133,7 @@ __all__ = [
     "register_loss",
     "register_modality",
     "register_projector",
+    "reuse_classifier",
     "split_by_group",
     "split_groups",
     "warmup",

@@ -16,6 +16,7 @@ from xdistill.losses.loss import Loss, WeightedSum
 from xdistill.losses.multiclass_nce import MultiClassNCE
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
+from xdistill.losses.simkd import SimKD
 from xdistill.losses.sp import SP
 from xdistill.losses.srd import SRD
 from xdistill.losses.supcon import SupCon
@@ -39,6 +40,7 @@ __all__ = [
     "Jeffreys",
     "Loss",
     "MultiClassNCE",
+    "SimKD",
     "SupCon",
     "WeightedSum",
 ]
