@@ -29,6 +29,7 @@ from xdistill.losses.cka import CKA
 from xdistill.losses.crd import CRD
 from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.fitnet import FitNet
+from xdistill.losses.ickd import ICKD
 from xdistill.losses.infonce import InfoNCE
 from xdistill.losses.jeffreys import Jeffreys
 from xdistill.losses.jsd import JSD
@@ -75,6 +76,7 @@ __all__ = [
     "CKA",
     "CRD",
     "EMA",
+    "ICKD",
     "JSD",
     "KD",
     "KHN",

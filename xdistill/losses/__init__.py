@@ -7,6 +7,7 @@ from xdistill.losses.cka import CKA
 from xdistill.losses.crd import CRD
 from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.fitnet import FitNet
+from xdistill.losses.ickd import ICKD
 from xdistill.losses.infonce import InfoNCE
 from xdistill.losses.jeffreys import Jeffreys
 from xdistill.losses.jsd import JSD
@@ -26,6 +27,7 @@ __all__ = [
     "CCL",
     "CKA",
     "CRD",
+    "ICKD",
     "JSD",
     "KD",
     "KHN",
