@@ -38,6 +38,7 @@ from xdistill.losses.khn import KHN
 from xdistill.losses.layers import LayerPair
 from xdistill.losses.loss import Loss, WeightedSum
 from xdistill.losses.multiclass_nce import MultiClassNCE
+from xdistill.losses.reviewkd import ReviewKD
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
 from xdistill.losses.schedule import Scheduled, ramp, warmup
@@ -101,6 +102,7 @@ __all__ = [
     "PairedBatch",
     "PairedDataset",
     "PairedSample",
+    "ReviewKD",
     "Scheduled",
     "SimKD",
     "Spec",

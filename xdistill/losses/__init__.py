@@ -15,6 +15,7 @@ from xdistill.losses.kd import KD
 from xdistill.losses.khn import KHN
 from xdistill.losses.loss import Loss, WeightedSum
 from xdistill.losses.multiclass_nce import MultiClassNCE
+from xdistill.losses.reviewkd import ReviewKD
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
 from xdistill.losses.simkd import SimKD
@@ -42,6 +43,7 @@ __all__ = [
     "Jeffreys",
     "Loss",
     "MultiClassNCE",
+    "ReviewKD",
     "SimKD",
     "SupCon",
     "WeightedSum",
