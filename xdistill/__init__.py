@@ -30,6 +30,9 @@ from xdistill.losses.clip_distill import CLIPDistill
 from xdistill.losses.cc import CC
 from xdistill.losses.ccl import CCL
 from xdistill.losses.cmd import CMD
+from xdistill.encoders.reuse_classifier import reuse_classifier
+from xdistill.losses.ccl import CCL
+from xdistill.losses.cka import CKA
 from xdistill.losses.crd import CRD
 from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.dist import DIST
@@ -40,6 +43,7 @@ from xdistill.losses.fitnet import FitNet
 from xdistill.losses.hsic import HSIC
 from xdistill.losses.fsp import FSP
 from xdistill.losses.ft import FT
+from xdistill.losses.ickd import ICKD
 from xdistill.losses.infonce import InfoNCE
 from xdistill.losses.jeffreys import Jeffreys
 from xdistill.losses.jsd import JSD
@@ -62,17 +66,21 @@ from xdistill.losses.multiclass_nce import MultiClassNCE
 from xdistill.losses.pkt import PKT
 from xdistill.losses.nst import NST
 from xdistill.losses.ofd import OFD
+from xdistill.losses.reviewkd import ReviewKD
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
 from xdistill.losses.salience import permutation_salience
 from xdistill.losses.schedule import Scheduled, ramp, warmup
 from xdistill.losses.siglip import SigLIP
+from xdistill.losses.simkd import SimKD
 from xdistill.losses.sp import SP
+from xdistill.losses.srd import SRD
 from xdistill.losses.supcon import SupCon
 from xdistill.losses.tfkd import TfKD
 from xdistill.losses.wsld import WSLD
 from xdistill.losses.triplet import Triplet
 from xdistill.losses.wcord import WCoRD
+from xdistill.losses.vid import VID
 from xdistill.memory import EMA, MemoryBank
 from xdistill.modalities import Modality, get_modality
 from xdistill.registry import (
@@ -104,12 +112,14 @@ __all__ = [
     "AT",
     "CCL",
     "CMD",
+    "CKA",
     "CRD",
     "DIST",
     "DML",
     "DKD",
     "EMA",
     "FDCMKD",
+    "ICKD",
     "JSD",
     "KD",
     "KHN",
@@ -141,6 +151,8 @@ __all__ = [
     "SACD",
     "SP",
     "WSLD",
+    "SRD",
+    "VID",
     "CrossEntropy",
     "Distiller",
     "Encoder",
@@ -158,8 +170,10 @@ __all__ = [
     "PairedBatch",
     "PairedDataset",
     "PairedSample",
+    "ReviewKD",
     "Scheduled",
     "SigLIP",
+    "SimKD",
     "Spec",
     "Splits",
     "StepOutput",
@@ -196,6 +210,7 @@ __all__ = [
     "register_loss",
     "register_modality",
     "register_projector",
+    "reuse_classifier",
     "split_by_group",
     "split_groups",
     "warmup",

@@ -9,6 +9,7 @@ from xdistill.losses.clip_distill import CLIPDistill
 from xdistill.losses.cc import CC
 from xdistill.losses.ccl import CCL
 from xdistill.losses.cmd import CMD
+from xdistill.losses.cka import CKA
 from xdistill.losses.crd import CRD
 from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.dist import DIST
@@ -19,6 +20,7 @@ from xdistill.losses.fitnet import FitNet
 from xdistill.losses.hsic import HSIC
 from xdistill.losses.fsp import FSP
 from xdistill.losses.ft import FT
+from xdistill.losses.ickd import ICKD
 from xdistill.losses.infonce import InfoNCE
 from xdistill.losses.jeffreys import Jeffreys
 from xdistill.losses.jsd import JSD
@@ -44,12 +46,18 @@ from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
 from xdistill.losses.siglip import SigLIP
 from xdistill.losses.salience import permutation_salience
+from xdistill.losses.reviewkd import ReviewKD
+from xdistill.losses.rkd import RKD
+from xdistill.losses.sacd import SACD
+from xdistill.losses.simkd import SimKD
 from xdistill.losses.sp import SP
+from xdistill.losses.srd import SRD
 from xdistill.losses.supcon import SupCon
 from xdistill.losses.tfkd import TfKD
 from xdistill.losses.wsld import WSLD
 from xdistill.losses.triplet import Triplet
 from xdistill.losses.wcord import WCoRD
+from xdistill.losses.vid import VID
 
 __all__ = [
     "C2KD",
@@ -60,6 +68,9 @@ __all__ = [
     "CRD",
     "DIST",
     "DML",
+    "CKA",
+    "CRD",
+    "ICKD",
     "JSD",
     "KD",
     "KHN",
@@ -99,6 +110,8 @@ __all__ = [
     "SACD",
     "SP",
     "WSLD",
+    "SRD",
+    "VID",
     "CrossEntropy",
     "FitNet",
     "InfoNCE",
@@ -107,6 +120,8 @@ __all__ = [
     "Loss",
     "MultiClassNCE",
     "SigLIP",
+    "ReviewKD",
+    "SimKD",
     "SupCon",
     "TfKD",
     "Triplet",

@@ -1,42 +1,53 @@
-"""FitNets: regress the teacher's embedding from the student's."""
+"""FitNets: regress the teacher's features from the student's."""
 
 from __future__ import annotations
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from xdistill.losses.layers import Layers, channel_counts, hidden_maps
 from xdistill.losses.loss import Loss, width
 from xdistill.losses.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.shared_axes import ChannelAdapter, align
 from xdistill.registry import create_projector, register_loss
+from xdistill.types import Outputs
 
 
 def fitnet(
-    student: Float[Tensor, "b d"],
-    teacher: Float[Tensor, "b d"],
+    student: Float[Tensor, "b ..."],
+    teacher: Float[Tensor, "b ..."],
     valid: Bool[Tensor, " b"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean over rows and columns of (f_s − f_t)².
+    """Mean over rows and features of (f_s − f_t)², for embeddings or aligned maps.
 
     Romero et al., FitNets, 2015, eq. 3, there half the squared norm; across modalities this is
     supervision transfer (Gupta et al., CVPR 2016).
     """
     keep = row_mask(valid, student)
     gap = zero_rows(student, keep) - zero_rows(teacher, keep)
-    return masked_mean(gap.square().mean(dim=1), keep)
+    return masked_mean(gap.square().flatten(1).mean(dim=1), keep)
 
 
 @register_loss("fitnet")
 class FitNet(Loss):
-    """Squared distance of the adapted student embedding to the teacher's.
+    """Squared distance of the student's adapted features to the teacher's.
 
-    Until `bind` is called, or both widths are given here, there is no adapter and the embeddings
-    are compared as they are.
+    It compares the embeddings. Until `bind` is called, or both widths are given here, there is no
+    adapter and they are compared as they are.
+
+    Where `layers` names hidden layers it compares those instead: brought onto the axes that a pair
+    shares, one linear map of the channels for each pair, made in `bind`, and the sum over pairs.
+    There the paper's regressor is a convolution, which needs maps of one rank.
 
     Args:
         adapter: a registered projector from the student's width to the teacher's; "identity" needs
             equal widths.
         student_dim: width of the student's embedding.
         teacher_dim: width of the teacher's embedding.
+        layers: pairs of hidden layers; None: the embeddings.
+
+    Raises:
+        ValueError: `layers` together with an option of embeddings.
     """
 
     name = "fitnet"
@@ -51,19 +62,36 @@ class FitNet(Loss):
         adapter: str = "linear",
         student_dim: int | None = None,
         teacher_dim: int | None = None,
+        layers: Layers | None = None,
     ):
         super().__init__()
+        if layers is not None and (adapter, student_dim, teacher_dim) != ("linear", None, None):
+            raise ValueError(
+                "fitnet maps the channels of hidden layers linearly, but got layers together with "
+                f"adapter={adapter!r}, student_dim={student_dim} and teacher_dim={teacher_dim}; "
+                "leave those out and call loss.bind(student, teacher)"
+            )
+        self.layers = layers
         self.adapter_name = adapter
         self.adapter: nn.Module | None = None
+        self.channel_adapters: nn.ModuleList | None = None
         if student_dim is not None and teacher_dim is not None:
             self.adapter = create_projector(adapter, student_dim, teacher_dim)
 
     def bind(self, student, teacher, num_classes=None, num_samples=None):
-        if self.adapter is None:
+        if self.layers is not None:
+            if self.channel_adapters is None:
+                channels = channel_counts("fitnet", self.layers, student, teacher)
+                self.channel_adapters = nn.ModuleList(
+                    ChannelAdapter(ours, theirs, bias=True) for ours, theirs in channels
+                )
+        elif self.adapter is None:
             self.adapter = create_projector(self.adapter_name, width(student), width(teacher))
         return self
 
     def forward(self, student, teacher, target=None, *, valid=None, index=None):
+        if self.layers is not None:
+            return self._hidden(student, teacher, valid)
         ours = student.embedding if self.adapter is None else self.adapter(student.embedding)
         if ours.shape[1] != teacher.embedding.shape[1]:
             raise ValueError(
@@ -72,3 +100,16 @@ class FitNet(Loss):
                 "student_dim and teacher_dim, so that it makes an adapter"
             )
         return fitnet(ours, teacher.embedding, valid)
+
+    def _hidden(
+        self, student: Outputs, teacher: Outputs, valid: Bool[Tensor, " b"] | None
+    ) -> Float[Tensor, ""]:
+        """The sum over pairs of layers."""
+        maps = hidden_maps("fitnet", self.layers, student, teacher)
+        if self.channel_adapters is None:
+            raise ValueError("fitnet has no channel adapters yet; call loss.bind(student, teacher)")
+        value = student.embedding.new_zeros(())
+        for adapter, pair in zip(self.channel_adapters, maps, strict=True):
+            ours, theirs = align("fitnet", *pair)
+            value = value + fitnet(adapter(ours), theirs, valid)
+        return value

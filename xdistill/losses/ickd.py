@@ -1,0 +1,88 @@
+"""Inter-channel correlation distillation."""
+
+from __future__ import annotations
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from xdistill.losses.layers import Layers, channel_counts, hidden_maps
+from xdistill.losses.loss import Loss
+from xdistill.losses.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.shared_axes import ChannelAdapter
+from xdistill.losses.unit_rows import unit_rows
+from xdistill.registry import register_loss
+
+
+def ickd(
+    student: Float[Tensor, "b c *s"],
+    teacher: Float[Tensor, "b c *r"],
+    valid: Bool[Tensor, " b"] | None = None,
+    official: bool = False,
+) -> Float[Tensor, ""]:
+    """‖rownorm(F_s F_sᵀ) − rownorm(F_t F_tᵀ)‖²_F / C², mean over rows, F = [C, places].
+
+    Liu et al., ICCV 2021, ICKD-C. Products of the channels are summed over the places of a map, so
+    the two maps share their channels and nothing else. Rows of the Gram matrix have length 1, as in
+    the authors' code: the products grow with the number of places, which may differ.
+
+    `official` divides by C, as the authors' code for CIFAR does, not by C² as the paper. Their
+    code for ImageNet, which torchdistill has, divides that once more by the size of the batch.
+    """
+    keep = row_mask(valid, student)
+    gap = correlation(zero_rows(student, keep)) - correlation(zero_rows(teacher, keep))
+    per_row = gap.square().sum(dim=2).mean(dim=1) if official else gap.square().mean(dim=(1, 2))
+    return masked_mean(per_row, keep)
+
+
+def correlation(x: Float[Tensor, "b c *s"]) -> Float[Tensor, "b c c"]:
+    """Inner products of the channels, each channel's brought to length 1."""
+    x = x.flatten(2) if x.ndim > 2 else x[:, :, None]
+    return unit_rows(x @ x.mT)
+
+
+@register_loss("ickd")
+class ICKD(Loss):
+    """Channels of the student's maps go together as those of the teacher's do.
+
+    The maps need no shared axis and no equal length: video [B, C, T, H, W] is compared with
+    EEG [B, C, T] as it is. Where a pair has different numbers of channels a linear map without bias
+    brings the student's to the teacher's; the authors' code has a BatchNorm behind it, which would
+    make a row depend on the others and is left out. The sum over pairs is returned.
+
+    The weight of 500 belongs to the mean over C² entries. With `official=True` the authors take
+    2.5; the two agree at C = 200.
+
+    Args:
+        layers: pairs of hidden layers; None: all of both sides in their order.
+        official: divide by C in place of C².
+    """
+
+    name = "ickd"
+    formula = "‖rownorm(F_s F_sᵀ) − rownorm(F_t F_tᵀ)‖²/C²"
+    paper = "Liu et al., ICCV 2021"
+    needs = ("hidden",)
+    shared_space = False
+    recommended_weight = 500.0
+
+    def __init__(self, layers: Layers | None = None, official: bool = False):
+        super().__init__()
+        self.layers = layers
+        self.official = official
+        self.adapters: nn.ModuleList | None = None
+
+    def bind(self, student, teacher, num_classes=None, num_samples=None):
+        if self.adapters is None:
+            self.adapters = nn.ModuleList(
+                nn.Identity() if ours == theirs else ChannelAdapter(ours, theirs)
+                for ours, theirs in channel_counts("ickd", self.layers, student, teacher)
+            )
+        return self
+
+    def forward(self, student, teacher, target=None, *, valid=None, index=None):
+        maps = hidden_maps("ickd", self.layers, student, teacher)
+        if self.adapters is None:
+            raise ValueError("ickd has no adapters yet; call loss.bind(student, teacher)")
+        value = student.embedding.new_zeros(())
+        for adapter, (ours, theirs) in zip(self.adapters, maps, strict=True):
+            value = value + ickd(adapter(ours.tensor), theirs.tensor, valid, self.official)
+        return value

@@ -1,0 +1,63 @@
+"""Distillation with the reused teacher classifier."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from xdistill.losses.fitnet import fitnet
+from xdistill.losses.loss import Loss, width
+from xdistill.registry import create_projector, register_loss
+
+
+@register_loss("simkd")
+class SimKD(Loss):
+    """The student's features, adapted, become the teacher's; the teacher's classifier reads them.
+
+    Chen et al., CVPR 2022: mean of (A(f_s) − f_t)², the only loss there is. No label and no
+    cross-entropy takes part, and the student's own classifier would never be trained. Therefore
+    train `xd.reuse_classifier(student, teacher)`, an encoder with the adapter A and the teacher's
+    frozen classifier inside:
+
+        student = xd.reuse_classifier(student, teacher)
+        xd.fit(xd.Distiller(student, teacher, xd.SimKD()), train, val)
+
+    Its embedding is A(f_s), of the teacher's width, so that no adapter is made here. For a student
+    of another width without it, the loss makes an adapter in `bind`, as `FitNet` does with a
+    linear one. The paper adapts the last feature map by convolutions with BatchNorm and then pools;
+    here pooled embeddings are adapted, since maps of two modalities share no grid.
+
+    Args:
+        adapter: a registered projector from the student's width to the teacher's.
+        student_dim: width of the student's embedding; with `teacher_dim` it replaces `bind`.
+        teacher_dim: width of the teacher's embedding.
+    """
+
+    name = "simkd"
+    formula = "mean of (A(f_s) − f_t)², then the teacher's classifier"
+    paper = "Chen et al., CVPR 2022"
+    shared_space = False
+
+    def __init__(
+        self, adapter: str = "mlp", student_dim: int | None = None, teacher_dim: int | None = None
+    ):
+        super().__init__()
+        self.adapter_name = adapter
+        self.adapter: nn.Module | None = None
+        if student_dim is not None and teacher_dim is not None:
+            self.bind(student_dim, teacher_dim)
+
+    def bind(self, student, teacher, num_classes=None, num_samples=None):
+        ours, theirs = width(student), width(teacher)
+        if self.adapter is None and ours != theirs:
+            self.adapter = create_projector(self.adapter_name, ours, theirs)
+        return self
+
+    def forward(self, student, teacher, target=None, *, valid=None, index=None):
+        ours = student.embedding if self.adapter is None else self.adapter(student.embedding)
+        if ours.shape[1] != teacher.embedding.shape[1]:
+            raise ValueError(
+                f"simkd compares embeddings of one width, got {ours.shape[1]} (student) and "
+                f"{teacher.embedding.shape[1]} (teacher); train xd.reuse_classifier(student, "
+                "teacher), or call loss.bind(student, teacher), which makes an adapter"
+            )
+        return fitnet(ours, teacher.embedding, valid)
