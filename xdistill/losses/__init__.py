@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from xdistill.losses.c2kd import C2KD
 from xdistill.losses.at import AT
-from xdistill.losses.ccl import CCL
-from xdistill.losses.clip_distill import CLIPDistill
+from xdistill.losses.c2kd import C2KD
 from xdistill.losses.cc import CC
 from xdistill.losses.ccl import CCL
-from xdistill.losses.cmd import CMD
 from xdistill.losses.cka import CKA
+from xdistill.losses.clip_distill import CLIPDistill
+from xdistill.losses.cmd import CMD
 from xdistill.losses.crd import CRD
 from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.dist import DIST
-from xdistill.losses.dml import DML
 from xdistill.losses.dkd import DKD
+from xdistill.losses.dml import DML
 from xdistill.losses.fd_cmkd import FDCMKD
 from xdistill.losses.fitnet import FitNet
-from xdistill.losses.hsic import HSIC
 from xdistill.losses.fsp import FSP
 from xdistill.losses.ft import FT
+from xdistill.losses.hsic import HSIC
 from xdistill.losses.ickd import ICKD
 from xdistill.losses.infonce import InfoNCE
 from xdistill.losses.jeffreys import Jeffreys
@@ -28,90 +27,70 @@ from xdistill.losses.kd import KD
 from xdistill.losses.khn import KHN
 from xdistill.losses.logit_mse import LogitMSE
 from xdistill.losses.loss import Loss, WeightedSum
-from xdistill.losses.mlkd import MLKD
-from xdistill.losses.mfh import MFH
-from xdistill.losses.mst import MST
-from xdistill.losses.multiclass_nce import MultiClassNCE
-from xdistill.losses.ofa import OFA
 from xdistill.losses.lskd import LSKD
-from xdistill.losses.multiclass_nce import MultiClassNCE
-from xdistill.losses.nkd import NKD
+from xdistill.losses.mfh import MFH
 from xdistill.losses.mi_jsd import MIJSD
 from xdistill.losses.mine import MINE
+from xdistill.losses.mlkd import MLKD
+from xdistill.losses.mst import MST
 from xdistill.losses.multiclass_nce import MultiClassNCE
-from xdistill.losses.pkt import PKT
+from xdistill.losses.nkd import NKD
 from xdistill.losses.nst import NST
+from xdistill.losses.ofa import OFA
 from xdistill.losses.ofd import OFD
-from xdistill.losses.rkd import RKD
-from xdistill.losses.sacd import SACD
-from xdistill.losses.siglip import SigLIP
-from xdistill.losses.salience import permutation_salience
+from xdistill.losses.pkt import PKT
 from xdistill.losses.reviewkd import ReviewKD
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
+from xdistill.losses.salience import permutation_salience
+from xdistill.losses.siglip import SigLIP
 from xdistill.losses.simkd import SimKD
 from xdistill.losses.sp import SP
 from xdistill.losses.srd import SRD
 from xdistill.losses.supcon import SupCon
 from xdistill.losses.tfkd import TfKD
-from xdistill.losses.wsld import WSLD
 from xdistill.losses.triplet import Triplet
-from xdistill.losses.wcord import WCoRD
 from xdistill.losses.vid import VID
+from xdistill.losses.wcord import WCoRD
+from xdistill.losses.wsld import WSLD
 
 __all__ = [
+    "AT",
     "C2KD",
     "CC",
-    "AT",
     "CCL",
+    "CKA",
     "CMD",
     "CRD",
     "DIST",
+    "DKD",
     "DML",
-    "CKA",
-    "CRD",
+    "FDCMKD",
+    "FSP",
+    "FT",
+    "HSIC",
     "ICKD",
     "JSD",
     "KD",
     "KHN",
-    "MLKD",
-    "OFA",
-    "FDCMKD",
-    "JSD",
-    "KD",
-    "KHN",
+    "LSKD",
     "MFH",
-    "MST",
-    "HSIC",
-    "JSD",
-    "KD",
-    "KHN",
     "MIJSD",
     "MINE",
-    "PKT",
-    "FSP",
-    "FT",
-    "JSD",
-    "KD",
-    "KHN",
-    "NST",
-    "OFD",
-    "RKD",
-    "SACD",
-    "SP",
-    "CLIPDistill",
-    "DKD",
-    "JSD",
-    "KD",
-    "KHN",
-    "LSKD",
+    "MLKD",
+    "MST",
     "NKD",
+    "NST",
+    "OFA",
+    "OFD",
+    "PKT",
     "RKD",
     "SACD",
     "SP",
-    "WSLD",
     "SRD",
     "VID",
+    "WSLD",
+    "CLIPDistill",
     "CrossEntropy",
     "FitNet",
     "InfoNCE",
@@ -119,8 +98,8 @@ __all__ = [
     "LogitMSE",
     "Loss",
     "MultiClassNCE",
-    "SigLIP",
     "ReviewKD",
+    "SigLIP",
     "SimKD",
     "SupCon",
     "TfKD",
