@@ -58,28 +58,27 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Case:
-    """A loss with a batch, bound and warmed up."""
+class Batch:
+    """Random rows that all losses share."""
 
-    loss: Loss
     student: xd.Outputs
     teacher: xd.Outputs
     target: Tensor
     index: Tensor
 
-    def forget(self) -> None:
+    def forget(self, loss: Loss) -> None:
         """Drop the gradients of the last step."""
         for tensor in _tensors(self.student):
             tensor.grad = None
-        self.loss.zero_grad()
+        loss.zero_grad()
 
-    def step(self) -> None:
+    def step(self, loss: Loss) -> None:
         """Forward and backward."""
-        self.loss(self.student, self.teacher, self.target, index=self.index).backward()
+        loss(self.student, self.teacher, self.target, index=self.index).backward()
 
 
-def make_case(name: str, rows: int, device: str) -> Case:
-    """The loss with its defaults and random rows."""
+def make_batch(rows: int, device: str) -> Batch:
+    """Embeddings, logits, hidden maps, classes and positions in the dataset."""
     generator = torch.Generator().manual_seed(0)
 
     def outputs(shapes: dict[str, tuple[int, ...]], trains: bool) -> xd.Outputs:
@@ -91,37 +90,42 @@ def make_case(name: str, rows: int, device: str) -> Case:
         return xd.Outputs(normal(DIM), normal(CLASSES), hidden)
 
     student, teacher = outputs(STUDENT_HIDDEN, True), outputs(TEACHER_HIDDEN, False)
-    torch.manual_seed(0)
-    loss = xd.create_loss(name).bind(student, teacher, CLASSES, SAMPLES).to(device)
     target = torch.randint(CLASSES, (rows,), generator=generator).to(device)
     index = torch.randperm(SAMPLES, generator=generator)[:rows].to(device)
-    case = Case(loss, student, teacher, target, index)
-    case.step()  # fills the memories and the allocator
-    return case
+    return Batch(student, teacher, target, index)
 
 
-def milliseconds(case: Case) -> float:
+def make_loss(name: str, batch: Batch) -> Loss:
+    """The loss with its defaults, bound and warmed up."""
+    torch.manual_seed(0)
+    loss = xd.create_loss(name).bind(batch.student, batch.teacher, CLASSES, SAMPLES)
+    loss.to(batch.target.device)
+    batch.step(loss)  # fills memories and the allocator
+    return loss
+
+
+def milliseconds(loss: Loss, batch: Batch) -> float:
     """Wall time of one step."""
-    case.forget()
-    _wait(case.target)
+    batch.forget(loss)
+    _wait(batch.target)
     begin = time.perf_counter()
-    case.step()
-    _wait(case.target)
+    batch.step(loss)
+    _wait(batch.target)
     return 1e3 * (time.perf_counter() - begin)
 
 
-def peak_megabytes(case: Case) -> float:
+def peak_megabytes(loss: Loss, batch: Batch) -> float:
     """The most memory that a step holds beyond what is there before it: gradients included."""
-    case.forget()
-    if case.target.is_cuda:
+    batch.forget(loss)
+    if batch.target.is_cuda:
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
-        case.step()
+        batch.step(loss)
         return (torch.cuda.max_memory_allocated() - before) / 2**20
     with torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
     ) as profiler:
-        case.step()
+        batch.step(loss)
     # The profiler sums memory by operator; the allocator's own events tell the peak.
     events = profiler.profiler.kineto_results.events()  # type: ignore[union-attr]
     held = peak = 0
@@ -135,20 +139,21 @@ def peak_megabytes(case: Case) -> float:
 
 def measure(names: Sequence[str], rows: int, options: Options) -> dict[str, dict[str, float]]:
     """Time and memory of every loss at one batch size."""
-    cases = {name: make_case(name, rows, options.device) for name in names}
+    batch = make_batch(rows, options.device)
+    losses = {name: make_loss(name, batch) for name in names}
     times: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(options.repeats):
-        for name, case in cases.items():
+        for name, loss in losses.items():
             if sum(times[name]) < 1e3 * options.patience_s:
-                times[name].append(milliseconds(case))
+                times[name].append(milliseconds(loss, batch))
     yardstick = median(times[YARDSTICK])
     return {
         name: {
             "milliseconds": round(median(times[name]), 3),
             "times_infonce": round(median(times[name]) / yardstick, 3),
-            "peak_megabytes": round(peak_megabytes(case), 3),
+            "peak_megabytes": round(peak_megabytes(loss, batch), 3),
         }
-        for name, case in cases.items()
+        for name, loss in losses.items()
     }
 
 

@@ -15,15 +15,15 @@ def logit_mse(
     teacher: Float[Tensor, "b k"],
     valid: Bool[Tensor, " b"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean over rows of ½‖z_s − z_t‖² (Ba & Caruana, NeurIPS 2014, equation 1).
+    """Mean over rows of ‖z_s − z_t‖² (Ba & Caruana, NeurIPS 2014, equation 1, there with a ½).
 
-    The sum runs over the classes. A mean over rows and classes, `torch.nn.MSELoss`, is 2/K of it.
-    Up to a factor of K it is the limit of `kd` at high temperature, save that a constant added to a
+    The sum runs over the classes. A mean over rows and classes, `torch.nn.MSELoss`, is 1/K of it.
+    Up to a factor of 2K it is the limit of `kd` at high temperature, save that a constant added to a
     row's logits counts here.
     """
     keep = row_mask(valid, student)
     gap = zero_rows(student, keep) - zero_rows(teacher, keep)
-    return masked_mean(0.5 * gap.square().sum(dim=1), keep)
+    return masked_mean(gap.square().sum(dim=1), keep)
 
 
 @register_loss("logit_mse")
@@ -36,7 +36,7 @@ class LogitMSE(Loss):
     """
 
     name = "logit_mse"
-    formula = "½‖z_s − z_t‖²"
+    formula = "‖z_s − z_t‖²"
     paper = "Ba & Caruana, NeurIPS 2014"
     needs = ("logits",)
     shared_space = False
