@@ -132,7 +132,7 @@ def peak_megabytes(loss: Loss, batch: Batch) -> float:
     for event in sorted(
         (one for one in events if one.name() == "[memory]"), key=lambda one: one.start_ns()
     ):
-        held += event.nbytes()
+        held += event.nbytes()  # type: ignore[attr-defined]
         peak = max(peak, held)
     return peak / 2**20
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from xdistill.registry import list_losses
 from xdistill.report import SCALARS, interval, read_json
 
 ROOT = Path(__file__).parents[1]
@@ -15,6 +16,7 @@ DISTILLED = [path for path in RESULTS if "teacher" in read_json(path)]
 
 def test_there_are_results():
     assert {path.stem for path in RESULTS} >= {
+        "losses",
         "overhead",
         "s3ve",
         "utd_mhad-inertial",
@@ -36,6 +38,14 @@ def test_every_mean_follows_from_the_runs_that_are_kept(path):
             one = interval([run[name] for run in entry["runs"]])
             assert entry[name] == pytest.approx(one.mean)
             assert entry["confidence_95"][name] == pytest.approx(one.half_width)
+
+
+def test_the_cost_of_every_loss_is_known():
+    costs = read_json(ROOT / "benchmarks/results/losses.json")["costs"]
+    assert set(costs) == {"64", "256", "1024"}
+    for measured in costs.values():
+        assert set(list_losses()) <= set(measured)
+        assert all(one["milliseconds"] > 0 < one["peak_megabytes"] for one in measured.values())
 
 
 def test_the_tables_of_the_page_are_up_to_date(monkeypatch):

@@ -181,11 +181,23 @@ class Registry(Generic[T]):
     def _unknown(self, name: str) -> str:
         prefix = name.partition("/")[0]
         known = sorted(self._entries)
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        near = near_names(name, known)
         hint = f"did you mean {', '.join(map(repr, near))}?" if near else f"known: {known}"
         if "/" in name:
             hint = f"no provider {prefix!r}; providers: {sorted(self._prefixes)}"
         return f"unknown {self.kind} {name!r}; {hint}"
+
+
+def near_names(name: str, known: list[str], count: int = 3) -> list[str]:
+    """The known names most like a mistyped one, letters in a wrong order included."""
+
+    def likeness(other: str) -> float:
+        as_typed = difflib.SequenceMatcher(None, name, other).ratio()
+        by_letters = difflib.SequenceMatcher(None, sorted(name), sorted(other)).ratio()
+        return (as_typed + by_letters) / 2
+
+    near = [other for other in known if likeness(other) >= 0.6]
+    return sorted(near, key=likeness, reverse=True)[:count]
 
 
 modalities: Registry[Any] = Registry("modality", "xdistill.modalities", ("xdistill.modalities",))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import xdistill as xd
 from tests.fake_package import install
 from xdistill import registry
 from xdistill.cli import main
@@ -110,3 +111,17 @@ def test_every_loss_has_a_section_with_an_example_of_four_lines():
         (code,) = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
         assert 1 <= len(code.splitlines()) <= 4, name
         assert type(create_loss(name)).__name__ in code or f'"{name}"' in code, name
+
+
+def test_every_loss_is_a_public_name():
+    for name in list_losses():
+        kind = type(create_loss(name))
+        assert getattr(xd, kind.__name__) is kind
+        assert kind.__name__ in xd.__all__
+
+
+@pytest.mark.parametrize("typed, meant", [("kdd", {"kd", "dkd"}), ("crdd", {"crd"})])
+def test_a_slip_of_the_finger_is_answered_with_the_near_names(typed, meant):
+    with pytest.raises(ValueError, match=f"unknown loss {typed!r}; did you mean") as caught:
+        create_loss(typed)
+    assert meant <= set(re.findall(r"'(\w+)'", str(caught.value)))
