@@ -18,8 +18,8 @@ def logit_mse(
     """Mean over rows of ‖z_s − z_t‖² (Ba & Caruana, NeurIPS 2014, equation 1, there with a ½).
 
     The sum runs over the classes. A mean over rows and classes, `torch.nn.MSELoss`, is 1/K of it.
-    Up to a factor of 2K it is the limit of `kd` at high temperature, save that a constant added to a
-    row's logits counts here.
+    Up to a factor of 2K it is the limit of `kd` at high temperature, save that a constant added to
+    a row's logits counts here.
     """
     keep = row_mask(valid, student)
     gap = zero_rows(student, keep) - zero_rows(teacher, keep)
