@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from tests.losses.batches import bound_loss, random_batch, step
 from tests.losses.loops import close, cosine, mean, same_kind, softmax
 from xdistill.losses.ccl import CCL
 from xdistill.losses.composition import composition_loss
+from xdistill.types import Outputs
 
 
 def test_value_is_the_composition_loss():
@@ -81,3 +84,15 @@ def test_errors():
         CCL()(batch.student, batch.teacher, batch.target)
     with pytest.raises(ValueError, match="made for 4 classes, the student has 3"):
         CCL().bind(8, 8, 4)(batch.student, batch.teacher, batch.target)
+
+
+def test_closed_form():
+    # One row, so that no pair of rows contrasts. A composition of zeros says ½ and ½: log 2. The
+    # student says ¾ and ¼: ½·J = ½·(¼·log 1.5 − ¼·log 0.5) = ⅛·log 3.
+    loss = CCL(dim=2, num_classes=2)
+    torch.nn.init.zeros_(loss.composition.classifier.weight)
+    torch.nn.init.zeros_(loss.composition.classifier.bias)
+    student = Outputs(torch.tensor([[1.0, 0.0]]), torch.tensor([[math.log(3), 0.0]]))
+    teacher = Outputs(torch.tensor([[0.0, 1.0]]))
+    value = loss(student, teacher, torch.tensor([1]))
+    torch.testing.assert_close(value, torch.tensor(math.log(2) + math.log(3) / 8))

@@ -265,3 +265,13 @@ def test_composition_needs_logits():
     student, teacher, target = batch()
     with pytest.raises(ValueError, match="num_classes"):
         loss(Outputs(student.embedding), teacher, target)
+
+
+def test_closed_form():
+    # Student rows at the places of each other's teacher rows: d_p = 2, d_n = 0, and each anchor
+    # pays 2 − 0 + ½, both ways. Two nodes have one edge each, so their graphs agree.
+    loss = SACD(dim=None, bank_size=0, mining="hard", k=1).bind(2, 2)
+    student, teacher = Outputs(torch.eye(2)), Outputs(torch.eye(2).flip(0))
+    value = loss(student, teacher, torch.tensor([0, 1]))
+    torch.testing.assert_close(value, torch.tensor(2 * 2.5))
+    assert loss.terms["sacd/structure"] == 0
