@@ -18,6 +18,9 @@ class Options:
 
     methods: tuple[str, ...] = ("kd", "sacd")
     """Losses to distil with, beside the student alone; several at once as "kd+sacd"."""
+    layers: tuple[str, ...] = ()
+    """Pairs of hidden layers for methods that compare them, student:teacher, as in layer4:layer3.
+    A layer is what an encoder returns as hidden by itself, or the name of a module inside it."""
     seeds: int = 1
     """How many times everything is repeated, with seeds 0, 1, …"""
     student: str = "video_small"

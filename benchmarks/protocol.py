@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hidden_layers import Pairs, create_term, keep_layers, parse_pairs
 from options import Options, as_config, lightning_devices
 from run_folder import Run, main_process, open_folder, read_run, say
-from torch import nn
+from torch import Tensor, nn
 
 import xdistill as xd
 from xdistill.data.audit import audit
 from xdistill.data.cache import cache_teacher
-from xdistill.data.paired import PairedDataset, paired_loader
+from xdistill.data.paired import PairedDataset, collate, paired_loader
 from xdistill.data.splits import Splits, check_disjoint, hide_labels
 from xdistill.encoders.checkpoint import load_weights, save_weights
 from xdistill.engine import fit
@@ -59,8 +60,10 @@ class Task:
     night: tuple[list[int], list[float], str] | None = None
 
 
-def method_loss(method: str) -> xd.Loss:
+def method_loss(method: str, layers: Pairs) -> xd.Loss:
     """Cross-entropy plus the named losses at their recommended weights.
+
+    Those that compare hidden layers compare the given pairs.
 
     `kd` alone follows its usual mix of 0.1 cross-entropy and 0.9 distillation.
     """
@@ -68,7 +71,7 @@ def method_loss(method: str) -> xd.Loss:
         return 0.1 * xd.CrossEntropy() + 0.9 * xd.KD()
     loss: xd.Loss = xd.CrossEntropy()
     for name in method.split("+"):
-        term = xd.create_loss(name)
+        term = create_term(name, layers)
         loss = loss + term.recommended_weight * term
     return loss
 
@@ -81,10 +84,11 @@ def run(task: Task, options: Options) -> dict[str, Any]:
         ValueError: a split shares subjects, bad rows, an unknown method or encoder, or a resumed
             run with other options.
     """
+    pairs = parse_pairs(options.layers)
     for method in options.methods:
-        method_loss(method)
+        method_loss(method, pairs)
     for name, modality in ((options.student, task.student), (options.teacher, task.teacher)):
-        xd.create_encoder(name, **encoder_options(task, name, modality))
+        new_encoder(task, name, modality, pairs)
     check_disjoint(task.splits)
     splits = Splits(
         *(
@@ -111,6 +115,7 @@ class _Stage:
         self.task, self.options, self.seed = task, options, seed
         self.splits, self.folder = splits, folder / f"seed{seed}"
         self.classes = splits.train.classes
+        self.layers = parse_pairs(options.layers)
 
     def teacher(self) -> tuple[nn.Module, Run]:
         """The teacher, trained alone on its own modality."""
@@ -124,12 +129,17 @@ class _Stage:
         """The student's training set: some labels hidden, the teacher's outputs computed once."""
         train = hide_labels(self.splits.train, self.options.label_fraction, seed=self.seed)
         return cache_teacher(
-            train, teacher, self.task.teacher, root=self.folder / "teacher_outputs"
+            train,
+            teacher,
+            self.task.teacher,
+            root=self.folder / "teacher_outputs",
+            hidden=[layer for _, layer in self.layers],
         )
 
     def student(self, method: str, teacher: nn.Module, train: PairedDataset) -> Run:
         """A student, alone or with a method."""
         encoder = self._encoder(self.options.student, self.task.student)
+        example = collate([train[0]])  # drawn before `_train` seeds
 
         def distiller() -> xd.Distiller:
             if method == ALONE:
@@ -137,16 +147,17 @@ class _Stage:
             return xd.Distiller(
                 encoder,
                 {self.task.teacher: teacher},
-                method_loss(method),
+                method_loss(method, self.layers),
                 num_classes=len(self.classes),
                 num_samples=len(train),
+                example=example,
             )
 
         return self._train(method, encoder, distiller, train, self.splits, self.options.max_epochs)
 
     def _encoder(self, name: str, modality: str) -> nn.Module:
         torch.manual_seed(self.seed)
-        return xd.create_encoder(name, **encoder_options(self.task, name, modality))
+        return new_encoder(self.task, name, modality, self.layers)
 
     def _train(
         self,
@@ -214,9 +225,16 @@ class _Stage:
         )
 
 
+def new_encoder(task: Task, name: str, modality: str, pairs: Pairs) -> nn.Module:
+    """An encoder of one of the two modalities that returns its layers of the pairs."""
+    encoder = xd.create_encoder(name, **encoder_options(task, name, modality))
+    names = [pair[modality == task.teacher] for pair in pairs]
+    return keep_layers(encoder, names, _first_sample(task.splits.train, modality)[None])
+
+
 def encoder_options(task: Task, name: str, modality: str) -> dict[str, Any]:
     """Options of `create_encoder` that follow from the data."""
-    sample = task.splits.train.read(modality, _first_row(task.splits.train, modality))
+    sample = _first_sample(task.splits.train, modality)
     own: dict[str, Any] = {"num_classes": len(task.splits.train.classes)}
     own["in_features" if name == "mlp" else "in_channels"] = sample.shape[0]
     if name == "mlp" or name.startswith(("timm/", "torchvision/")):
@@ -309,5 +327,6 @@ def _rows_with(dataset: PairedDataset, modality: str) -> PairedDataset:
     return only.subset(dataset.valid[modality].nonzero().flatten()) if only.valid else only
 
 
-def _first_row(dataset: PairedDataset, modality: str) -> int:
-    return next(row for row in range(len(dataset)) if dataset.has(modality, row))
+def _first_sample(dataset: PairedDataset, modality: str) -> Tensor:
+    row = next(row for row in range(len(dataset)) if dataset.has(modality, row))
+    return dataset.read(modality, row)

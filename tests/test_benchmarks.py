@@ -124,10 +124,25 @@ def test_fewer_labels_more_seeds_and_other_encoders(clips, tmp_path):
     assert results["fitnet"]["confidence_95"]["accuracy"] >= 0
 
 
+@pytest.mark.slow
+def test_methods_on_hidden_layers(clips, tmp_path):
+    """Layers that an encoder returns by itself, and a module inside one."""
+    out = tmp_path / "hidden"
+    options = "--methods at+ofa ickd --layers layer4:layer3 layer2:blocks.0"
+    done = start("s3ve", "--data", clips, *QUICK, *options.split(), "--out", out)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((out / "results.json").read_text())
+    assert results["config"]["layers"] == ["layer4:layer3", "layer2:blocks.0"]
+    assert results["at+ofa"]["accuracy"] > 0 < results["ickd"]["accuracy"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--methods", "kdd"], "did you mean"),
+        (["--methods", "at"], "--layers student:teacher"),
+        (["--methods", "at", "--layers", "layer4"], "got 'layer4'"),
+        (["--methods", "at", "--layers", "layer9:layer3"], "returns ['layer1'"),
         (["--student", "video_smal"], "did you mean 'video_small'"),
         (["--data", "nowhere"], "nowhere"),
     ],
@@ -143,7 +158,8 @@ def test_mistakes_are_one_sentence_before_any_training(clips, tmp_path, options,
 def test_help_describes_every_option():
     done = start("s3ve", "--help")
     for option in (
-        "data layout methods seeds student teacher max-epochs label-fraction devices precision out"
+        "data layout methods layers seeds student teacher max-epochs label-fraction devices "
+        "precision out"
     ).split():
         assert f"--{option}" in done.stdout
     assert "--resume" in done.stdout
