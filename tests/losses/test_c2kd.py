@@ -140,7 +140,7 @@ def test_proxies():
 
 def test_errors():
     batch = random_batch()
-    with pytest.raises(ValueError, match="temperature must be positive, got 0"):
+    with pytest.raises(ValueError, match="temperature must be a finite number above 0, got 0"):
         C2KD(temperature=0)
     with pytest.raises(ValueError, match="threshold .* got 1"):
         C2KD(threshold=1)

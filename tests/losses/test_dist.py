@@ -137,5 +137,5 @@ def test_options():
         torch.testing.assert_close(value, dist(s, t, None, *options))
     torch.testing.assert_close(DIST()(batch.student, batch.teacher), dist(s, t))
     assert DIST.recommended_weight == 2.0
-    with pytest.raises(ValueError, match="temperature must be above 0, got 0"):
+    with pytest.raises(ValueError, match="temperature must be a finite number above 0, got 0"):
         DIST(temperature=0.0)

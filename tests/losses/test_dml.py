@@ -87,5 +87,5 @@ def test_options():
     assert DML.mutual
     torch.testing.assert_close(DML()(batch.student, batch.teacher), dml(s, t))
     torch.testing.assert_close(DML(3.0)(batch.student, batch.teacher), 9 * dml(s / 3, t / 3))
-    with pytest.raises(ValueError, match="temperature must be above 0, got -1"):
+    with pytest.raises(ValueError, match="temperature must be a finite number above 0, got -1"):
         DML(-1)

@@ -8,6 +8,8 @@ from torchdistill.losses.mid_level import KDLoss
 
 from tests.losses.loops import MASKS, close, gradcheck, kept, mean, optional, rows64, softmax
 from tests.losses.parity import agree
+from xdistill.losses.jeffreys import Jeffreys
+from xdistill.losses.jsd import JSD
 from xdistill.losses.kd import KD, kd
 
 
@@ -71,3 +73,10 @@ def test_parity_with_torchdistill():
         return 4.0**2 * reference({"": {"z": student}}, {"": {"z": teacher}})
 
     agree(kd, theirs, 3 * rows64(6, 5), 3 * rows64(6, 5, seed=1))
+
+
+@pytest.mark.parametrize("kind", [KD, JSD, Jeffreys])
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.inf])
+def test_a_temperature_is_a_finite_number_above_zero(kind, temperature):
+    with pytest.raises(ValueError, match=f"temperature must be a finite number .* {temperature}"):
+        kind(temperature=temperature)

@@ -151,7 +151,7 @@ def test_options_and_errors():
     assert len({round(value.item(), 5) for value in values}) == 4
     with pytest.raises(ValueError, match="eps must be 1 or more, got 0.5"):
         OFA(eps=0.5)
-    with pytest.raises(ValueError, match="temperature must be above 0, got 0"):
+    with pytest.raises(ValueError, match="temperature must be a finite number above 0, got 0"):
         OFA(temperature=0)
     with pytest.raises(ValueError, match="number of classes"):
         OFA().bind(spec, spec)

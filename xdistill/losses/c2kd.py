@@ -12,6 +12,7 @@ from xdistill.losses.kd import kd
 from xdistill.losses.kendall import kendall_tau_b
 from xdistill.losses.loss import Loss, require_logits, require_target, width
 from xdistill.losses.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.options import require_num_classes, require_positive
 from xdistill.losses.pairs import EXCLUDED
 from xdistill.registry import create_projector, register_loss
 
@@ -134,8 +135,7 @@ class C2KD(Loss):
         num_classes: int | None = None,
     ):
         super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"c2kd: temperature must be positive, got {temperature}")
+        require_positive(self.name, temperature=temperature)
         if not -1 <= threshold < 1:
             raise ValueError(
                 f"c2kd: threshold is compared with a correlation and must lie in [-1, 1), got "
@@ -153,12 +153,9 @@ class C2KD(Loss):
 
     def bind(self, student, teacher, num_classes=None, num_samples=None):
         if self.student_proxy is None:
-            classes = self.num_classes or num_classes
-            if classes is None:
-                raise ValueError(
-                    "c2kd makes proxy classifiers and needs num_classes, got None; pass it to bind "
-                    "or to the constructor"
-                )
+            classes = require_num_classes(
+                self.name, "makes proxy classifiers", self.num_classes, num_classes
+            )
             self.student_proxy = create_projector(self.proxy, width(student), classes)
             self.teacher_proxy = create_projector(self.proxy, width(teacher), classes)
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xdistill.losses.composition import Composition, composition_terms
 from xdistill.losses.loss import Loss, require_logits, width
+from xdistill.losses.options import require_num_classes
 from xdistill.registry import register_loss
 
 
@@ -49,12 +50,9 @@ class CCL(Loss):
     def bind(self, student, teacher, num_classes=None, num_samples=None):
         super().bind(student, teacher, num_classes, num_samples)
         if self.composition is None:
-            classes = self.num_classes or num_classes
-            if classes is None:
-                raise ValueError(
-                    "ccl classifies its composition and needs num_classes, got None; pass it to "
-                    "bind or to the constructor"
-                )
+            classes = require_num_classes(
+                self.name, "classifies its composition", self.num_classes, num_classes
+            )
             self.composition = Composition(self.shared_width(width(student)), classes)
         return self
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from xdistill.losses.loss import Loss, require_logits
 from xdistill.losses.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.options import require_positive
 from xdistill.registry import register_loss
 
 SHORTEST = 1e-12
@@ -83,8 +84,7 @@ class DIST(Loss):
 
     def __init__(self, beta: float = 1.0, gamma: float = 1.0, temperature: float = 1.0):
         super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"dist: temperature must be above 0, got {temperature}")
+        require_positive(self.name, temperature=temperature)
         self.beta = beta
         self.gamma = gamma
         self.temperature = temperature

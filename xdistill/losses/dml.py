@@ -7,6 +7,7 @@ from torch import Tensor
 
 from xdistill.losses.kd import kd
 from xdistill.losses.loss import Loss, require_logits
+from xdistill.losses.options import require_positive
 from xdistill.registry import register_loss
 
 
@@ -48,8 +49,7 @@ class DML(Loss):
 
     def __init__(self, temperature: float = 1.0):
         super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"dml: temperature must be above 0, got {temperature}")
+        require_positive(self.name, temperature=temperature)
         self.temperature = temperature
 
     def forward(self, student, teacher, target=None, *, valid=None, index=None):

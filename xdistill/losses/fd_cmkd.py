@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from xdistill.losses.cross_entropy import cross_entropy
 from xdistill.losses.loss import Loss, width
 from xdistill.losses.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.options import require_num_classes
 from xdistill.losses.unit_rows import unit_rows
 from xdistill.registry import register_loss
 
@@ -137,12 +138,12 @@ class FDCMKD(Loss):
     def bind(self, student, teacher, num_classes=None, num_samples=None):
         super().bind(student, teacher, num_classes, num_samples)
         if self.classifiers is None and self.align_weight:
-            classes = self.num_classes or num_classes
-            if classes is None:
-                raise ValueError(
-                    "fd_cmkd has shared classifiers and needs num_classes, got None; pass it to "
-                    "bind or to the constructor, or leave them out with align_weight=0"
-                )
+            classes = require_num_classes(
+                self.name,
+                "has shared classifiers (but for align_weight=0)",
+                self.num_classes,
+                num_classes,
+            )
             self.classifiers = SharedClassifiers(self.shared_width(width(student)), classes)
         return self
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from xdistill.losses.loss import Loss, require_logits
 from xdistill.losses.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.options import require_positive
 from xdistill.registry import register_loss
 
 
@@ -45,6 +46,7 @@ class KD(Loss):
 
     def __init__(self, temperature: float = 4.0):
         super().__init__()
+        require_positive(self.name, temperature=temperature)
         self.temperature = temperature
 
     def forward(self, student, teacher, target=None, *, valid=None, index=None):

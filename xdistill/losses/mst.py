@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from xdistill.losses.loss import Loss, require_logits, width
 from xdistill.losses.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.options import require_num_classes
 from xdistill.losses.pairs import EXCLUDED
 from xdistill.registry import register_loss
 
@@ -193,12 +194,9 @@ class MST(Loss):
 
     def bind(self, student, teacher, num_classes=None, num_samples=None):
         if self.gate is None:
-            classes = self.num_classes or num_classes
-            if classes is None:
-                raise ValueError(
-                    "mst routes by class logits and needs num_classes, got None; pass it to bind "
-                    "or to the constructor"
-                )
+            classes = require_num_classes(
+                self.name, "routes by class logits", self.num_classes, num_classes
+            )
             self._make(width(teacher), classes)
         return self
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from xdistill.losses.layers import FeatureMap, channels_first, hidden_shapes
 from xdistill.losses.loss import Loss, require_logits, require_target
 from xdistill.losses.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.options import require_positive
 from xdistill.registry import create_projector, register_loss
 
 
@@ -82,8 +83,7 @@ class OFA(Loss):
         super().__init__()
         if eps < 1:
             raise ValueError(f"ofa: eps must be 1 or more, got {eps}; 1 gives the plain KD target")
-        if temperature <= 0:
-            raise ValueError(f"ofa: temperature must be above 0, got {temperature}")
+        require_positive(self.name, temperature=temperature)
         self.eps = eps
         self.temperature = temperature
         self.stages = stages

@@ -1,4 +1,4 @@
-"""Checks of a loss's options, for its constructor."""
+"""Checks of a loss's options, for its constructor and for `bind`."""
 
 from __future__ import annotations
 
@@ -17,3 +17,21 @@ def require_not_negative(loss: str, **options: float) -> None:
     for name, value in options.items():
         if not (math.isfinite(value) and value >= 0):
             raise ValueError(f"{loss}: {name} must be a finite number of at least 0, got {value}")
+
+
+def require_num_classes(loss: str, purpose: str, given: int | None, told: int | None) -> int:
+    """The number of classes, from the constructor or from `bind`; refuse to go without it.
+
+    Args:
+        loss: its name.
+        purpose: what it needs the number for, as in "makes proxy classifiers".
+        given: the constructor's.
+        told: that of `bind`.
+    """
+    classes = given or told
+    if classes is None:
+        raise ValueError(
+            f"{loss} {purpose} and needs num_classes, got None; pass it to bind or to the "
+            "constructor"
+        )
+    return classes
