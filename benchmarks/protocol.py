@@ -61,7 +61,7 @@ class Task:
 
 
 def method_loss(method: str, layers: Pairs) -> xd.Loss:
-    """Cross-entropy plus the named losses at their recommended weights.
+    """Cross-entropy plus the named losses at their recommended weights, warmed up as recommended.
 
     Those that compare hidden layers compare the given pairs.
 
@@ -72,7 +72,8 @@ def method_loss(method: str, layers: Pairs) -> xd.Loss:
     loss: xd.Loss = xd.CrossEntropy()
     for name in method.split("+"):
         term = create_term(name, layers)
-        loss = loss + term.recommended_weight * term
+        weight, epochs = term.recommended_weight, term.recommended_warmup_epochs
+        loss = loss + weight * (xd.warmup(term, epochs) if epochs else term)
     return loss
 
 

@@ -1,3 +1,4 @@
+import importlib
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import xdistill as xd
 from xdistill.data.s3ve_sample import SampleConfig, generate
 
 ROOT = Path(__file__).parents[1]
@@ -63,7 +65,6 @@ def test_the_run_folder_holds_what_it_promises(finished):
 
 @pytest.mark.slow
 def test_the_student_of_the_run_folder_stages_a_clip(finished, clips):
-    import xdistill as xd
     from xdistill.export import load_student
     from xdistill.metrics import predict
 
@@ -134,6 +135,17 @@ def test_methods_on_hidden_layers(clips, tmp_path):
     results = json.loads((out / "results.json").read_text())
     assert results["config"]["layers"] == ["layer4:layer3", "layer2:blocks.0"]
     assert results["at+ofa"]["accuracy"] > 0 < results["ickd"]["accuracy"]
+
+
+def test_a_method_is_its_loss_as_recommended(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    protocol = importlib.import_module("protocol")
+    loss = protocol.method_loss("dkd+at", [("late", "late")])
+    task, dkd, at = loss.summands()
+    assert loss.weights == [1.0, xd.DKD.recommended_weight, 1000.0]
+    assert isinstance(task, xd.CrossEntropy) and isinstance(at, xd.AT)
+    assert (dkd.until, dkd.unit) == (20, "epochs") and isinstance(dkd.loss, xd.DKD)
+    assert protocol.method_loss("kd", []).weights == [0.1, 0.9]
 
 
 @pytest.mark.parametrize(
