@@ -44,11 +44,7 @@ def scaled(batch: Batch, embedding: float = 1.0, logits: float = 1.0) -> Batch:
         width = torch.as_tensor(embedding)
 
         def rows(tensor: torch.Tensor) -> torch.Tensor:  # a factor, or one for each row
-            return (
-                tensor * width.reshape(-1, *[1] * (tensor.ndim - 1))
-                if width.ndim
-                else (tensor * width)
-            )
+            return tensor * width.reshape(-1, *[1] * (tensor.ndim - 1))
 
         hidden = {name: rows(tensor) for name, tensor in one.hidden.items()}
         return Outputs(rows(one.embedding), one.logits * logits, hidden)

@@ -6,6 +6,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
+from xdistill.losses.kl import kl
 from xdistill.losses.loss import Loss, require_logits, require_target
 from xdistill.losses.masking import masked_mean, row_mask, zero_rows
 from xdistill.losses.non_target import log_odds, without_target
@@ -53,7 +54,7 @@ def nckd(
     rest_t = without_target(zero_rows(teacher, keep), target)
     log_s = (rest_s / temperature).log_softmax(dim=1)  # [B, K − 1]
     log_t = (rest_t / temperature).log_softmax(dim=1)
-    divergence = (log_t.exp() * (log_t - log_s)).sum(dim=1)  # [B]
+    divergence = kl(log_t, log_s)  # [B]
     return temperature**2 * masked_mean(divergence, keep)
 
 

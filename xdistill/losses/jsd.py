@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from xdistill.losses.kl import kl
 from xdistill.losses.loss import Loss, require_logits
 from xdistill.losses.masking import masked_mean, row_mask, zero_rows
 from xdistill.losses.options import require_positive
@@ -29,8 +30,7 @@ def jsd(
     log_p = (zero_rows(student, keep) / temperature).log_softmax(dim=1)
     log_q = (zero_rows(teacher, keep) / temperature).log_softmax(dim=1)
     log_m = torch.logaddexp(log_p, log_q) - math.log(2)
-    halves = log_p.exp() * (log_p - log_m) + log_q.exp() * (log_q - log_m)  # [B, K]
-    return masked_mean(0.5 * halves.sum(dim=1), keep)
+    return masked_mean(0.5 * (kl(log_p, log_m) + kl(log_q, log_m)), keep)
 
 
 @register_loss("jsd")

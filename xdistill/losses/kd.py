@@ -5,6 +5,7 @@ from __future__ import annotations
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from xdistill.losses.kl import kl
 from xdistill.losses.loss import Loss, require_logits
 from xdistill.losses.masking import masked_mean, row_mask, zero_rows
 from xdistill.losses.options import require_positive
@@ -25,7 +26,7 @@ def kd(
     keep = row_mask(valid, student)
     log_s = (zero_rows(student, keep) / temperature).log_softmax(dim=1)
     log_t = (zero_rows(teacher, keep) / temperature).log_softmax(dim=1)
-    divergence = (log_t.exp() * (log_t - log_s)).sum(dim=1)  # [B]
+    divergence = kl(log_t, log_s)  # [B]
     return temperature**2 * masked_mean(divergence, keep)
 
 

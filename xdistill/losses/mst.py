@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from xdistill.losses.kl import kl
 from xdistill.losses.loss import Loss, require_logits, width
 from xdistill.losses.masking import masked_mean, row_mask, zero_rows
 from xdistill.losses.options import require_num_classes
@@ -71,8 +72,8 @@ def mst_terms(
     weights = route(gate, k)
     log_s = (student / temperature).log_softmax(dim=1)[:, None]  # [B, 1, K]
     log_t = (teachers / temperature).log_softmax(dim=2)  # [B, M, K]
-    apart = divergence(log_t.detach(), log_s)  # [B, M]
-    drift = divergence(log_s.detach(), log_t).mean(dim=1)
+    apart = kl(log_t.detach(), log_s)  # [B, M]
+    drift = kl(log_s.detach(), log_t).mean(dim=1)
     task = student.new_zeros(())
     if target is not None:
         labelled = keep & (target >= 0)
@@ -85,11 +86,6 @@ def mst_terms(
         drift=temperature**2 * masked_mean(drift, keep),
         balance=balance(gate, keep),
     )
-
-
-def divergence(log_p: Float[Tensor, "b m k"], log_q: Float[Tensor, "b n k"]) -> Tensor:
-    """KL(p ‖ q) over the last axis."""
-    return (log_p.exp() * (log_p - log_q)).sum(dim=2)
 
 
 class SpecialisedTeachers(nn.Module):

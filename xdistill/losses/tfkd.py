@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from xdistill.losses.kl import kl
 from xdistill.losses.loss import Loss, require_logits, require_target
 from xdistill.losses.masking import masked_mean, zero_rows
 from xdistill.losses.options import require_positive
@@ -52,7 +53,7 @@ def tfkd(
         made_up, student_temperature, scale = made_up.exp(), 1.0, 1 / student.shape[1]
     log_s = (zero_rows(student, keep) / student_temperature).log_softmax(dim=1)
     log_d = (made_up / temperature).log_softmax(dim=1)
-    divergence = (log_d.exp() * (log_d - log_s)).sum(dim=1)  # [B]
+    divergence = kl(log_d, log_s)  # [B]
     return scale * masked_mean(divergence, keep)
 
 

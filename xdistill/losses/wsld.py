@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
+from xdistill.losses.kl import kl
 from xdistill.losses.loss import Loss, require_logits, require_target
 from xdistill.losses.masking import masked_mean, row_mask, zero_rows
 from xdistill.losses.non_target import log_odds
@@ -47,7 +48,7 @@ def wsld(
     student, teacher = zero_rows(student, keep), zero_rows(teacher, keep)
     log_s = (student / temperature).log_softmax(dim=1)
     log_t = (teacher / temperature).log_softmax(dim=1)
-    divergence = (log_t.exp() * (log_t - log_s)).sum(dim=1)  # [B]
+    divergence = kl(log_t, log_s)  # [B]
     weights = soft_label_weights(student, teacher, target)
     return temperature**2 * masked_mean(weights * divergence, keep)
 
