@@ -1,0 +1,85 @@
+"""What the kernels with labels share: reading their arguments into rows and sets of keys."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from xdistill.kernels.dispatch import choose
+from xdistill.kernels.keys import (
+    Keys,
+    Rows,
+    check_beside,
+    check_labels,
+    check_rows,
+    count_positives,
+    prepare,
+    working_dtype,
+)
+
+
+class Contrast(NamedTuple):
+    """Rows, the sets of keys they meet, and the implementation that compares them."""
+
+    rows: Rows
+    sets: list[Keys]
+    impl: str
+
+    def positives(self) -> tuple[Float[Tensor, " n"], Bool[Tensor, " n"]]:
+        """Number of positives of each row (1 where there is none), and which rows count."""
+        count = sum(count_positives(self.rows, keys) for keys in self.sets)
+        assert isinstance(count, Tensor)
+        counted = count > 0 if self.rows.keep is None else (count > 0) & self.rows.keep
+        return count.clamp(min=1), counted
+
+
+def read_contrast(
+    op: str,
+    a: Float[Tensor, "n d"],
+    k: Float[Tensor, "m d"],
+    scale: float | Float[Tensor, ""],
+    la: Int64[Tensor, " n"] | None,
+    lk: Int64[Tensor, " m"] | None,
+    paired: bool,
+    valid: Bool[Tensor, " n"] | None,
+    key_valid: Bool[Tensor, " m"] | None,
+    extra: Float[Tensor, "l d"] | None,
+    extra_labels: Int64[Tensor, " l"] | None,
+    extra_valid: Bool[Tensor, " l"] | None,
+    impl: str,
+) -> Contrast:
+    """Check the arguments of `supcon` and `multiclass_nce` and make them ready.
+
+    Raises:
+        ValueError: shapes that do not fit, labels on one side alone, or an `impl` that cannot run.
+    """
+    check_rows(op, a, k, extra)
+    if paired and key_valid is None and valid is not None and len(a) == len(k):
+        key_valid = valid
+    check_beside(
+        op,
+        la=(la, a),
+        lk=(lk, k),
+        valid=(valid, a),
+        key_valid=(key_valid, k),
+        extra_labels=(extra_labels, extra),
+        extra_valid=(extra_valid, extra),
+    )
+    check_labels(op, la, lk)
+    if extra is not None:
+        check_labels(op, la, extra_labels, "extra_labels")
+    if la is None and not paired:
+        raise ValueError(
+            f"{op}: without labels and without pairs no key is a positive; give la and lk, or "
+            "paired=True when k[i] belongs to a[i]"
+        )
+    impl = choose(op, impl, a, len(k))
+    dtype = working_dtype(impl, a, k)
+    rows = Rows(prepare(a, valid, dtype, scale), la, valid)
+    sets = [Keys(prepare(k, key_valid, dtype), lk, key_valid, 0 if paired else None)]
+    if extra is not None:
+        keys = prepare(extra.detach(), extra_valid, dtype)
+        sets.append(Keys(keys, extra_labels, extra_valid))
+    return Contrast(rows, sets, impl)
