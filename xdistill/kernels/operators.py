@@ -14,8 +14,8 @@ candidates has the log-sum-exp `EXCLUDED`. The gradient of a gradient is an erro
 the dense matrix, which impl="reference" has.
 """
 
-from __future__ import annotations
-
+# Annotations stay objects here: torch reads the schema of each operator from them, and looks up the
+# names of string annotations where a wrapped function does not have them.
 from typing import Any
 
 import torch
