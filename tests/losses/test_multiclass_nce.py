@@ -21,7 +21,6 @@ from tests.losses.loops import (
 )
 from xdistill.losses.multiclass_nce import (
     MultiClassNCE,
-    log_complement,
     multiclass_nce,
     symmetric_nce,
 )
@@ -66,16 +65,6 @@ def test_gradcheck():
     gradcheck(
         lambda a, k: multiclass_nce(a, k, target, valid, 0.3), rows64(5, 3), rows64(5, 3, seed=1)
     )
-
-
-def test_log_complement_where_a_probability_rounds_to_one():
-    scores = torch.tensor([[60.0, 0.0, 1.0], [0.0, 0.0, 0.0], [-90.0, 90.0, 0.0]])
-    exact = math.log(math.exp(-60) + math.exp(-59))
-    value = log_complement(scores)
-    torch.testing.assert_close(value[0, 0], torch.tensor(exact))
-    torch.testing.assert_close(value[1], torch.full((3,), math.log(2 / 3)))
-    torch.testing.assert_close(value[2, 1], torch.tensor(-90.0))
-    assert torch.isfinite(value).all()
 
 
 def test_a_confident_mistake_keeps_a_gradient():

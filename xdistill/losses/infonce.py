@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from xdistill import kernels
 from xdistill.losses.loss import Loss
-from xdistill.losses.masking import masked_mean, row_mask, zero_rows
-from xdistill.losses.pairs import EXCLUDED
+from xdistill.losses.masking import row_mask, zero_rows
 from xdistill.losses.unit_rows import unit_rows
 from xdistill.registry import register_loss
 
@@ -32,11 +32,8 @@ def infonce(
         scale: 1 / temperature.
     """
     keep = row_mask(valid, a)
-    cosine = unit_rows(zero_rows(a, keep)) @ unit_rows(zero_rows(b, keep)).T  # [B, B]
-    scores = (cosine * scale).masked_fill(~(keep[:, None] & keep[None, :]), EXCLUDED)
-    forth = -scores.log_softmax(dim=1).diagonal()
-    back = -scores.log_softmax(dim=0).diagonal()
-    return 0.5 * masked_mean(forth + back, keep)
+    a, b = unit_rows(zero_rows(a, keep)), unit_rows(zero_rows(b, keep))
+    return kernels.infonce(a, b, scale, valid=valid)
 
 
 @register_loss("infonce")

@@ -7,8 +7,8 @@ import math
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from xdistill import kernels
 from xdistill.losses.loss import Loss
 from xdistill.losses.masking import row_mask, zero_rows
 from xdistill.losses.unit_rows import unit_rows
@@ -27,12 +27,8 @@ def siglip(
     Zhai et al., ICCV 2023, eq. 1 and algorithm 1. B counts the valid rows; the sum runs over B².
     """
     keep = row_mask(valid, a)
-    cosine = unit_rows(zero_rows(a, keep)) @ unit_rows(zero_rows(b, keep)).T  # [B, B]
-    sign = 2 * torch.eye(len(keep), dtype=cosine.dtype, device=cosine.device) - 1
-    values = -F.logsigmoid(sign * (scale * cosine + bias))
-    pairs = keep[:, None] & keep[None, :]
-    total = torch.where(pairs, values, torch.zeros_like(values)).sum()
-    return total / keep.sum().clamp(min=1)
+    a, b = unit_rows(zero_rows(a, keep)), unit_rows(zero_rows(b, keep))
+    return kernels.siglip(a, b, scale, bias, valid=valid)
 
 
 @register_loss("siglip")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from xdistill import kernels
 from xdistill.losses.loss import Loss
-from xdistill.losses.masking import masked_mean, row_mask, zero_rows
-from xdistill.losses.pairs import EXCLUDED, label_pairs, mean_over_keys
+from xdistill.losses.masking import row_mask, zero_rows
 from xdistill.losses.unit_rows import unit_rows
 from xdistill.registry import register_loss
 
@@ -23,14 +23,12 @@ def supcon(
 
     Khosla et al., NeurIPS 2020, eq. 2 (the sum outside the logarithm), with anchors of one modality
     and keys of the other, so that an anchor's own pair is a positive and no anchor is without one.
-    Keys with a missing label: `pairs.label_pairs`. Without `target` this is one direction of
+    Keys with a missing label: `kernels.supcon`. Without `target` this is one direction of
     InfoNCE.
     """
     keep = row_mask(valid, anchor)
-    pairs = label_pairs(keep, target)
-    cosine = unit_rows(zero_rows(anchor, keep)) @ unit_rows(zero_rows(key, keep)).T  # [B, B]
-    scores = (cosine / tau).masked_fill(~pairs.candidate, EXCLUDED)
-    return masked_mean(mean_over_keys(-scores.log_softmax(dim=1), pairs.positive), keep)
+    a, k = unit_rows(zero_rows(anchor, keep)), unit_rows(zero_rows(key, keep))
+    return kernels.supcon(a, k, 1 / tau, target, target, paired=True, valid=valid)
 
 
 @register_loss("supcon")
