@@ -27,7 +27,7 @@ class Contrast(NamedTuple):
     sets: list[Keys]
     impl: str
 
-    def positives(self) -> tuple[Float[Tensor, " n"], Bool[Tensor, " n"]]:
+    def positives(self) -> tuple[Int64[Tensor, " n"], Bool[Tensor, " n"]]:
         """Number of positives of each row (1 where there is none), and which rows count."""
         count = sum(count_positives(self.rows, keys) for keys in self.sets)
         assert isinstance(count, Tensor)

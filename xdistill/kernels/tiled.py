@@ -15,11 +15,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
 from xdistill.kernels.dispatch import EXCLUDED
+from xdistill.kernels.tiled_labels import Rule
 
 ROWS, KEYS = 512, 1024
 """Scores of a tile: with both operands they stay in the second-level cache of a core."""
@@ -81,83 +82,6 @@ class RunningLSE:
         return torch.where(self.total > 0, self.high + self.total.log(), EXCLUDED)
 
 
-class Rule:
-    """Which keys of a tile are a row's candidates and positives."""
-
-    def __init__(
-        self,
-        label_x: Int64[Tensor, " n"] | None,
-        label_k: Int64[Tensor, " m"] | None,
-        valid_k: Bool[Tensor, " m"] | None,
-        own: int | None,
-    ):
-        self.own, self.valid = own, valid_k
-        self.labelled_x = self.label_x = self.label_k = self.missing = None
-        if label_x is None or label_k is None:
-            return
-        # Two codes of "unknown", so that none equals another; a key that does not count is unknown.
-        self.labelled_x = label_x >= 0
-        self.label_x = label_x.masked_fill(~self.labelled_x, -2)
-        known = label_k >= 0
-        if label_k.device.type != "cpu" or not bool(known.all()):
-            self.missing = ~known
-        if valid_k is not None:
-            known = known & valid_k
-        self.label_k = label_k.masked_fill(~known, -1)
-
-    def diagonal(
-        self, rows: slice, keys: slice, tile: Tensor
-    ) -> tuple[Float[Tensor, " o"], slice] | None:
-        """The entries of a tile that belong to own pairs, as a view, and their keys."""
-        if self.own is None:
-            return None
-        offset = rows.start + self.own - keys.start
-        if offset >= tile.shape[1] or -offset >= tile.shape[0]:
-            return None
-        entries = tile.diagonal(offset)
-        start = keys.start + max(offset, 0)
-        return entries, slice(start, start + len(entries))
-
-    def exclude(self, rows: slice, keys: slice, s: Float[Tensor, "r c"]) -> None:
-        """Give EXCLUDED to the keys that are no candidates."""
-        if self.missing is not None and self.labelled_x is not None:
-            found = self.diagonal(rows, keys, s)
-            kept = None if found is None else found[0].clone()
-            s.masked_fill_(self.labelled_x[rows, None] & self.missing[None, keys], EXCLUDED)
-            if found is not None and kept is not None:
-                found[0].copy_(kept)
-        if self.valid is not None:
-            s.masked_fill_(~self.valid[None, keys], EXCLUDED)
-
-    def positive(self, rows: slice, keys: slice, s: Tensor) -> Bool[Tensor, "r c"] | None:
-        """The positives of a tile; None for a tile without any."""
-        found = self.diagonal(rows, keys, s)
-        if self.label_x is None or self.label_k is None:
-            if found is None:
-                return None
-            same = torch.zeros(s.shape, dtype=torch.bool, device=s.device)
-        else:
-            same = self.label_x[rows, None] == self.label_k[None, keys]
-        found = self.diagonal(rows, keys, same)
-        if found is not None:
-            entries, own = found
-            entries.copy_(torch.ones_like(entries) if self.valid is None else self.valid[own])
-        return same
-
-    def keep_negatives(self, rows: slice, keys: slice, weight: Float[Tensor, "r c"]) -> None:
-        """Zero the weights of the keys that are no negatives."""
-        found = self.diagonal(rows, keys, weight)
-        if found is not None:
-            found[0].zero_()
-        if self.label_x is None or self.label_k is None or self.labelled_x is None:
-            if self.valid is not None:
-                weight.mul_(self.valid[None, keys])
-            return
-        weight.masked_fill_(self.label_x[rows, None] == self.label_k[None, keys], 0.0)
-        weight.mul_((self.label_k[keys] >= 0)[None, :])
-        weight.mul_(self.labelled_x[rows, None])
-
-
 def row_column_lse(x, k, valid_x, valid_k):
     """Log-sum-exp of each row and each column; see `operators.row_column_lse`."""
     n, m = len(x), len(k)
@@ -202,13 +126,11 @@ def row_column_lse_backward(
 
 def row_lse(x, k, label_x, label_k, valid_k, own):
     """Log-sum-exp over candidates, sum over positives; see `operators.row_lse`."""
-    rule = Rule(label_x, label_k, valid_k, own)
-    lse, positive = RunningLSE(len(x), x), x.new_zeros(len(x))
+    rule, lse = Rule(label_x, label_k, valid_k, own), RunningLSE(len(x), x)
     for rows, keys, s in tiles(x, k):
-        _add_positives(positive, rule, rows, keys, s)
         rule.exclude(rows, keys, s)
         lse.add(rows, s)
-    return lse.value(), positive
+    return lse.value(), (x * rule.sum_keys(x, k)).sum(dim=1)
 
 
 def row_lse_backward(
@@ -218,20 +140,18 @@ def row_lse_backward(
     rule, gradients = Rule(label_x, label_k, valid_k, own), Gradients(x, k, need_x, need_k)
     for rows, keys, s in tiles(x, k):
         rule.exclude(rows, keys, s)
-        s.sub_(lse[rows, None]).exp_().mul_(g_lse[rows, None])
-        _add_where_positive(s, rule, rows, keys, g_positive)
-        gradients.add(rows, keys, s)
+        gradients.add(rows, keys, s.sub_(lse[rows, None]).exp_().mul_(g_lse[rows, None]))
+    _add_positives(gradients, rule, g_positive)
     return _without_rows(gradients, None, valid_k)
 
 
 def top_lse(x, k, label_x, label_k, valid_k, own):
     """`row_lse` with the largest score apart; see `operators.top_lse`."""
     rule = Rule(label_x, label_k, valid_k, own)
-    others, positive = RunningLSE(len(x), x), x.new_zeros(len(x))
+    others = RunningLSE(len(x), x)
     highest = x.new_full((len(x),), EXCLUDED)
     top = torch.zeros(len(x), dtype=torch.int64, device=x.device)
     for rows, keys, s in tiles(x, k):
-        _add_positives(positive, rule, rows, keys, s)
         rule.exclude(rows, keys, s)
         high, place = s.max(dim=1, keepdim=True)
         s.scatter_(1, place, EXCLUDED)
@@ -241,7 +161,7 @@ def top_lse(x, k, label_x, label_k, valid_k, own):
         others.add(rows, torch.minimum(high, highest[rows])[:, None].clone())
         highest[rows] = torch.maximum(high, highest[rows])
         top[rows] = torch.where(wins, place, top[rows])
-    rest = others.value()
+    rest, positive = others.value(), (x * rule.sum_keys(x, k)).sum(dim=1)
     return torch.logaddexp(rest, highest), rest, positive, highest, top
 
 
@@ -251,24 +171,26 @@ def top_lse_backward(
 ):  # fmt: skip
     """Gradients of `top_lse`."""
     rule, gradients = Rule(label_x, label_k, valid_k, own), Gradients(x, k, need_x, need_k)
+    # p_j = q_j e^(others − lse) for all but the largest, q being the softmax without it.
+    gap = others - lse
+    of_others, of_top = g_lse * gap.exp() + g_others, -g_lse * gap.expm1()
     for rows, keys, s in tiles(x, k):
         rule.exclude(rows, keys, s)
-        g = (s - lse[rows, None]).exp_().mul_(g_lse[rows, None])
-        _leave_out(s, top[rows] - keys.start, EXCLUDED)
-        g.addcmul_(s.sub_(others[rows, None]).exp_(), g_others[rows, None].expand_as(s))
-        _add_where_positive(g, rule, rows, keys, g_positive)
+        g = s.sub_(others[rows, None]).clamp_(max=0).exp_().mul_(of_others[rows, None])
+        _write_at(g, top[rows] - keys.start, of_top[rows])
         gradients.add(rows, keys, g)
+    _add_positives(gradients, rule, g_positive)
     return _without_rows(gradients, None, valid_k)
 
 
 def repel(x, k, label_x, label_k, valid_k, own, lse, top):
     """−log(1 − p) summed over negatives; see `operators.repel`."""
     rule = Rule(label_x, label_k, valid_k, own)
-    total, weight = x.new_zeros(len(x)), x.new_zeros(len(x))
+    total, weight, lse = x.new_zeros(len(x)), x.new_zeros(len(x)), rule.known_rows(lse)
     for rows, keys, s in tiles(x, k):
-        p = _negative_probability(s, rule, rows, keys, lse, top)
-        weight[rows] += (p / (1 - p)).sum(dim=1)
-        total[rows] -= p.neg_().log1p_().sum(dim=1)
+        odds = _odds_of_negatives(s, rule, rows, keys, lse, top)
+        weight[rows] += odds.sum(dim=1)
+        total[rows] += odds.log1p_().sum(dim=1)
     return total, weight
 
 
@@ -277,9 +199,10 @@ def repel_backward(
 ):  # fmt: skip
     """Gradients of `repel`."""
     rule, gradients = Rule(label_x, label_k, valid_k, own), Gradients(x, k, need_x, need_k)
+    lse = rule.known_rows(lse)
     for rows, keys, s in tiles(x, k):
-        p = _negative_probability(s, rule, rows, keys, lse, top)
-        gradients.add(rows, keys, p.div_(1 - p).mul_(g_repel[rows, None]))
+        odds = _odds_of_negatives(s, rule, rows, keys, lse, top)
+        gradients.add(rows, keys, odds.mul_(g_repel[rows, None]))
     return _without_rows(gradients, None, valid_k)
 
 
@@ -329,25 +252,20 @@ def _without_rows(gradients: Gradients, valid_x: Tensor | None, valid_k: Tensor 
     return dx, dk
 
 
-def _add_positives(total: Tensor, rule: Rule, rows: slice, keys: slice, s: Tensor) -> None:
-    same = rule.positive(rows, keys, s)
-    if same is not None:
-        total[rows] += (s * same).sum(dim=1)
+def _add_positives(gradients: Gradients, rule: Rule, g_positive: Float[Tensor, " n"]) -> None:
+    """The gradient of the sum of scores over the positives."""
+    x, k = gradients.x, gradients.k
+    if gradients.need_x:
+        gradients.dx += g_positive[:, None] * rule.sum_keys(x, k)
+    if gradients.need_k:
+        gradients.dk += rule.sum_rows(g_positive[:, None] * x, k)
 
 
-def _add_where_positive(
-    g: Tensor, rule: Rule, rows: slice, keys: slice, g_positive: Tensor
-) -> None:
-    same = rule.positive(rows, keys, g)
-    if same is not None:
-        g.addcmul_(same.to(g.dtype), g_positive[rows, None].expand_as(g))
-
-
-def _leave_out(s: Float[Tensor, "r c"], place: Int64[Tensor, " r"], value: float) -> None:
+def _write_at(s: Float[Tensor, "r c"], place: Int64[Tensor, " r"], value: Tensor | float) -> None:
     """Write `value` at one place of each row, where that lies in the tile."""
     inside = (place >= 0) & (place < s.shape[1])
     at = place.clamp(0, s.shape[1] - 1)[:, None]
-    s.scatter_(1, at, torch.where(inside[:, None], value, s.gather(1, at)))
+    s.scatter_(1, at, torch.where(inside, value, s.gather(1, at)[:, 0])[:, None])
 
 
 def _leave_out_own(s: Tensor, rule: Rule, rows: slice, keys: slice) -> None:
@@ -357,12 +275,15 @@ def _leave_out_own(s: Tensor, rule: Rule, rows: slice, keys: slice) -> None:
     rule.exclude(rows, keys, s)
 
 
-def _negative_probability(
+def _odds_of_negatives(
     s: Tensor, rule: Rule, rows: slice, keys: slice, lse: Tensor, top: Tensor
 ) -> Float[Tensor, "r c"]:
-    """p_ij of the negatives, 0 elsewhere and for each row's largest, which has its own formula."""
+    """w = p/(1 − p) of the negatives, so that −log(1 − p) = log(1 + w), and 0 elsewhere.
+
+    Of each row's largest score, which has its own formula, w is 0 too; of all others at most 1.
+    """
     rule.exclude(rows, keys, s)
-    p = s.sub_(lse[rows, None]).exp_().clamp_(max=0.5)
-    rule.keep_negatives(rows, keys, p)
-    _leave_out(p, top[rows] - keys.start, 0.0)
-    return p
+    w = s.neg_().add_(lse[rows, None]).expm1_().clamp_(min=1).reciprocal_()
+    rule.drop_positives(rows, keys, w)
+    _write_at(w, top[rows] - keys.start, 0.0)
+    return w
