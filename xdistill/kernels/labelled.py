@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
@@ -26,13 +27,6 @@ class Contrast(NamedTuple):
     rows: Rows
     sets: list[Keys]
     impl: str
-
-    def positives(self) -> tuple[Int64[Tensor, " n"], Bool[Tensor, " n"]]:
-        """Number of positives of each row (1 where there is none), and which rows count."""
-        count = sum(count_positives(self.rows, keys) for keys in self.sets)
-        assert isinstance(count, Tensor)
-        counted = count > 0 if self.rows.keep is None else (count > 0) & self.rows.keep
-        return count.clamp(min=1), counted
 
 
 def read_contrast(
@@ -83,3 +77,13 @@ def read_contrast(
         keys = prepare(extra.detach(), extra_valid, dtype)
         sets.append(Keys(keys, extra_labels, extra_valid))
     return Contrast(rows, sets, impl)
+
+
+def positives_of(contrast: Contrast) -> tuple[Int64[Tensor, " n"], Bool[Tensor, " n"]]:
+    """Number of positives of each row (1 where there is none), and which rows count."""
+    rows = contrast.rows
+    count = torch.zeros(len(rows.x), dtype=torch.int64, device=rows.x.device)
+    for keys in contrast.sets:
+        count = count + count_positives(rows, keys)
+    counted = count > 0 if rows.keep is None else (count > 0) & rows.keep
+    return count.clamp(min=1), counted

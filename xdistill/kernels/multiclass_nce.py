@@ -11,7 +11,7 @@ from torch import Tensor
 from xdistill.kernels import operators, reference
 from xdistill.kernels.dispatch import Impl
 from xdistill.kernels.keys import Keys, Rows, count_negatives, mean_over_rows, own_keys
-from xdistill.kernels.labelled import Contrast, read_contrast
+from xdistill.kernels.labelled import Contrast, positives_of, read_contrast
 
 
 class Softmax(NamedTuple):
@@ -90,7 +90,7 @@ def _from_statistics(contrast: Contrast) -> Float[Tensor, ""]:
     softmax = _softmax(rows, sets[0], 0, impl)
     for place, keys in enumerate(sets[1:], start=1):
         softmax = _merge(softmax, _softmax(rows, keys, place, impl))
-    count, counted = contrast.positives()
+    count, counted = positives_of(contrast)
     attract = softmax.lse - softmax.positive / count
     repel, negatives = torch.zeros_like(attract), torch.zeros_like(count)
     for place, keys in enumerate(sets):

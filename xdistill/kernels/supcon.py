@@ -9,7 +9,7 @@ from torch import Tensor
 from xdistill.kernels import operators, reference
 from xdistill.kernels.dispatch import Impl
 from xdistill.kernels.keys import Keys, Rows, mean_over_rows
-from xdistill.kernels.labelled import Contrast, read_contrast
+from xdistill.kernels.labelled import Contrast, positives_of, read_contrast
 
 
 def supcon(
@@ -68,7 +68,7 @@ def _from_statistics(contrast: Contrast) -> Float[Tensor, ""]:
     for keys in contrast.sets[1:]:
         more_lse, more_positive = _row_statistics(contrast.rows, keys, contrast.impl)
         lse, positive = torch.logaddexp(lse, more_lse), positive + more_positive
-    count, counted = contrast.positives()
+    count, counted = positives_of(contrast)
     return mean_over_rows(lse - positive / count, counted)
 
 
