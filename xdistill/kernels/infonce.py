@@ -55,8 +55,8 @@ def infonce(
             "the missing rows out, or give as many keys as rows"
         )
     chosen = choose("infonce", impl, a, len(b))
+    dtype = working_dtype(chosen, a, b)
     with torch.autocast(a.device.type, enabled=False):
-        dtype = working_dtype(chosen, a, b)
         rows = Rows(prepare(a, valid, dtype, scale), None, valid)
         keys = Keys(prepare(b, valid, dtype), None, valid, 0)
         more = None

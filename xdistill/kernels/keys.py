@@ -54,11 +54,14 @@ def prepare(
 
 
 def working_dtype(impl: str, *tensors: Tensor) -> torch.dtype:
-    """float32 or wider; Triton takes half precision as it is and sums in float32."""
-    dtype = torch.float32 if impl != "triton" else tensors[0].dtype
-    for tensor in tensors:
+    """float32 or wider; Triton takes half precision, that of autocast too, and sums in float32."""
+    dtype = tensors[0].dtype
+    for tensor in tensors[1:]:
         dtype = torch.promote_types(dtype, tensor.dtype)
-    return dtype
+    if impl != "triton":
+        return torch.promote_types(dtype, torch.float32)
+    device = tensors[0].device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else dtype
 
 
 def own_keys(rows: Rows, keys: Keys) -> tuple[Bool[Tensor, " n"], Int64[Tensor, " n"]]:

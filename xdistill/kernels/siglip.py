@@ -56,8 +56,8 @@ def siglip(
             "the missing rows out, or give as many keys as rows"
         )
     chosen = choose("siglip", impl, a, len(b))
+    dtype = working_dtype(chosen, a, b)
     with torch.autocast(a.device.type, enabled=False):
-        dtype = working_dtype(chosen, a, b)
         rows = Rows(prepare(a, valid, dtype, scale), None, valid)
         sets = [Keys(prepare(b, valid, dtype), None, valid, 0)]
         if extra is not None:

@@ -53,11 +53,11 @@ def supcon(
         ValueError: shapes that do not fit, labels on one side alone, neither labels nor pairs, or
             an `impl` that cannot run here.
     """
+    contrast = read_contrast(
+        "supcon", a, k, scale, la, lk, paired, valid, key_valid,
+        extra, extra_labels, extra_valid, impl,
+    )  # fmt: skip
     with torch.autocast(a.device.type, enabled=False):
-        contrast = read_contrast(
-            "supcon", a, k, scale, la, lk, paired, valid, key_valid,
-            extra, extra_labels, extra_valid, impl,
-        )  # fmt: skip
         if contrast.impl == "reference":
             return reference.supcon(contrast.rows, contrast.sets)
         return _from_statistics(contrast)
