@@ -25,6 +25,9 @@ from xdistill.kernels.tiled_labels import Rule
 ROWS, KEYS = 512, 1024
 """Scores of a tile: with both operands they stay in the second-level cache of a core."""
 
+LARGER_ON_GPU = 8
+"""Factor on both where a launch costs more than a cache holds."""
+
 SAFE_SCORE = 30.0
 """Up to here e^s and sums of millions of them lie within float32 without a running maximum."""
 
@@ -34,11 +37,13 @@ def tiles(
 ) -> Iterator[tuple[slice, slice, Float[Tensor, "r c"]]]:
     """Every tile of x @ k.T with its rows and keys; the next one overwrites it."""
     n, m = len(x), len(k)
-    buffer = x.new_empty(min(ROWS, n) * min(KEYS, m))
-    for i in range(0, n, ROWS):
-        rows = slice(i, min(i + ROWS, n))
-        for j in range(0, m, KEYS):
-            keys = slice(j, min(j + KEYS, m))
+    factor = LARGER_ON_GPU if x.is_cuda else 1
+    height, width = ROWS * factor, KEYS * factor
+    buffer = x.new_empty(min(height, n) * min(width, m))
+    for i in range(0, n, height):
+        rows = slice(i, min(i + height, n))
+        for j in range(0, m, width):
+            keys = slice(j, min(j + width, m))
             shape = rows.stop - i, keys.stop - j
             s = buffer[: shape[0] * shape[1]].view(shape)
             yield rows, keys, torch.mm(x[rows], k[keys].T, out=s)
