@@ -1,9 +1,10 @@
 """Contrastive losses as functions: tensors in, a scalar out, rows already of length one."""
 
+from xdistill.kernels.affinity_kl import affinity_kl
 from xdistill.kernels.infonce import infonce
 from xdistill.kernels.khn import khn
 from xdistill.kernels.multiclass_nce import multiclass_nce
 from xdistill.kernels.siglip import siglip
 from xdistill.kernels.supcon import supcon
 
-__all__ = ["infonce", "khn", "multiclass_nce", "siglip", "supcon"]
+__all__ = ["affinity_kl", "infonce", "khn", "multiclass_nce", "siglip", "supcon"]

@@ -52,7 +52,9 @@ def why_no_triton(x: Tensor) -> str | None:
     return None
 
 
-def tiles_of(impl: str, triton_module: str = "triton_kernels") -> ModuleType:
+def tiles_of(impl: str, family: str = "") -> ModuleType:
     """The module with the tile passes of an implementation; Triton is imported here at first."""
-    name = "tiled" if impl == "tiled" else triton_module
+    name = {"tiled": "tiled", "triton": "triton_kernels"}[impl]
+    if family:
+        name = f"{impl}_{family}"
     return importlib.import_module(f"xdistill.kernels.{name}")

@@ -36,18 +36,20 @@ def no_second_derivative(ctx: Any, *grads: Any) -> Any:
     )
 
 
-def _gradients_like(x: Tensor, k: Tensor, need_x: bool, need_k: bool) -> Two:
+def gradients_like(x: Tensor, k: Tensor, need_x: bool, need_k: bool) -> Two:
+    """Empty dx and dk, of float32 or wider, without rows where not needed."""
     wide = torch.promote_types(x.dtype, torch.float32)
     dx = x.new_empty(x.shape if need_x else (0, x.shape[1]), dtype=wide)
     return dx, k.new_empty(k.shape if need_k else (0, k.shape[1]), dtype=wide)
 
 
-def _rows_like(x: Tensor, count: int) -> tuple[Tensor, ...]:
+def rows_like(x: Tensor, count: int) -> tuple[Tensor, ...]:
+    """So many empty statistics of the rows of x, of float32 or wider."""
     wide = torch.promote_types(x.dtype, torch.float32)
     return tuple(x.new_empty(len(x), dtype=wide) for _ in range(count))
 
 
-def _wanted(gradients: tuple[Tensor, Tensor], ctx: Any, x: Tensor, k: Tensor) -> tuple[Any, Any]:
+def wanted(gradients: tuple[Tensor, Tensor], ctx: Any, x: Tensor, k: Tensor) -> tuple[Any, Any]:
     """dx and dk in the types of their tensors; None where none was asked for."""
     dx, dk = gradients
     need_x, need_k = ctx.needs_input_grad[:2]
@@ -79,12 +81,12 @@ def row_column_lse_backward(
 
 @row_column_lse.register_fake
 def _(x, k, valid_x, valid_k, impl):
-    return *_rows_like(x, 1), *_rows_like(k, 1)
+    return *rows_like(x, 1), *rows_like(k, 1)
 
 
 @row_column_lse_backward.register_fake
 def _(x, k, valid_x, valid_k, row, column, g_row, g_column, need_x, need_k, impl):
-    return _gradients_like(x, k, need_x, need_k)
+    return gradients_like(x, k, need_x, need_k)
 
 
 def _save_row_column(ctx, inputs, output):
@@ -97,7 +99,7 @@ def _row_column_gradient(ctx, g_row, g_column):
     gradients = row_column_lse_backward(
         x, k, valid_x, valid_k, row, column, g_row, g_column, *ctx.needs_input_grad[:2], ctx.impl
     )
-    return *_wanted(gradients, ctx, x, k), None, None, None
+    return *wanted(gradients, ctx, x, k), None, None, None
 
 
 row_column_lse.register_autograd(_row_column_gradient, setup_context=_save_row_column)
@@ -130,12 +132,12 @@ def row_lse_backward(
 
 @row_lse.register_fake
 def _(x, k, label_x, label_k, valid_k, own, impl):
-    return _rows_like(x, 2)
+    return rows_like(x, 2)
 
 
 @row_lse_backward.register_fake
 def _(x, k, label_x, label_k, valid_k, own, lse, g_lse, g_positive, need_x, need_k, impl):
-    return _gradients_like(x, k, need_x, need_k)
+    return gradients_like(x, k, need_x, need_k)
 
 
 def _save_rows(ctx, inputs, output):
@@ -149,7 +151,7 @@ def _row_gradient(ctx, g_lse, g_positive):
         x, k, label_x, label_k, valid_k, ctx.own, lse, g_lse, g_positive,
         *ctx.needs_input_grad[:2], ctx.impl,
     )  # fmt: skip
-    return *_wanted(gradients, ctx, x, k), None, None, None, None, None
+    return *wanted(gradients, ctx, x, k), None, None, None, None, None
 
 
 row_lse.register_autograd(_row_gradient, setup_context=_save_rows)
@@ -187,7 +189,7 @@ def top_lse_backward(
 
 @top_lse.register_fake
 def _(x, k, label_x, label_k, valid_k, own, impl):
-    return *_rows_like(x, 4), x.new_empty(len(x), dtype=torch.int64)
+    return *rows_like(x, 4), x.new_empty(len(x), dtype=torch.int64)
 
 
 @top_lse_backward.register_fake
@@ -195,7 +197,7 @@ def _(
     x, k, label_x, label_k, valid_k, own, lse, others, top,
     g_lse, g_others, g_positive, need_x, need_k, impl,
 ):  # fmt: skip
-    return _gradients_like(x, k, need_x, need_k)
+    return gradients_like(x, k, need_x, need_k)
 
 
 def _save_top(ctx, inputs, output):
@@ -210,7 +212,7 @@ def _top_gradient(ctx, g_lse, g_others, g_positive, g_highest, g_top):
         x, k, label_x, label_k, valid_k, ctx.own, lse, others, top,
         g_lse, g_others, g_positive, *ctx.needs_input_grad[:2], ctx.impl,
     )  # fmt: skip
-    return *_wanted(gradients, ctx, x, k), None, None, None, None, None
+    return *wanted(gradients, ctx, x, k), None, None, None, None, None
 
 
 top_lse.register_autograd(_top_gradient, setup_context=_save_top)
@@ -247,12 +249,12 @@ def repel_backward(
 
 @repel.register_fake
 def _(x, k, label_x, label_k, valid_k, own, lse, top, impl):
-    return _rows_like(x, 2)
+    return rows_like(x, 2)
 
 
 @repel_backward.register_fake
 def _(x, k, label_x, label_k, valid_k, own, lse, top, g_repel, need_x, need_k, impl):
-    return _gradients_like(x, k, need_x, need_k)
+    return gradients_like(x, k, need_x, need_k)
 
 
 def _save_repel(ctx, inputs, output):
@@ -266,7 +268,7 @@ def _repel_gradient(ctx, g_repel, g_weight):
         x, k, label_x, label_k, valid_k, ctx.own, lse, top,
         g_repel, *ctx.needs_input_grad[:2], ctx.impl,
     )  # fmt: skip
-    return *_wanted(gradients, ctx, x, k), None, None, None, None, -g_repel * weight, None, None
+    return *wanted(gradients, ctx, x, k), None, None, None, None, -g_repel * weight, None, None
 
 
 repel.register_autograd(_repel_gradient, setup_context=_save_repel)
@@ -295,12 +297,12 @@ def softplus_sum_backward(
 
 @softplus_sum.register_fake
 def _(x, k, bias, valid_k, own, impl):
-    return _rows_like(x, 1)[0]
+    return rows_like(x, 1)[0]
 
 
 @softplus_sum_backward.register_fake
 def _(x, k, bias, valid_k, own, g_sum, need_x, need_k, impl):
-    return *_gradients_like(x, k, need_x, need_k), torch.empty_like(bias)
+    return *gradients_like(x, k, need_x, need_k), torch.empty_like(bias)
 
 
 def _save_softplus(ctx, inputs, output):
@@ -313,7 +315,7 @@ def _softplus_gradient(ctx, g_sum):
     dx, dk, dbias = softplus_sum_backward(
         x, k, bias, valid_k, ctx.own, g_sum, *ctx.needs_input_grad[:2], ctx.impl
     )
-    return *_wanted((dx, dk), ctx, x, k), dbias, None, None, None
+    return *wanted((dx, dk), ctx, x, k), dbias, None, None, None
 
 
 softplus_sum.register_autograd(_softplus_gradient, setup_context=_save_softplus)

@@ -90,7 +90,7 @@ class RunningLSE:
 def row_column_lse(x, k, valid_x, valid_k):
     """Log-sum-exp of each row and each column; see `operators.row_column_lse`."""
     n, m = len(x), len(k)
-    if _scores_are_small(x, k):
+    if scores_are_small(x, k):
         row, column = x.new_zeros(n), x.new_zeros(m)
         count_x, count_k = _ones_or(valid_x, x), _ones_or(valid_k, k)
         for rows, keys, s in tiles(x, k):
@@ -114,7 +114,7 @@ def row_column_lse_backward(
 ):  # fmt: skip
     """Gradients of `row_column_lse`."""
     gradients = Gradients(x, k, need_x, need_k)
-    small = _scores_are_small(x, k)
+    small = scores_are_small(x, k)
     if small:
         of_row, of_column = g_row * (-row).exp(), g_column * (-column).exp()
         of_row, of_column = of_row.nan_to_num(0, 0, 0), of_column.nan_to_num(0, 0, 0)
@@ -214,7 +214,7 @@ def repel_backward(
 def softplus_sum(x, k, bias, valid_k, own):
     """Softplus summed over keys that are not the own; see `operators.softplus_sum`."""
     rule, total = Rule(None, None, valid_k, own), x.new_zeros(len(x))
-    small = _scores_are_small(x, k, bias)
+    small = scores_are_small(x, k, bias)
     for rows, keys, s in tiles(x, k):
         _leave_out_own(s.add_(bias), rule, rows, keys)
         values = s.exp_().log1p_() if small else F.logsigmoid(s.neg_()).neg_()
@@ -235,7 +235,7 @@ def softplus_sum_backward(x, k, bias, valid_k, own, g_sum, need_x, need_k):
     return dx, dk, dbias
 
 
-def _scores_are_small(x: Tensor, k: Tensor, bias: Tensor | None = None) -> bool:
+def scores_are_small(x: Tensor, k: Tensor, bias: Tensor | None = None) -> bool:
     """Whether no |score| exceeds SAFE_SCORE; asked on the CPU alone, where it costs no waiting."""
     if x.device.type != "cpu" or not len(x) or not len(k):
         return False

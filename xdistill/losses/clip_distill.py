@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from xdistill import kernels
 from xdistill.losses.loss import Loss
-from xdistill.losses.masking import masked_mean, row_mask, zero_rows
-from xdistill.losses.pairs import EXCLUDED
+from xdistill.losses.masking import row_mask, zero_rows
 from xdistill.losses.unit_rows import unit_rows
 from xdistill.registry import register_loss
 
@@ -28,12 +27,12 @@ def clip_self(
     hold the similarities of images and texts, each model's its own. Here each model sees one
     modality, so a matrix holds those of its rows among themselves. It is symmetric, which makes the
     two directions of the paper one, and its diagonal says nothing but would take nearly all of the
-    probability: it is left out. A row without others counts 0. The widths may differ.
+    probability: it is left out. A row without others counts 0. The widths may differ, and the
+    teacher is a constant.
     """
     keep = row_mask(valid, student)
     s, t = unit_rows(zero_rows(student, keep)), unit_rows(zero_rows(teacher, keep))
-    others = ~torch.eye(len(keep), dtype=torch.bool, device=keep.device) & keep[None, :]
-    return relation_kl(s @ s.T / tau, t @ t.T / (teacher_tau or tau), others, keep)
+    return kernels.affinity_kl(s, t, tau, teacher_tau=teacher_tau, valid=valid)
 
 
 def clip_cross(
@@ -58,25 +57,11 @@ def clip_cross(
         relation: the teacher's rows that make the target, as its encoder gave them.
     """
     keep = row_mask(valid, student)
-    s, t, r = (unit_rows(zero_rows(x, keep)) for x in (student, teacher, relation.detach()))
-    scores, targets = s @ t.T / tau, r @ r.T / (teacher_tau or tau)
-    keys = keep[None, :].expand_as(scores)
-    forth = relation_kl(scores, targets, keys, keep)
-    back = relation_kl(scores.T, targets, keys, keep)
+    s, t, r = (unit_rows(zero_rows(x, keep)) for x in (student, teacher, relation))
+    options = {"teacher_tau": teacher_tau, "t_keys": r, "valid": valid, "key_valid": valid}
+    forth = kernels.affinity_kl(s, r, tau, s_keys=t, **options)
+    back = kernels.affinity_kl(t, r, tau, s_keys=s, **options)
     return 0.5 * (forth + back)
-
-
-def relation_kl(
-    student: Float[Tensor, "b b"],
-    teacher: Float[Tensor, "b b"],
-    keys: Bool[Tensor, "b b"],
-    keep: Bool[Tensor, " b"],
-) -> Float[Tensor, ""]:
-    """Mean over the rows that count of KL(softmax(teacher) ‖ softmax(student)) over their keys."""
-    log_s = student.masked_fill(~keys, EXCLUDED).log_softmax(dim=1)
-    log_t = teacher.masked_fill(~keys, EXCLUDED).log_softmax(dim=1)
-    gap = torch.where(keys, log_t - log_s, torch.zeros_like(log_s))
-    return masked_mean((log_t.exp() * gap).sum(dim=1), keep)
 
 
 @register_loss("clip_distill")

@@ -15,11 +15,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xdistill.losses.masking import masked_mean, row_mask, zero_rows
+from xdistill import kernels
+from xdistill.losses.masking import row_mask, zero_rows
 from xdistill.losses.unit_rows import unit_rows
-
-EXCLUDED = -1e30
-"""Score of an edge that is left out: a probability of exactly 0, and no infinity in a gradient."""
 
 
 def affinity(
@@ -38,26 +36,8 @@ def affinity(
             teacher; None keeps all.
     """
     keep = row_mask(valid, student)
-    cosine_s = _cosines(student, keep)
-    cosine_t = _cosines(teacher.detach(), keep)
-    edge = keep[:, None] & keep[None, :] & ~torch.eye(len(keep), dtype=torch.bool).to(keep.device)
-    if neighbours is not None:
-        edge = edge & _nearest(cosine_t.masked_fill(~edge, EXCLUDED), neighbours)
-    log_s = (cosine_s / tau).masked_fill(~edge, EXCLUDED).log_softmax(dim=1)
-    log_t = (cosine_t / tau).masked_fill(~edge, EXCLUDED).log_softmax(dim=1)
-    # Without its edges a product of p_t = 0 and a log of -1e30 would be formed.
-    divergence = torch.where(edge, log_t.exp() * (log_t - log_s), 0.0).sum(dim=1)  # [B]
-    return masked_mean(divergence, keep & edge.any(dim=1))
-
-
-def _cosines(x: Float[Tensor, "b d"], keep: Bool[Tensor, " b"]) -> Float[Tensor, "b b"]:
-    unit = unit_rows(zero_rows(x, keep))
-    return unit @ unit.T
-
-
-def _nearest(scores: Float[Tensor, "b b"], k: int) -> Bool[Tensor, "b b"]:
-    nearest = scores.topk(min(k, len(scores)), dim=1).indices
-    return torch.zeros_like(scores, dtype=torch.bool).scatter(1, nearest, True)
+    s, t = unit_rows(zero_rows(student, keep)), unit_rows(zero_rows(teacher, keep))
+    return kernels.affinity_kl(s, t, tau, valid=valid, neighbours=neighbours)
 
 
 class GraphSimilarity(nn.Module):

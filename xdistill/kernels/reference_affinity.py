@@ -1,0 +1,56 @@
+"""The divergence between two softmaxed matrices of similarities, with both matrices whole."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from xdistill.kernels.dispatch import EXCLUDED
+from xdistill.kernels.keys import Keys, Rows, mean_over_rows
+
+
+def affinity_kl(
+    rows: Rows,
+    keys: Keys,
+    target_rows: Float[Tensor, "n e"],
+    target_keys: Float[Tensor, "m e"],
+    neighbours: int | None,
+) -> Float[Tensor, ""]:
+    """Mean over rows of KL(softmax of the target's scores ‖ softmax of the rows' scores)."""
+    scores = rows.x @ keys.k.T  # [N, M]
+    targets = target_rows @ target_keys.T
+    edge = candidates(rows, keys)
+    if neighbours is not None:
+        edge = edge & nearest(targets.masked_fill(~edge, EXCLUDED), neighbours)
+    return mean_divergence(scores, targets, edge, rows.keep)
+
+
+def candidates(rows: Rows, keys: Keys) -> Bool[Tensor, "n m"]:
+    """The valid keys of each row but its own."""
+    n, m = len(rows.x), len(keys.k)
+    found = torch.ones(n, m, dtype=torch.bool, device=rows.x.device)
+    if keys.own is not None and -n < keys.own < m:
+        found.diagonal(keys.own).fill_(False)
+    return found if keys.valid is None else found & keys.valid[None, :]
+
+
+def nearest(scores: Float[Tensor, "n m"], count: int) -> Bool[Tensor, "n m"]:
+    """The `count` highest scores of each row."""
+    place = scores.topk(min(count, scores.shape[1]), dim=1).indices
+    return torch.zeros_like(scores, dtype=torch.bool).scatter(1, place, True)
+
+
+def mean_divergence(
+    scores: Float[Tensor, "n m"],
+    targets: Float[Tensor, "n m"],
+    edge: Bool[Tensor, "n m"],
+    keep: Bool[Tensor, " n"] | None,
+) -> Float[Tensor, ""]:
+    """Mean over the rows that count of the divergence over their edges, 0 for a row without one."""
+    log_s = scores.masked_fill(~edge, EXCLUDED).log_softmax(dim=1)
+    log_t = targets.masked_fill(~edge, EXCLUDED).log_softmax(dim=1)
+    divergence = torch.where(edge, log_t.exp() * (log_t - log_s), 0.0).sum(dim=1)  # [N]
+    if keep is None:
+        keep = torch.ones_like(divergence, dtype=torch.bool)
+    return mean_over_rows(divergence, keep)
