@@ -8,6 +8,7 @@ from open_clip.loss import DistillClipLoss
 from torch.nn.functional import normalize
 
 from tests.losses.batches import bound_loss, random_batch, step
+from tests.losses.largest_tensor import LargestTensor
 from tests.losses.loops import (
     MASKS,
     close,
@@ -20,6 +21,7 @@ from tests.losses.loops import (
     softmax,
 )
 from tests.losses.parity import agree
+from xdistill.kernels import dispatch
 from xdistill.losses.clip_distill import CLIPDistill, clip_cross, clip_self
 
 CROSS = {"form": "cross"}
@@ -84,6 +86,30 @@ def test_gradcheck():
     s, t, r = rows64(4, 3), rows64(4, 3, seed=1), rows64(4, 2, seed=2)
     gradcheck(lambda s: clip_self(s, r, valid, 0.3), s)
     gradcheck(lambda s, t: clip_cross(s, t, r, valid, 0.3), s, t)
+
+
+def test_the_teacher_of_self_is_a_constant():
+    student, teacher = rows64(6, 5).requires_grad_(), rows64(6, 3).requires_grad_()
+    clip_self(student, teacher).backward()
+    assert student.grad.any()
+    assert teacher.grad is None
+
+
+def test_a_large_batch_makes_no_matrix(monkeypatch):
+    s, t, r = rows64(64, 5), rows64(64, 5, seed=1), rows64(64, 3, seed=2)
+    valid = torch.rand(64) < 0.8
+
+    def both():
+        return clip_self(s, r, valid, 0.2), clip_cross(s, t, r, valid, 0.2)
+
+    expected = both()
+    monkeypatch.setattr(dispatch, "SMALLEST_TILED", 64 * 64)
+    s.requires_grad_(), t.requires_grad_()
+    with LargestTensor() as largest:
+        values = both()
+        sum(values).backward()
+    torch.testing.assert_close(values, expected)
+    assert largest.numbers <= 64 * 5, largest.operation
 
 
 def test_parity_of_cross_with_open_clip():

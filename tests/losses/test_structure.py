@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from tests.losses.largest_tensor import LargestTensor
+from xdistill.kernels import dispatch
 from xdistill.losses.structure import GraphSimilarity, affinity
 
 
@@ -87,6 +89,19 @@ def test_affinity_stays_finite(case, tau):
     assert value.isfinite() and student.grad.isfinite().all()
     if case in ("one row", "none valid", "one valid"):
         assert value == 0 and (student.grad == 0).all()
+
+
+@pytest.mark.parametrize("neighbours", [None, 3])
+def test_affinity_of_a_large_batch_makes_no_matrix(neighbours, monkeypatch):
+    student, teacher = pair(b=64)
+    valid = torch.rand(64) < 0.8
+    expected = affinity(student, teacher, valid, 0.3, neighbours)
+    monkeypatch.setattr(dispatch, "SMALLEST_TILED", 64 * 64)
+    with LargestTensor() as largest:
+        value = affinity(student.requires_grad_(), teacher, valid, 0.3, neighbours)
+        value.backward()
+    assert torch.allclose(value, expected)
+    assert largest.numbers <= 64 * 5, largest.operation
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -86,7 +86,7 @@ def edge_scores(x, k, place):
     """Scores of a few keys of each row; see `affinity_operators.edge_scores`."""
     scores = x.new_empty(place.shape)
     for rows in _chunks(x, place):
-        scores[rows] = torch.bmm(k[place[rows]], x[rows, :, None])[:, :, 0]
+        torch.bmm(k[place[rows]], x[rows, :, None], out=scores[rows, :, None])
     return scores
 
 
@@ -96,7 +96,7 @@ def edge_scores_backward(x, k, place, g_scores, need_x, need_k):
     for rows in _chunks(x, place):
         g = g_scores[rows]  # [R, C]
         if need_x:
-            gradients.dx[rows] = torch.bmm(g[:, None, :], k[place[rows]])[:, 0]
+            torch.bmm(g[:, None, :], k[place[rows]], out=gradients.dx[rows, None, :])
         if need_k:
             to_keys = (g[:, :, None] * x[rows, None, :]).flatten(0, 1)
             _add_at(gradients.dk, place[rows].flatten(), to_keys)
