@@ -4,142 +4,23 @@ from __future__ import annotations
 
 import importlib
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
-from torch.nn.functional import normalize
 
-from tests.losses.largest_tensor import LargestTensor
-from xdistill.kernels import affinity_kl, affinity_operators, dispatch, tiled, tiled_affinity
-from xdistill.kernels.dispatch import EXCLUDED
+from tests.kernels.affinity_problems import IMPLS, check, problem, small_tiles
+from xdistill.kernels import affinity_kl, dispatch
 
-IMPLS = ("reference", "tiled")
-ALLOWED = {torch.float64: 1e-10, torch.float32: 5e-4, torch.float16: 1e-3, torch.bfloat16: 1e-2}
 MODULE = sys.modules["xdistill.kernels.affinity_kl"]  # the package's attribute is the function
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _small_tiles():
-    """Several tiles, and several chunks of gathered keys, also for the small shapes of tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiled, "ROWS", 7)
-        patch.setattr(tiled, "KEYS", 10)
-        patch.setattr(tiled_affinity, "GATHERED", 200)
+    with small_tiles():
         yield
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Arguments of affinity_kl, tau as its inverse; `s_keys` None: the rows meet each other."""
-
-    s: Tensor
-    t: Tensor
-    scale: Tensor
-    s_keys: Tensor | None = None
-    t_keys: Tensor | None = None
-    teacher_tau: float | None = None
-    valid: Tensor | None = None
-    key_valid: Tensor | None = None
-    neighbours: int | None = None
-
-    def to(self, dtype):
-        parts = {
-            name: None if (x := getattr(self, name)) is None else x.to(dtype)
-            for name in ("s", "t", "s_keys", "t_keys")
-        }
-        scale = self.scale.to(torch.promote_types(dtype, torch.float32))
-        return replace(self, **parts, scale=scale)
-
-    def leaves(self):
-        """Copies of s, 1/tau and s_keys."""
-        inputs = [x for x in (self.s, self.scale, self.s_keys) if x is not None]
-        return [x.detach().clone().requires_grad_() for x in inputs]
-
-    def run(self, function, **options):
-        """The value, and the gradients of its leaves."""
-        leaves = self.leaves()
-        value = self.value(function, *leaves, **options)
-        return [value.detach(), *torch.autograd.grad(value, leaves)]
-
-    def value(self, function, s, scale, s_keys=None, **options):
-        rest = {
-            name: getattr(self, name)
-            for name in ("t_keys", "teacher_tau", "valid", "key_valid", "neighbours")
-        }
-        return function(s, self.t, 1 / scale, s_keys=s_keys, **rest, **options)
-
-
-def problem(
-    form, n, m, d, e, *, tau=0.1, teacher_tau=0.15, masked=True, seed=0, neighbours=3
-) -> Problem:
-    """Unit rows in float64. form: "self", "keys" or "neighbours"."""
-    if form == "neighbours":
-        e = max(e, 8)  # narrow rows in half precision tie: which keys are nearest is then open
-    g = torch.Generator().manual_seed(seed)
-
-    def unit(rows, width):
-        return normalize(torch.randn(rows, width, generator=g, dtype=torch.float64), dim=1)
-
-    def mask(rows):
-        return torch.rand(rows, generator=g) < 0.8 if masked else None
-
-    made = Problem(unit(n, d), unit(n, e), torch.tensor(1 / tau).double(), teacher_tau=teacher_tau)
-    made = replace(made, valid=mask(n))
-    if form == "keys":
-        return replace(made, s_keys=unit(m, d), t_keys=unit(m, e), key_valid=mask(m))
-    return replace(made, neighbours=neighbours if form == "neighbours" else None)
-
-
-def slow(
-    s, t, tau, *, teacher_tau=None, s_keys=None, t_keys=None, valid=None, key_valid=None,
-    neighbours=None,
-):  # fmt: skip
-    """The definition, row after row."""
-    alone = s_keys is None
-    if alone:
-        s_keys, t_keys, key_valid = s, t, valid
-    teacher_tau = tau.detach() if teacher_tau is None else teacher_tau
-    rows = [i for i in range(len(s)) if valid is None or valid[i]]
-    there = [j for j in range(len(s_keys)) if key_valid is None or key_valid[j]]
-    total = 0 * tau + 0 * s[:0].sum() + 0 * s_keys[:0].sum()
-    for i in rows:
-        met = [j for j in there if not (alone and j == i)]
-        if not met:
-            continue
-        target = t_keys[met] @ t[i] / teacher_tau
-        if neighbours is not None:
-            nearest = target.sort(descending=True).indices[:neighbours].tolist()
-            met, target = [met[at] for at in nearest], target[nearest]
-        log_p, log_q = target.log_softmax(0), (s_keys[met] @ s[i] / tau).log_softmax(0)
-        total = total + (log_p.exp() * (log_p - log_q)).sum()
-    return total / max(len(rows), 1)
-
-
-def check(made: Problem, dtype=torch.float64, impls=IMPLS) -> None:
-    """|kernel − exact| ≤ |plain PyTorch in that type − exact| + the type's allowance.
-
-    The allowance is relative to the largest entry, and never more than that of an entry of 1.
-    Entries of a gradient that cancel are measured by 1 / number of rows, a value by 1.
-    """
-    rounded = made.to(dtype)
-    exact = rounded.to(torch.float64).run(slow)
-    plain = rounded.run(slow)
-    for impl in impls:
-        found = rounded.run(affinity_kl, impl=impl)
-        assert found[0].dtype == torch.promote_types(dtype, torch.float32)
-        assert found[1].dtype == dtype
-        for part, (ours, true, usual) in enumerate(zip(found, exact, plain, strict=True)):
-            assert ours.isfinite().all(), (impl, part)
-            if not true.numel():
-                continue
-            least = 1.0 if true.ndim == 0 else 1 / len(made.s)
-            allowed = ALLOWED[dtype] * true.abs().max().clamp(least, 1.0)
-            error, bound = (ours.double() - true).abs().max(), (usual.double() - true).abs().max()
-            assert error <= bound + allowed, (impl, part, float(error), float(bound))
 
 
 SHAPES = [
@@ -341,111 +222,6 @@ def test_neighbours_as_many_as_keys_are_all():
 def test_neighbours_among_keys(impl):
     for count in (1, 4, 15):
         check(replace(problem("keys", 13, 17, 4, 3), neighbours=count), impls=[impl])
-
-
-@pytest.mark.parametrize("count", [1, 4, 25, 40])
-def test_nearest_keys_are_those_of_a_sort(count):
-    g = torch.Generator().manual_seed(0)
-    tx, tk = (torch.randn(n, 3, generator=g, dtype=torch.float64) for n in (30, 40))
-    valid = torch.rand(40, generator=g) < 0.6
-    for own, mask in [(None, None), (0, valid), (5, valid), (-4, None)]:
-        scores = tx @ tk.T
-        if own is not None:
-            for i in range(max(0, -own), min(30, 40 - own)):
-                scores[i, i + own] = -torch.inf
-        if mask is not None:
-            scores[:, ~mask] = -torch.inf
-        ordered = scores.sort(descending=True)
-        exists = ordered.values[:, :count] > -torch.inf
-        place, found = affinity_operators.nearest_keys(tx, tk, mask, own, count)
-        assert torch.equal(found, exists)
-        assert torch.equal(place[found], ordered.indices[:, :count][exists])
-        assert ((place >= 0) & (place < 40)).all()
-
-
-@pytest.mark.parametrize("tau", [0.2, 0.01])
-@pytest.mark.parametrize("own", [None, 0, 4, -3])
-@pytest.mark.parametrize("masked", [False, True])
-def test_statistics_of_a_pass(own, masked, tau):
-    made = problem("keys", 13, 17, 4, 3, tau=tau)
-    x, k, tx, tk = made.s / tau, made.s_keys, made.t / tau, made.t_keys
-    valid = made.key_valid if masked else None
-    if masked:
-        k, tk = k * valid[:, None], tk * valid[:, None]
-    found = tiled_affinity.affinity_stats(x, k, tx, tk, valid, own)
-    for i in range(13):
-        met = [j for j in range(17) if j - i != own and (valid is None or valid[j])]
-        s, t = k[met] @ x[i], tk[met] @ tx[i]
-        expected = s.logsumexp(0), t.logsumexp(0), (t.softmax(0) * (t - s)).sum()
-        for ours, theirs in zip(found, expected, strict=True):
-            torch.testing.assert_close(ours[i], theirs)
-
-
-@pytest.mark.parametrize("tau", [0.2, 0.01])
-def test_a_row_without_candidates_in_a_pass(tau):
-    """Its statistics are the agreed ones, and whatever comes back to them goes nowhere."""
-    x, k = torch.randn(1, 3) / tau, torch.randn(1, 3)
-    masked = torch.zeros(1, dtype=torch.bool)
-    for valid, own in [(None, 0), (masked, None)]:
-        lse, target, cross = tiled_affinity.affinity_stats(x, k, x, k, valid, own)
-        assert (lse == EXCLUDED).all() and (target == EXCLUDED).all() and (cross == 0).all()
-        up = torch.tensor([2.0]), torch.tensor([5.0])
-        gradients = tiled_affinity.affinity_stats_backward(
-            x, k, x, k, valid, own, lse, target, *up, True, True
-        )
-        assert not any(gradient.any() for gradient in gradients)
-
-
-@pytest.mark.parametrize("form", ["self", "keys", "neighbours"])
-def test_no_tensor_is_as_large_as_the_matrix(form):
-    n, m, d = 300, 280, 8
-    made = problem(form, n, m, d, d)
-    with LargestTensor() as outside:
-        made.run(affinity_kl, impl="tiled")
-    assert outside.numbers <= n * d
-    keys, teacher_keys = (made.s, made.t) if form != "keys" else (made.s_keys, made.t_keys)
-    x, tx, up = made.s / 0.1, made.t / 0.1, torch.ones(n).double()
-    with LargestTensor() as inside:
-        if form == "neighbours":
-            place, _ = tiled_affinity.nearest_keys(tx, teacher_keys, made.valid, 0, 3)
-            scores = tiled_affinity.edge_scores(x, keys, place)
-            tiled_affinity.edge_scores_backward(x, keys, place, scores, True, True)
-        else:
-            own, valid = (0, made.valid) if form == "self" else (None, made.key_valid)
-            inputs = x, keys, tx, teacher_keys, valid, own
-            lse, target_lse, _ = tiled_affinity.affinity_stats(*inputs)
-            tiled_affinity.affinity_stats_backward(
-                *inputs, lse, target_lse, up, up, True, True
-            )  # fmt: skip
-    assert tiled.ROWS * tiled.KEYS <= inside.numbers <= n * d, inside.operation
-
-
-def operator_calls():
-    """Each operator with arguments of every kind."""
-    made = problem("keys", 13, 13, 4, 3).to(torch.float32)
-    x, k, up = made.s.requires_grad_(), made.s_keys.requires_grad_(), torch.randn(13)
-    bare, teacher = (x.detach(), k.detach()), (made.t, made.t_keys)
-    for valid, own in [(None, None), (made.key_valid, 0)]:
-        shared = *teacher, valid, own
-        yield affinity_operators.affinity_stats, (x, k, *shared, "tiled")
-        lse, target_lse, _ = affinity_operators.affinity_stats(*bare, *shared, "tiled")
-        for need in [(True, True), (True, False), (False, True)]:
-            saved = lse, target_lse, up, up
-            arguments = *bare, *shared, *saved, *need, "tiled"
-            yield affinity_operators.affinity_stats_backward, arguments
-        yield affinity_operators.nearest_keys, (*teacher, valid, own, 4)
-    place, _ = affinity_operators.nearest_keys(*teacher, None, 0, 4)
-    yield affinity_operators.edge_scores, (x, k, place)
-    for need in [(True, True), (True, False), (False, True)]:
-        arguments = *bare, place, torch.randn(13, 4), *need
-        yield affinity_operators.edge_scores_backward, arguments
-
-
-# opcheck itself reads the gradient of a copy that it made of a leaf.
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
-def test_operators_pass_opcheck():
-    for operator, arguments in operator_calls():
-        torch.library.opcheck(operator, arguments)
 
 
 @pytest.mark.parametrize("impl", IMPLS)

@@ -1,0 +1,137 @@
+"""Random arguments for affinity_kl, its definition as a loop over rows, and how near it must be."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from xdistill.kernels import affinity_kl, tiled, tiled_affinity
+
+IMPLS = ("reference", "tiled")
+ALLOWED = {torch.float64: 1e-10, torch.float32: 5e-4, torch.float16: 1e-3, torch.bfloat16: 1e-2}
+
+
+@contextlib.contextmanager
+def small_tiles() -> Iterator[None]:
+    """Several tiles, and several chunks of gathered keys, also for the small shapes of tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiled, "ROWS", 7)
+        patch.setattr(tiled, "KEYS", 10)
+        patch.setattr(tiled_affinity, "GATHERED", 200)
+        yield
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Arguments of affinity_kl, tau as its inverse; `s_keys` None: the rows meet each other."""
+
+    s: Tensor
+    t: Tensor
+    scale: Tensor
+    s_keys: Tensor | None = None
+    t_keys: Tensor | None = None
+    teacher_tau: float | None = None
+    valid: Tensor | None = None
+    key_valid: Tensor | None = None
+    neighbours: int | None = None
+
+    def to(self, dtype):
+        parts = {
+            name: None if (x := getattr(self, name)) is None else x.to(dtype)
+            for name in ("s", "t", "s_keys", "t_keys")
+        }
+        scale = self.scale.to(torch.promote_types(dtype, torch.float32))
+        return replace(self, **parts, scale=scale)
+
+    def leaves(self):
+        """Copies of s, 1/tau and s_keys."""
+        inputs = [x for x in (self.s, self.scale, self.s_keys) if x is not None]
+        return [x.detach().clone().requires_grad_() for x in inputs]
+
+    def run(self, function, **options):
+        """The value, and the gradients of its leaves."""
+        leaves = self.leaves()
+        value = self.value(function, *leaves, **options)
+        return [value.detach(), *torch.autograd.grad(value, leaves)]
+
+    def value(self, function, s, scale, s_keys=None, **options):
+        rest = {
+            name: getattr(self, name)
+            for name in ("t_keys", "teacher_tau", "valid", "key_valid", "neighbours")
+        }
+        return function(s, self.t, 1 / scale, s_keys=s_keys, **rest, **options)
+
+
+def problem(
+    form, n, m, d, e, *, tau=0.1, teacher_tau=0.15, masked=True, seed=0, neighbours=3
+) -> Problem:
+    """Unit rows in float64. form: "self", "keys" or "neighbours"."""
+    if form == "neighbours":
+        e = max(e, 8)  # narrow rows in half precision tie: which keys are nearest is then open
+    g = torch.Generator().manual_seed(seed)
+
+    def unit(rows, width):
+        return normalize(torch.randn(rows, width, generator=g, dtype=torch.float64), dim=1)
+
+    def mask(rows):
+        return torch.rand(rows, generator=g) < 0.8 if masked else None
+
+    made = Problem(unit(n, d), unit(n, e), torch.tensor(1 / tau).double(), teacher_tau=teacher_tau)
+    made = replace(made, valid=mask(n))
+    if form == "keys":
+        return replace(made, s_keys=unit(m, d), t_keys=unit(m, e), key_valid=mask(m))
+    return replace(made, neighbours=neighbours if form == "neighbours" else None)
+
+
+def slow(
+    s, t, tau, *, teacher_tau=None, s_keys=None, t_keys=None, valid=None, key_valid=None,
+    neighbours=None,
+):  # fmt: skip
+    """The definition, row after row."""
+    alone = s_keys is None
+    if alone:
+        s_keys, t_keys, key_valid = s, t, valid
+    teacher_tau = tau.detach() if teacher_tau is None else teacher_tau
+    rows = [i for i in range(len(s)) if valid is None or valid[i]]
+    there = [j for j in range(len(s_keys)) if key_valid is None or key_valid[j]]
+    total = 0 * tau + 0 * s[:0].sum() + 0 * s_keys[:0].sum()
+    for i in rows:
+        met = [j for j in there if not (alone and j == i)]
+        if not met:
+            continue
+        target = t_keys[met] @ t[i] / teacher_tau
+        if neighbours is not None:
+            nearest = target.sort(descending=True).indices[:neighbours].tolist()
+            met, target = [met[at] for at in nearest], target[nearest]
+        log_p, log_q = target.log_softmax(0), (s_keys[met] @ s[i] / tau).log_softmax(0)
+        total = total + (log_p.exp() * (log_p - log_q)).sum()
+    return total / max(len(rows), 1)
+
+
+def check(made: Problem, dtype=torch.float64, impls=IMPLS) -> None:
+    """|kernel − exact| ≤ |plain PyTorch in that type − exact| + the type's allowance.
+
+    The allowance is relative to the largest entry, and never more than that of an entry of 1.
+    Entries of a gradient that cancel are measured by 1 / number of rows, a value by 1.
+    """
+    rounded = made.to(dtype)
+    exact = rounded.to(torch.float64).run(slow)
+    plain = rounded.run(slow)
+    for impl in impls:
+        found = rounded.run(affinity_kl, impl=impl)
+        assert found[0].dtype == torch.promote_types(dtype, torch.float32)
+        assert found[1].dtype == dtype
+        for part, (ours, true, usual) in enumerate(zip(found, exact, plain, strict=True)):
+            assert ours.isfinite().all(), (impl, part)
+            if not true.numel():
+                continue
+            least = 1.0 if true.ndim == 0 else 1 / len(made.s)
+            allowed = ALLOWED[dtype] * true.abs().max().clamp(least, 1.0)
+            error, bound = (ours.double() - true).abs().max(), (usual.double() - true).abs().max()
+            assert error <= bound + allowed, (impl, part, float(error), float(bound))
