@@ -1,0 +1,42 @@
+"""How far a kernel may be from the truth."""
+
+from __future__ import annotations
+
+import torch
+
+from tests.kernels.problems import Problem, Result, run
+
+ALLOWED = {torch.float32: 5e-4, torch.float16: 1e-3, torch.bfloat16: 1e-2}
+
+
+def check(problem: Problem, impl: str, dtype: torch.dtype) -> None:
+    """The kernel in `dtype` agrees with the definition; see `agrees`."""
+    agrees(run(problem.to(dtype).kernel(impl), problem.to(dtype).inputs), *truth(problem, dtype))
+
+
+def truth(problem: Problem, dtype: torch.dtype) -> tuple[Result, Result, torch.dtype]:
+    """The definition in float64 for the numbers that `dtype` can hold, and in `dtype` itself."""
+    rounded = problem.to(dtype)
+    exact, plain = rounded.to(torch.float64), rounded
+    return run(exact.twin(), exact.inputs), run(plain.twin(), plain.inputs), dtype
+
+
+def agrees(found: Result, exact: Result, plain: Result, dtype: torch.dtype) -> None:
+    """|found − exact| ≤ |plain − exact| + allowance, for the value and for each gradient.
+
+    The allowance is that of the type times the largest entry, and never more than that of the
+    type. Entries that cancel are measured by what they are a sum of: a value by 1, a gradient of
+    rows or keys by 1 / number of rows.
+    """
+    one, count = torch.ones(()), max(len(exact.gradients[0]), len(exact.gradients[1]), 1)
+    for name, value in found.parts().items():
+        true, ordinary = exact.parts()[name], plain.parts()[name].double()
+        assert value.isfinite().all(), name
+        if not true.numel():
+            continue
+        least = 1.0 / count if name in ("a", "k") else 1.0
+        size = true.abs().max().clamp(min=least).minimum(one)
+        error, usual = (value.double() - true).abs().max(), (ordinary - true).abs().max()
+        assert error <= usual + ALLOWED[dtype] * size, (
+            f"{name}: error {error:.2e}, of plain PyTorch {usual:.2e}, size {size:.2e}"
+        )
