@@ -15,7 +15,10 @@ from xdistill.kernels.dispatch import EXCLUDED
 PASSES = ("row_column_lse", "row_lse", "top_lse", "repel", "softplus_sum")
 
 
-def arguments(name: str, n: int, m: int, d: int, *, scale: float = 10.0, need=(True, True)):
+def arguments(
+    name: str, n: int, m: int, d: int, *,
+    scale: float = 10.0, need=(True, True), owns: tuple[int | None, ...] = (None, 0),
+):  # fmt: skip
     """Arguments of a pass and of its backward pass, with and without each optional one."""
     g = torch.Generator().manual_seed(0)
     x, k = (unit(g, n, d) * scale).float(), unit(g, m, d).float()
@@ -31,7 +34,7 @@ def arguments(name: str, n: int, m: int, d: int, *, scale: float = 10.0, need=(T
                 upstream = upstream[0] * valid_x, upstream[1] * valid_k
             yield inputs, (*inputs, *tiled.row_column_lse(*inputs), *upstream, *need)
         return
-    for valid, own in itertools.product([None, valid_k], [None, 0]):
+    for valid, own in itertools.product([None, valid_k], owns):
         keys = k if valid is None else k_valid
         if name == "softplus_sum":
             inputs = (x, keys, torch.tensor(-2.0), valid, own)

@@ -35,7 +35,7 @@ def test_compiled_without_masks_labels_or_bank(op):
     torch.testing.assert_close(found.all(), expected.all())
 
 
-@pytest.mark.parametrize("impl", ["auto", "tiled"])
+@pytest.mark.parametrize("impl", ["tiled", pytest.param("auto", marks=pytest.mark.slow)])
 @every_op
 def test_compiled_for_any_number_of_rows(op, impl):
     compiled = torch.compile(

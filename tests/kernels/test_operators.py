@@ -17,12 +17,19 @@ from xdistill.kernels.dispatch import EXCLUDED
 
 FUSED = [impl for impl in IMPLS if impl != "reference"]
 
+OFFSETS = (None, -7, -3, -1, 0, 2, 6, 9)
+
 every_pass = pytest.mark.parametrize("name", PASSES)
 fused = pytest.mark.parametrize("impl", FUSED)
 
 
 def operator(name: str):
     return getattr(operators, name)
+
+
+def widened(inputs: tuple) -> list:
+    """In float64."""
+    return [x.double() if torch.is_tensor(x) and x.is_floating_point() else x for x in inputs]
 
 
 def leaves_in(inputs: tuple) -> tuple:
@@ -82,8 +89,9 @@ def test_a_second_derivative_is_refused(name):
 @fused
 @every_pass
 def test_statistics_from_their_definition(name, impl):
+    """Own keys may lie at any offset: rows may be a part of a batch, as one process has it."""
     definition = getattr(passes, f"slow_{name}")
-    for inputs, _ in arguments(name, 6, 7, 3):
+    for inputs, _ in arguments(name, 6, 7, 3, owns=OFFSETS):
         found = operator(name)(*inputs, impl)
         expected = definition(*inputs)
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
@@ -115,11 +123,31 @@ def test_of_equal_scores_the_first_is_apart(impl):
     torch.testing.assert_close(others, torch.full((2,), math.log(1 + 2 * math.e)))
 
 
-@fused
-@pytest.mark.parametrize("own", [-7, -3, -1, 0, 2, 6, 9])
-def test_the_own_key_at_any_offset(own, impl):
-    """A part of a larger batch, as several processes have it."""
-    for inputs, _ in arguments("row_lse", 6, 7, 3):
-        inputs = (*inputs[:5], own)
-        found = operators.row_lse(*inputs, impl)
-        torch.testing.assert_close(found, passes.slow_row_lse(*inputs), rtol=1e-4, atol=1e-4)
+@pytest.mark.parametrize("scale", [3.0, 40.0])
+@every_pass
+def test_gradcheck(name, scale):
+    """Of what is differentiable, for keys that do not count too."""
+    for inputs, _ in arguments(name, 6, 7, 3, scale=scale, owns=(None, -3, 2)):
+        x, k, *rest = widened(inputs)
+
+        def differentiable(x, k, rest=rest):
+            found = operator(name)(x, k, *rest, "tiled")
+            if name == "row_column_lse":
+                return [
+                    part if valid is None else part * valid
+                    for part, valid in zip(found, rest, strict=True)
+                ]
+            return {"repel": found[0], "top_lse": found[:3]}.get(name, found)
+
+        leaves = x.requires_grad_(), k.requires_grad_()
+        assert torch.autograd.gradcheck(differentiable, leaves)
+
+
+def test_no_key_that_counts_and_a_gradient_of_zero():
+    x, k, none = torch.ones(2, 3), torch.zeros(4, 3), torch.zeros(4, dtype=torch.bool)
+    zeros = torch.zeros(2), torch.zeros(4)
+    row, column = operators.row_column_lse(x, k, None, none, "tiled")
+    for part in operators.row_column_lse_backward(
+        x, k, None, none, row, column, *zeros, True, True, "tiled"
+    ):
+        assert (part == 0).all()
