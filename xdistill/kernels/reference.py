@@ -113,6 +113,8 @@ def log_complement(scores: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
     Only the largest probability of a row can exceed ½. Its complement is the sum of the others;
     for all others log1p is exact.
     """
+    if not scores.shape[1]:
+        return scores
     total = scores.logsumexp(dim=1, keepdim=True)
     largest = scores.argmax(dim=1, keepdim=True)
     is_largest = torch.arange(scores.shape[1], device=scores.device) == largest  # [N, M]
@@ -130,7 +132,8 @@ def siglip(rows: Rows, sets: list[Keys], bias: Float[Tensor, ""]) -> Float[Tenso
     values = -F.logsigmoid(torch.where(pairs.own, scores, -scores))
     keep = pairs.candidate if rows.keep is None else pairs.candidate & rows.keep[:, None]
     total = torch.where(keep, values, torch.zeros_like(values)).sum()
-    return total / (pairs.own & keep).sum().clamp(min=1)
+    count = (pairs.own & keep).sum()
+    return torch.where(count > 0, total / count.clamp(min=1), torch.zeros_like(total))
 
 
 def _counted(rows: Rows, pairs: Pairs) -> Bool[Tensor, " n"]:

@@ -76,6 +76,7 @@ def siglip(
         own = (rows.x[:p].to(wide) * sets[0].k[:p].to(wide)).sum(dim=1) + bias
         together = -F.logsigmoid(own)
         if valid is None:
-            return (apart.sum() + together.sum()) / p
+            total = apart.sum() + together.sum()
+            return total / p if p else 0.0 * total
         apart, together = torch.where(valid, apart, 0.0), torch.where(valid, together, 0.0)
         return (apart.sum() + together.sum()) / valid.sum().clamp(min=1)
