@@ -14,39 +14,16 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 import xdistill as xd
 
-LEVELS = {  # the share, and the number of features that makes it
-    "gamma": {0.0: 0, 0.11: 2, 0.25: 4, 0.43: 6, 0.67: 8, 1.0: 10},
-    "alpha": {0.0: 0, 0.5: 10, 0.67: 20, 0.75: 30, 0.8: 40},
-}
+SHARES = {"gamma": (0.0, 0.11, 0.25, 0.43, 0.67, 1.0), "alpha": (0.0, 0.5, 0.67, 0.75, 0.8)}
 # Gain by distillation in points: mean of ten seeds of the authors' script, run again.
 AUTHORS = {"gamma": (-0.71, -0.45, -0.34, 0.24, 1.53, 2.5), "alpha": (1.59, 0.97, 0.66, 0.56, 0.31)}
 # The study averages the divergence over rows times 2 classes, `KD` over rows.
 DISTIL = xd.CrossEntropy() + 1 / 2 * xd.KD(temperature=1)
-
-
-def draw(study: str, level: int, plane: np.ndarray, rows: int, random: np.random.RandomState):
-    """The channels of teacher and student, and the labels."""
-    count, channels = (20, 25) if study == "gamma" else (50, 50)
-    decisive = random.randn(rows, count)
-    student, teacher = random.randn(rows, 50), random.randn(rows, channels)
-    student[:, :10] = decisive[:, :10]
-    held = slice(10 - level, 20 - level) if study == "gamma" else slice(10 + level)
-    teacher[:, held] = decisive[:, held]
-    return teacher, student, decisive @ plane[:count] > 0
-
-
-def sample(study: str, level: int, seed: int) -> list[np.ndarray]:
-    """Training data, then test data, with the seeds of the authors' script."""
-    random = np.random.RandomState(seed)
-    plane = random.randn(500)
-    first = draw(study, level, plane, 200, random)
-    return [*first, *draw(study, level, plane, 1000, np.random.RandomState(seed + 1))]
 
 
 def linear_models(widths: list[int], seeds: list[int]) -> list[dict[str, Tensor]]:
@@ -76,12 +53,18 @@ def train(model, x: Tensor, target: Tensor, epochs: int, teacher: xd.Outputs | N
         optimizer.step()
 
 
+def stacked(parts: list[xd.PairedDataset]) -> list[Tensor]:
+    """Teacher's and student's channels and the labels, [runs, rows, ...]."""
+    columns = [(part.inputs["teacher"], part.inputs["student"], part.target) for part in parts]
+    return [torch.stack(column) for column in zip(*columns, strict=True)]
+
+
 def run(study: str, seeds: int, epochs: int) -> list[dict[str, float]]:
     """Accuracies in per cent and the gain in points at each level, over the seeds."""
-    grid = [(level, seed) for level in LEVELS[study].values() for seed in range(seeds)]
-    columns = [np.stack(one) for one in zip(*(sample(study, *cell) for cell in grid), strict=True)]
-    rich, poor, rich_test, poor_test = (torch.tensor(columns[i]).float() for i in (0, 1, 3, 4))
-    target, target_test = (torch.tensor(columns[i]).long() for i in (2, 5))
+    grid = [(share, seed) for share in SHARES[study] for seed in range(seeds)]
+    drawn = [xd.create_dataset("mfh_gaussian", **{study: x}, seed=seed) for x, seed in grid]
+    rich, poor, target = stacked([splits.train for splits in drawn])
+    rich_test, poor_test, target_test = stacked([splits.test for splits in drawn])
     widths = [x.shape[2] for x in (rich, poor, poor)]
     teacher, distilled, alone = linear_models(widths, [seed for _, seed in grid])
     train(teacher, rich, target, epochs)
@@ -106,10 +89,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the numbers as JSON")
     args = parser.parse_args()
     line = "{:5.2f}  {:7.1f}  {:5.1f}  {:+.2f} ± {:.2f}  {:+.2f}"
-    results = {study: run(study, args.seeds, args.epochs) for study in LEVELS}
+    results = {study: run(study, args.seeds, args.epochs) for study in SHARES}
     for study, rows in results.items():
         print(f"{study}  teacher  no KD  gain by KD    authors'")
-        for share, row, authors in zip(LEVELS[study], rows, AUTHORS[study], strict=True):
+        for share, row, authors in zip(SHARES[study], rows, AUTHORS[study], strict=True):
             print(line.format(share, *row.values(), authors))
     if args.out:
         args.out.write_text(json.dumps(results, indent=2) + "\n")

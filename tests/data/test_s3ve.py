@@ -12,10 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
+from xdistill.data.clips import pick_frames, read_clip, write_clip
 from xdistill.data.paired import paired_loader
 from xdistill.data.s3ve import s3ve
-from xdistill.data.s3ve_clips import pick_frames, read_clip, read_eeg
-from xdistill.data.s3ve_sample import SampleConfig, generate, write_clip
+from xdistill.data.s3ve_eeg import read_eeg
+from xdistill.data.s3ve_sample import SampleConfig, generate
 from xdistill.registry import create_dataset
 
 CONFIG = SampleConfig(subjects=4, clips_per_night=12)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xdistill.data.s3ve_clips import read_clip
+from xdistill.data.clips import read_clip
 from xdistill.data.s3ve_sample import SampleConfig, default_root, generate, is_complete
 from xdistill.data.sim_eeg import SFREQ_HZ, render_eeg
 from xdistill.data.sim_hypnogram import N1, N2, N3, STAGES, R, W, simulate_night

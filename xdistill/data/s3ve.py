@@ -16,8 +16,9 @@ from typing import Any, Literal
 
 import torch
 
+from xdistill.data.clips import ArrayColumn, ClipColumn, read_features
 from xdistill.data.paired import PairedDataset
-from xdistill.data.s3ve_clips import ArrayColumn, ClipColumn, read_eeg, read_features
+from xdistill.data.s3ve_eeg import read_eeg
 from xdistill.data.s3ve_index import (
     LAYOUTS,
     OWNER,

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from xdistill.data.s3ve_clips import find_clip
+from xdistill.data.clips import find_clip
 from xdistill.data.s3ve_sample import ANNOTATIONS
 
 STAGES = ("W", "N1", "N2", "N3", "R")

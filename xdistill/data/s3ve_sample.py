@@ -16,12 +16,12 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from io import BytesIO
 from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
 
+from xdistill.data.clips import write_clip
 from xdistill.data.sim_eeg import render_eeg
 from xdistill.data.sim_hypnogram import EPOCH_S, STAGES, simulate_night
 from xdistill.data.sim_infrared import film_night
@@ -217,17 +217,3 @@ def _write_night(root: Path, config: SampleConfig, subject: int) -> dict[str, di
             "annotations": {"label": label, "segment": [1, len(clip) + 1]},
         }
     return entries
-
-
-def write_clip(path: Path, frames: np.ndarray, *, quality: int = 90) -> None:
-    """Writes uint8 frames [t, h, w] as S3VE has them: one JPEG each in the dataset ``video``."""
-    import h5py
-    from PIL import Image
-
-    encoded = np.empty(len(frames), object)
-    for at, frame in enumerate(frames):
-        buffer = BytesIO()
-        Image.fromarray(frame).save(buffer, "JPEG", quality=quality)
-        encoded[at] = np.frombuffer(buffer.getvalue(), np.uint8)
-    with h5py.File(path, "w") as file:
-        file.create_dataset("video", data=encoded, dtype=h5py.vlen_dtype(np.uint8))

@@ -1,4 +1,8 @@
-"""S3VE's files, and how one becomes a tensor: clips of video, epochs or features of EEG."""
+"""Clips of video and vectors of features in files, and how a row becomes a tensor when asked for.
+
+A clip is an HDF5 file (dataset ``video``: one JPEG per frame), a folder of ``image_%05d.jpg``, or a
+film.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,6 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-FEATURES = 512  # width of the EEG features that S3VE's authors use
 FILM_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov")
 
 
@@ -58,7 +61,7 @@ def read_clip(
             "it again"
         ) from error
     if not len(stored):
-        raise ValueError(f"{path} holds no frame; expected a clip of about 30 s: copy it again")
+        raise ValueError(f"{path} holds no frame; a clip has at least one: copy it again")
     first, end = segment or (1, len(stored) + 1)
     if not 1 <= first < end <= len(stored) + 1:
         raise ValueError(
@@ -76,41 +79,12 @@ def read_clip(
     return torch.from_numpy(pixels.transpose(3, 0, 1, 2).copy())
 
 
-def read_eeg(path: Path, samples: int) -> Float[Tensor, "*shape"]:
-    """One EEG file: a raw epoch [C, samples] in µV, or features [512].
-
-    Features of several windows, [T, 512], are averaged.
-
-    Raises:
-        ValueError: a damaged file, another shape, or NaN.
-    """
-    try:
-        array = np.load(path, allow_pickle=False)
-        signal = torch.from_numpy(array.astype(np.float32))
-    except Exception as error:
-        raise ValueError(
-            f"{path} cannot be read as a .npy array of numbers ({type(error).__name__}: {error}); "
-            "copy it again"
-        ) from error
-    if signal.ndim not in (1, 2) or signal.shape[-1] not in (samples, FEATURES) or not len(signal):
-        raise ValueError(
-            f"{path} holds an array of shape {tuple(signal.shape)}; expected a raw epoch "
-            f"({samples},) or (C, {samples}), or features ({FEATURES},) or (T, {FEATURES}); for "
-            "epochs of another length pass eeg_samples"
-        )
-    if not bool(torch.isfinite(signal).all()):
-        bad = int((~torch.isfinite(signal)).sum())
-        raise ValueError(
-            f"{path}: {bad} of {signal.numel()} values are NaN or infinite; repair the epoch, or "
-            "remove the file so that the clip counts as one without EEG"
-        )
-    if signal.shape[-1] == samples:
-        return signal.reshape(-1, samples)
-    return signal.reshape(-1, FEATURES).mean(dim=0)
-
-
-def read_features(path: Path) -> Float[Tensor, " d"]:
+def read_features(path: Path, width: int | None = None) -> Float[Tensor, " d"]:
     """One vector of features; those of several windows, [T, D], are averaged.
+
+    Args:
+        path: a .npy file.
+        width: the D that is expected; None takes any.
 
     Raises:
         ValueError: a damaged file, another shape, or NaN.
@@ -122,14 +96,30 @@ def read_features(path: Path) -> Float[Tensor, " d"]:
             f"{path} cannot be read as a .npy array of numbers ({type(error).__name__}: {error}); "
             "copy it again"
         ) from error
-    if features.ndim not in (1, 2) or not features.numel():
+    fits = features.ndim in (1, 2) and features.numel()
+    if not fits or width not in (None, features.shape[-1]):
+        d = width or "D"
         raise ValueError(
-            f"{path} holds an array of shape {tuple(features.shape)}; expected features (D,) or "
-            "(T, D)"
+            f"{path} holds an array of shape {tuple(features.shape)}; expected features ({d},) or "
+            f"(T, {d})"
         )
     if not bool(torch.isfinite(features).all()):
         raise ValueError(f"{path} holds NaN or infinite features; compute them again")
     return features.reshape(-1, features.shape[-1]).mean(dim=0)
+
+
+def write_clip(path: Path, frames: np.ndarray, *, quality: int = 90) -> None:
+    """Writes uint8 frames [t, h, w], or [t, h, w, 3], as one JPEG each in the dataset ``video``."""
+    import h5py
+    from PIL import Image
+
+    encoded = np.empty(len(frames), object)
+    for at, frame in enumerate(frames):
+        buffer = BytesIO()
+        Image.fromarray(frame).save(buffer, "JPEG", quality=quality)
+        encoded[at] = np.frombuffer(buffer.getvalue(), np.uint8)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("video", data=encoded, dtype=h5py.vlen_dtype(np.uint8))
 
 
 class ClipColumn(Sequence):
@@ -200,23 +190,24 @@ def _read_folder(path: Path) -> list[Path]:
     return sorted(path.glob("image_*.jpg"))
 
 
-def _read_film(path: Path) -> list[np.ndarray]:
+def _read_film(path: Path) -> list[Any]:
+    """The film's frames as the decoder leaves them; only the chosen ones become RGB."""
     import av
 
     with av.open(str(path)) as film:
-        return [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
+        return list(film.decode(video=0))
 
 
-def _pixels(frame: np.ndarray | Path, size: int | None, channels: int) -> np.ndarray:
-    """Decodes one frame (JPEG bytes, a JPEG file, or pixels [h, w, 3]): uint8 [h, w, c]."""
+def _pixels(frame: Any, size: int | None, channels: int) -> np.ndarray:
+    """Decodes one frame (JPEG bytes, a JPEG file, or a film's frame): uint8 [h, w, c]."""
     from PIL import Image
 
     if isinstance(frame, Path):
         image = Image.open(frame)
-    elif frame.ndim == 1:
+    elif isinstance(frame, np.ndarray):
         image = Image.open(BytesIO(frame.tobytes()))
     else:
-        image = Image.fromarray(frame)
+        image = frame.to_image()
     with image:
         image = image.convert("L" if channels == 1 else "RGB")
         if size is not None and image.size != (size, size):
