@@ -1,7 +1,8 @@
-"""Turn results.json files into the tables of docs/benchmarks.md.
+"""Turn result files into the tables of docs/benchmarks.md and docs/kernels.md.
 
-Each table stands in the page between two comments, `<!-- table NAME -->` and `<!-- end -->`, and is
-written anew from results/NAME.json.
+Each table stands in a page between two comments, `<!-- table NAME -->` and `<!-- end -->`, and is
+written anew from results/NAME.json. The two of results/kernels.json are `kernels-figures` and
+`kernels-targets`. A table without results is empty.
 """
 
 from __future__ import annotations
@@ -12,13 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import tyro
+from kernel_tables import figures_table, targets_table
 from protocol import ALONE, TEACHER
 
 from xdistill.report import SCALARS, Interval, read_json
 
 HERE = Path(__file__).parent
-PAGE = HERE.parent / "docs" / "benchmarks.md"
+DOCS = HERE.parent / "docs"
+PAGES = (DOCS / "benchmarks.md", DOCS / "kernels.md")
+KERNELS = {"kernels-figures": figures_table, "kernels-targets": targets_table}
 SLOT = re.compile(r"(<!-- table (?P<name>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def table_of(name: str) -> str:
+    """The table of a slot, from its results."""
+    path = HERE / "results" / f"{'kernels' if name in KERNELS else name}.json"
+    return KERNELS.get(name, markdown)(read_json(path)) if path.exists() else ""
 
 
 def markdown(results: Mapping[str, Any]) -> str:
@@ -59,13 +69,9 @@ def difference(entry: Mapping[str, Any]) -> str:
 
 
 def main() -> None:
-    """Write every table of the page."""
-
-    def fill(match: re.Match[str]) -> str:
-        results = read_json(HERE / "results" / f"{match['name']}.json")
-        return match[1] + markdown(results) + match[3]
-
-    PAGE.write_text(SLOT.sub(fill, PAGE.read_text()))
+    """Write every table of the pages."""
+    for page in PAGES:
+        page.write_text(SLOT.sub(lambda m: m[1] + table_of(m["name"]) + m[3], page.read_text()))
 
 
 if __name__ == "__main__":

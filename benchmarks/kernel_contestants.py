@@ -1,0 +1,96 @@
+"""Everything that computes one of the six losses: ours, the dense form, and public packages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import kernel_dense
+import torch
+from kernel_problem import MARGIN, NEGATIVES, SCALE, Problem
+from torch import Tensor
+
+from xdistill import kernels
+
+LossFunction = Callable[[Problem], Tensor]
+
+OURS = ("reference", "tiled", "triton")
+DENSE, COMPILED = "dense", "dense compiled"
+PML, OPEN_CLIP, INF_CL = "pytorch-metric-learning", "open_clip", "inf-cl"
+PACKAGES = {
+    PML: ("supcon",),
+    OPEN_CLIP: ("infonce", "siglip"),
+    INF_CL: ("infonce",),
+}
+OPS = ("infonce", "supcon", "siglip", "multiclass_nce", "affinity_kl", "khn")
+
+
+def names_of(op: str, device: str, compiled: bool) -> list[str]:
+    """Who computes `op` on a device."""
+    names = ["reference", DENSE, *([COMPILED] if compiled else []), "tiled"]
+    if op == "khn":
+        names = [DENSE, "tiled"]  # its reference goes through the anchors one by one: minutes
+    if device != "cpu" and op != "khn":
+        names.append("triton")
+    there = [one for one, ops in PACKAGES.items() if op in ops]
+    return names + [one for one in there if one != INF_CL or device != "cpu"]
+
+
+def contestant(op: str, name: str) -> LossFunction:
+    """The function.
+
+    Raises:
+        ImportError: it is a package that is not installed.
+    """
+    if name in OURS:
+        return lambda p: ours(op, p, name)
+    if name == DENSE:
+        return getattr(kernel_dense, op)
+    if name == COMPILED:
+        return torch.compile(getattr(kernel_dense, op), dynamic=False)
+    return {PML: metric_learning, OPEN_CLIP: open_clip_loss, INF_CL: inf_cl}[name](op)
+
+
+def ours(op: str, p: Problem, impl: str) -> Tensor:
+    """The library's kernel."""
+    function = getattr(kernels, op)
+    if op == "infonce":
+        return function(p.a, p.b, p.scale, impl=impl)
+    if op == "siglip":
+        return function(p.a, p.b, p.scale, p.bias, impl=impl)
+    if op == "affinity_kl":
+        return function(p.a, p.b, 1 / SCALE, impl=impl)
+    if op == "khn":
+        bank = {"bank": p.bank, "bank_labels": p.bank_labels}
+        return function(p.a, p.b, p.la, **bank, margin=MARGIN, k=NEGATIVES, impl=impl)
+    return function(p.a, p.b, SCALE, p.la, p.lb, impl=impl)
+
+
+def metric_learning(op: str) -> LossFunction:
+    """SupConLoss with reference embeddings."""
+    from pytorch_metric_learning.losses import SupConLoss
+
+    loss = SupConLoss(temperature=1 / SCALE)
+    return lambda p: loss(p.a, p.la, ref_emb=p.b, ref_labels=p.lb)
+
+
+def open_clip_loss(op: str) -> LossFunction:
+    """ClipLoss or SigLipLoss."""
+    from open_clip.loss import ClipLoss, SigLipLoss
+
+    if op == "infonce":
+        clip = ClipLoss()
+        return lambda p: clip(p.a, p.b, p.scale)
+    sigmoid = SigLipLoss()
+    return lambda p: sigmoid(p.a, p.b, p.scale, p.bias)
+
+
+def inf_cl(op: str) -> LossFunction:
+    """Its fused cross-entropy, once for each direction."""
+    from inf_cl import cal_flash_loss  # pyright: ignore[reportMissingImports]
+
+    def both(p: Problem) -> Tensor:
+        forth = cal_flash_loss(p.a, p.b, scale=p.scale)
+        back = cal_flash_loss(p.b, p.a, scale=p.scale)
+        return (forth.mean() + back.mean()) / 2
+
+    return both
