@@ -11,25 +11,25 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-Mining = Literal["semihard", "hard", "random"]
+Mining = Literal["semihard", "hard", "random", "all"]
 
 
 class Mined(NamedTuple):
     """The chosen negatives of each anchor, or of each (anchor, key of the batch): P is 1 or B.
 
     Attributes:
-        place: [B, P, K] position among the M keys.
-        found: [B, P, K] False where there were fewer than K.
+        place: [N, P, K] position among the M keys.
+        found: [N, P, K] False where there were fewer than K.
     """
 
-    place: Int64[Tensor, "b p k"]
-    found: Bool[Tensor, "b p k"]
+    place: Int64[Tensor, "n p k"]
+    found: Bool[Tensor, "n p k"]
 
 
 def mine_semihard(
-    near: Float[Tensor, "b b"],
-    distance: Float[Tensor, "b m"],
-    negative: Bool[Tensor, "b m"],
+    near: Float[Tensor, "n b"],
+    distance: Float[Tensor, "n m"],
+    negative: Bool[Tensor, "n m"],
     margin: float,
     k: int,
 ) -> Mined:
@@ -48,15 +48,20 @@ def mine_semihard(
 
 
 def mine_per_anchor(
-    distance: Float[Tensor, "b m"],
-    negative: Bool[Tensor, "b m"],
+    distance: Float[Tensor, "n m"],
+    negative: Bool[Tensor, "n m"],
     k: int,
     mining: Mining,
     seed: int | Int64[Tensor, ""],
+    first: int = 0,
 ) -> Mined:
-    """Per anchor the K nearest negatives, or K drawn without replacement."""
+    """Per anchor the K nearest negatives, or K drawn without replacement.
+
+    `first` is the number of the first anchor in its batch, on which the draws depend.
+    """
     if mining == "random":
-        cost = torch.where(negative, draw(distance.shape, seed, distance.device), 2**33)
+        drawn = draw(distance.shape, seed, distance.device, first)
+        cost = torch.where(negative, drawn, 2**33)
     else:
         cost = torch.where(negative, distance, torch.inf)
     place = cost.topk(min(k, distance.shape[1]), dim=1, largest=False).indices  # [B, K]
@@ -64,8 +69,8 @@ def mine_per_anchor(
 
 
 def sort_rows(
-    x: Float[Tensor, "b m"],
-) -> tuple[Float[Tensor, "b m"], Int64[Tensor, "b m"]]:
+    x: Float[Tensor, "n m"],
+) -> tuple[Float[Tensor, "n m"], Int64[Tensor, "n m"]]:
     """Each row of non-negative numbers in ascending order, and where they came from.
 
     `torch.sort` moves values and positions as separate arrays, which on the CPU takes five times as
@@ -81,14 +86,18 @@ def sort_rows(
 
 
 def draw(
-    shape: torch.Size | tuple[int, int], seed: int | Int64[Tensor, ""], device: torch.device
-) -> Int64[Tensor, "b m"]:
-    """Pseudo-random integers below 2**32, no two alike, the same on every device.
+    shape: torch.Size | tuple[int, int],
+    seed: int | Int64[Tensor, ""],
+    device: torch.device,
+    first: int = 0,
+) -> Int64[Tensor, "n m"]:
+    """Pseudo-random integers below 2**32, the same on every device; no two of one seed are alike.
 
     A hash of seed and place stands in for a generator, whose state would live on the host.
     """
     start = _hash32(torch.as_tensor(seed, device=device) + 0x9E3779B9)
-    return _hash32(torch.arange(shape[0] * shape[1], device=device) ^ start).view(shape)
+    place = torch.arange(first * shape[1], (first + shape[0]) * shape[1], device=device)
+    return _hash32(place ^ start).view(shape)
 
 
 def _hash32(x: Int64[Tensor, "*n"]) -> Int64[Tensor, "*n"]:

@@ -8,8 +8,10 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from xdistill.kernels.khn import Form, Positives, khn
+from xdistill.kernels import khn
+from xdistill.kernels.khn import Form
 from xdistill.kernels.khn_mining import Mining
+from xdistill.kernels.khn_relations import Positives
 from xdistill.losses.loss import Loss, width
 from xdistill.losses.masking import row_mask, zero_rows
 from xdistill.losses.unit_rows import unit_rows

@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from xdistill.kernels.khn import Form, Positives
+from xdistill.kernels.khn import Form
 from xdistill.kernels.khn_mining import Mining
+from xdistill.kernels.khn_relations import Positives
 from xdistill.losses.composition import Composition, composition_loss
 from xdistill.losses.khn import KHN, Rows
 from xdistill.losses.loss import require_logits, width

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from xdistill.kernels.khn import Positives, khn, relate
+from xdistill.kernels import khn
+from xdistill.kernels.khn_relations import Positives
 from xdistill.losses.loss import Loss
 from xdistill.losses.masking import row_mask, zero_rows
 from xdistill.losses.unit_rows import unit_rows
@@ -45,8 +45,6 @@ def triplet(
     """
     keep = row_mask(valid, anchor)
     a, p = unit_rows(zero_rows(anchor, keep)), unit_rows(zero_rows(key, keep))
-    if mining == "all":
-        return _all_triplets(a, p, target, keep, index, margin, positives)
     return khn(
         a,
         p,
@@ -58,43 +56,6 @@ def triplet(
         valid=keep,
         index=index,
     )
-
-
-def _all_triplets(
-    a: Float[Tensor, "b d"],
-    p: Float[Tensor, "b d"],
-    target: Int64[Tensor, " b"] | None,
-    keep: Bool[Tensor, " b"],
-    index: Int64[Tensor, " b"] | None,
-    margin: float,
-    positives: Positives,
-) -> Float[Tensor, ""]:
-    """Every triplet without B³ numbers.
-
-    Once an anchor's negatives are sorted, those that violate the margin of one positive are the
-    first few, and the sum of their costs is their number times (d_ap + margin) less a running sum.
-    """
-    unknown = torch.full((len(a),), -1, dtype=torch.int64, device=a.device)
-    pairs = relate(
-        keep,
-        unknown if target is None else target,
-        unknown if index is None else index,
-        None,
-        None,
-        None,
-        positives,
-    )
-    squares = a.square().sum(1)[:, None] + p.square().sum(1)[None, :]
-    distance = (squares - 2 * a @ p.T).clamp(min=0)  # [B, B]
-    reach = distance + margin
-    with torch.no_grad():
-        nearest, order = torch.where(pairs.negative, distance, torch.inf).sort(dim=1)
-        count = torch.searchsorted(nearest, reach)  # [B, B] negatives nearer than the reach
-    far = torch.where(pairs.negative, distance, 0.0).gather(1, order).cumsum(dim=1)
-    far = torch.cat([torch.zeros_like(far[:, :1]), far], dim=1).gather(1, count)
-    cost = torch.where(pairs.positive, count * reach - far, 0.0).sum()
-    triplets = (pairs.positive.sum(dim=1) * pairs.negative.sum(dim=1)).sum()
-    return cost / triplets.clamp(min=1)
 
 
 @register_loss("triplet")

@@ -1,0 +1,69 @@
+"""Which keys an anchor of the mined losses is pulled to and pushed from."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Int64
+from torch import Tensor
+
+Positives = Literal["pair", "class"]
+
+
+class Side(NamedTuple):
+    """What is known of some rows beside their numbers.
+
+    Attributes:
+        label: class, -1 where unknown.
+        index: sample, -1 where unknown.
+        keep: the rows that count.
+    """
+
+    label: Int64[Tensor, " n"]
+    index: Int64[Tensor, " n"]
+    keep: Bool[Tensor, " n"]
+
+    def rows(self, part: slice) -> Side:
+        """The same of some of the rows."""
+        return Side(*(tensor[part] for tensor in self))
+
+
+class Relations(NamedTuple):
+    """Which keys N anchors are compared with. M = B + Q keys: the batch's, then the bank's.
+
+    Attributes:
+        keep: [N] the anchors that count.
+        positive: [N, B] keys of the batch that should be near.
+        negative: [N, M] keys that should be far.
+    """
+
+    keep: Bool[Tensor, " n"]
+    positive: Bool[Tensor, "n b"]
+    negative: Bool[Tensor, "n m"]
+
+
+def relate(
+    anchors: Side, keys: Side, bank: Side | None, positives: Positives, own: int = 0
+) -> Relations:
+    """Positives and negatives by label and sample. Anchor i belongs to key i + own of the batch."""
+    n, b = len(anchors.label), len(keys.label)
+    device = anchors.label.device
+    pair = torch.arange(n, device=device)[:, None] + own == torch.arange(b, device=device)
+    both = anchors.keep[:, None] & keys.keep[None, :]
+    positive = pair
+    if positives == "class":
+        same = anchors.label[:, None] == keys.label[None, :]
+        positive = pair | (same & (anchors.label >= 0)[:, None])
+    negative = both & ~pair & _apart(anchors, keys)
+    if bank is not None:
+        of_bank = anchors.keep[:, None] & bank.keep[None, :] & _apart(anchors, bank)
+        negative = torch.cat([negative, of_bank], dim=1)
+    return Relations(anchors.keep, positive & both, negative)
+
+
+def _apart(anchors: Side, keys: Side) -> Bool[Tensor, "n m"]:
+    """Whether a key is known to be of another class; for an unlabelled anchor, another sample."""
+    other_class = (anchors.label[:, None] != keys.label[None, :]) & (keys.label >= 0)[None, :]
+    same_sample = (anchors.index[:, None] == keys.index[None, :]) & (anchors.index >= 0)[:, None]
+    return (other_class | (anchors.label < 0)[:, None]) & ~same_sample
