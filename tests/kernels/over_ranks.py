@@ -10,9 +10,12 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
 
+import xdistill as xd
+from tests.losses.largest_tensor import LargestTensor
 from xdistill import kernels
 from xdistill.kernels import tiled
 
@@ -153,6 +156,55 @@ def refusals(rank: int, size: int) -> list[str]:
     return said
 
 
+def averaged_gradients(rank: int, size: int) -> dict[str, float]:
+    """How far a model's gradients under DDP are from those of one process on the whole batch."""
+    g = torch.Generator().manual_seed(2)
+    x, y = (torch.randn(ROWS * size, 4, generator=g, dtype=torch.float64) for _ in range(2))
+    label = torch.randint(-1, 3, (ROWS * size,), generator=g)
+    part = slice(rank * ROWS, (rank + 1) * ROWS)
+    worst = {}
+    for name, gather in itertools.product(
+        ("infonce", "supcon", "siglip", "multiclass_nce"), GATHERS
+    ):
+        learnable = {"learnable": True} if name in ("infonce", "siglip") else {}
+
+        def step(wrap, rows, name=name, **options):
+            torch.manual_seed(0)
+            model = Student(xd.create_loss(name, **options).double())
+            wrapped = wrap(model)  # its hooks go when it goes
+            wrapped(x[rows], y[rows], label[rows]).backward()
+            return [p.grad for p in model.parameters()]
+
+        expected = step(lambda model: model, slice(None), **learnable)
+        found = step(DistributedDataParallel, part, gather=gather, **learnable)
+        worst[f"{name} {gather}"] = max(
+            (one - two).abs().max().item() for one, two in zip(found, expected, strict=True)
+        )
+    return worst
+
+
+class Student(nn.Module):
+    """An encoder and its loss, which may have parameters too."""
+
+    def __init__(self, loss: nn.Module):
+        super().__init__()
+        self.encoder = nn.Linear(4, 3).double()
+        self.loss = loss
+
+    def forward(self, x: Tensor, y: Tensor, label: Tensor) -> Tensor:
+        student, teacher = (xd.Outputs(z) for z in (self.encoder(x), y[:, :3]))
+        return self.loss(student, teacher, label)
+
+
+def largest_in_ring(size: int) -> int:
+    """Numbers of the largest tensor that a ring makes outside of the operators."""
+    a, k = (torch.randn(ROWS, 16, requires_grad=True) for _ in range(2))
+    with LargestTensor() as largest:
+        kernels.supcon(a, k, 1.0, paired=True, gather="ring", impl="tiled").backward()
+        kernels.infonce(a, k, 1.0, gather="ring", impl="tiled").backward()
+    return largest.numbers
+
+
 def run(rank: int, size: int, folder: str) -> None:
     """The work of one process."""
     dist.init_process_group(
@@ -160,6 +212,11 @@ def run(rank: int, size: int, folder: str) -> None:
     )
     tiled.ROWS, tiled.KEYS = 3, 4
     torch.set_num_threads(1)
-    found = {"differences": worst_differences(rank, size), "refusals": refusals(rank, size)}
+    found = {
+        "differences": worst_differences(rank, size),
+        "refusals": refusals(rank, size),
+        "averaged": averaged_gradients(rank, size),
+        "largest": largest_in_ring(size),
+    }
     Path(folder, f"{rank}.json").write_text(json.dumps(found))
     dist.destroy_process_group()

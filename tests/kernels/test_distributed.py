@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from tests.kernels.over_ranks import run
+from tests.kernels.over_ranks import ROWS, run
 from xdistill import kernels
 from xdistill.kernels.distributed import ALONE, share
 
@@ -20,6 +20,10 @@ def test_value_and_gradients_are_those_of_one_process(size, tmp_path):
         assert len(found["differences"]) > 100
         for name, error in found["differences"].items():
             assert error <= (1e-10 if "float64" in name else 1e-5), (rank, name)
+        assert len(found["averaged"]) == 8
+        for name, error in found["averaged"].items():
+            assert error <= 1e-10, (rank, name)
+        assert found["largest"] <= ROWS * 16
         *uneven, ring = found["refusals"]
         for said in uneven:
             assert "rank 1: [5, 5]" in said or 'gather="ring" shows a part' in said

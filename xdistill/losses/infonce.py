@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from xdistill import kernels
+from xdistill.kernels.distributed import Gather
+from xdistill.losses.across_ranks import for_averaging
 from xdistill.losses.loss import Loss
 from xdistill.losses.masking import row_mask, zero_rows
 from xdistill.losses.unit_rows import unit_rows
@@ -23,6 +25,7 @@ def infonce(
     b: Float[Tensor, "b d"],
     valid: Bool[Tensor, " b"] | None = None,
     scale: float | Float[Tensor, ""] = 1 / 0.07,
+    gather: Gather = "none",
 ) -> Float[Tensor, ""]:
     """½(CE(S) + CE(Sᵀ)), S_ij = scale · cos(a_i, b_j), each row's own pair being the right class.
 
@@ -30,10 +33,11 @@ def infonce(
 
     Args:
         scale: 1 / temperature.
+        gather: whose rows are compared: `kernels.infonce`.
     """
     keep = row_mask(valid, a)
     a, b = unit_rows(zero_rows(a, keep)), unit_rows(zero_rows(b, keep))
-    return kernels.infonce(a, b, scale, valid=valid)
+    return kernels.infonce(a, b, scale, valid=valid, gather=gather)
 
 
 @register_loss("infonce")
@@ -44,16 +48,25 @@ class InfoNCE(Loss):
         tau: temperature of the cosines.
         learnable: learn the temperature, starting at `tau`, never below 0.01.
         dim: width of the shared space; makes projectors in `bind`.
+        gather: under data-parallel training, compare with the rows of all processes, "all" at once
+            or passed round in a "ring"; "none" compares within each process.
     """
 
     name = "infonce"
     formula = "½(CE(S) + CE(Sᵀ)), S = cos(f_s, f_t)/τ"
     paper = "van den Oord et al., 2018; Radford et al., ICML 2021"
 
-    def __init__(self, tau: float = 0.07, learnable: bool = False, dim: int | None = None):
+    def __init__(
+        self,
+        tau: float = 0.07,
+        learnable: bool = False,
+        dim: int | None = None,
+        gather: Gather = "none",
+    ):
         super().__init__()
         self.tau = tau
         self.dim = dim
+        self.gather: Gather = gather
         self.log_scale = nn.Parameter(torch.tensor(-math.log(tau))) if learnable else None
 
     def scale(self) -> float | Tensor:
@@ -65,4 +78,5 @@ class InfoNCE(Loss):
         return self.log_scale.exp()
 
     def forward(self, student, teacher, target=None, *, valid=None, index=None):
-        return infonce(student.embedding, teacher.embedding, valid, self.scale())
+        value = infonce(student.embedding, teacher.embedding, valid, self.scale(), self.gather)
+        return for_averaging(value, self.gather)

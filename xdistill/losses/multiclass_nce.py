@@ -6,6 +6,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from xdistill import kernels
+from xdistill.kernels.distributed import Gather
+from xdistill.losses.across_ranks import for_averaging
 from xdistill.losses.loss import Loss
 from xdistill.losses.masking import row_mask, zero_rows
 from xdistill.losses.unit_rows import unit_rows
@@ -18,6 +20,7 @@ def multiclass_nce(
     target: Int64[Tensor, " b"] | None = None,
     valid: Bool[Tensor, " b"] | None = None,
     tau: float = 0.5,
+    gather: Gather = "none",
 ) -> Float[Tensor, ""]:
     """Mean over anchors of: mean over positives of −log p + mean over negatives of −log(1 − p).
 
@@ -28,7 +31,9 @@ def multiclass_nce(
     """
     keep = row_mask(valid, anchor)
     a, k = unit_rows(zero_rows(anchor, keep)), unit_rows(zero_rows(key, keep))
-    return kernels.multiclass_nce(a, k, 1 / tau, target, target, paired=True, valid=valid)
+    return kernels.multiclass_nce(
+        a, k, 1 / tau, target, target, paired=True, valid=valid, gather=gather
+    )
 
 
 def symmetric_nce(
@@ -37,10 +42,11 @@ def symmetric_nce(
     target: Int64[Tensor, " b"] | None = None,
     valid: Bool[Tensor, " b"] | None = None,
     tau: float = 0.5,
+    gather: Gather = "none",
 ) -> Float[Tensor, ""]:
     """The sum of `multiclass_nce` in both directions, as CCL adds them."""
-    forth = multiclass_nce(first, second, target, valid, tau)
-    return forth + multiclass_nce(second, first, target, valid, tau)
+    forth = multiclass_nce(first, second, target, valid, tau, gather)
+    return forth + multiclass_nce(second, first, target, valid, tau, gather)
 
 
 @register_loss("multiclass_nce")
@@ -51,6 +57,8 @@ class MultiClassNCE(Loss):
         tau: temperature of the cosines.
         symmetric: add the direction whose anchors are the teacher's rows.
         dim: width of the shared space; makes projectors in `bind`.
+        gather: under data-parallel training, compare with the rows of all processes, "all" at once
+            or passed round in a "ring"; "none" compares within each process.
     """
 
     name = "multiclass_nce"
@@ -58,12 +66,20 @@ class MultiClassNCE(Loss):
     paper = "Chen et al., CVPR 2021"
     uses = ("labels",)
 
-    def __init__(self, tau: float = 0.5, symmetric: bool = False, dim: int | None = None):
+    def __init__(
+        self,
+        tau: float = 0.5,
+        symmetric: bool = False,
+        dim: int | None = None,
+        gather: Gather = "none",
+    ):
         super().__init__()
         self.tau = tau
         self.symmetric = symmetric
         self.dim = dim
+        self.gather: Gather = gather
 
     def forward(self, student, teacher, target=None, *, valid=None, index=None):
         nce = symmetric_nce if self.symmetric else multiclass_nce
-        return nce(student.embedding, teacher.embedding, target, valid, self.tau)
+        value = nce(student.embedding, teacher.embedding, target, valid, self.tau, self.gather)
+        return for_averaging(value, self.gather)

@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from xdistill import kernels
+from xdistill.kernels.distributed import Gather
+from xdistill.losses.across_ranks import for_averaging
 from xdistill.losses.loss import Loss
 from xdistill.losses.masking import row_mask, zero_rows
 from xdistill.losses.unit_rows import unit_rows
@@ -21,6 +23,7 @@ def siglip(
     valid: Bool[Tensor, " b"] | None = None,
     scale: float | Float[Tensor, ""] = 10.0,
     bias: float | Float[Tensor, ""] = -10.0,
+    gather: Gather = "none",
 ) -> Float[Tensor, ""]:
     """−Σ_ij log σ(y_ij·(scale·cos(a_i, b_j) + bias)) / B, y_ij = 1 for i = j and −1 elsewhere.
 
@@ -28,7 +31,7 @@ def siglip(
     """
     keep = row_mask(valid, a)
     a, b = unit_rows(zero_rows(a, keep)), unit_rows(zero_rows(b, keep))
-    return kernels.siglip(a, b, scale, bias, valid=valid)
+    return kernels.siglip(a, b, scale, bias, valid=valid, gather=gather)
 
 
 @register_loss("siglip")
@@ -44,6 +47,8 @@ class SigLIP(Loss):
         bias: added to the scaled cosines.
         learnable: learn the logarithm of the scale, and the bias, starting at these.
         dim: width of the shared space; makes projectors in `bind`.
+        gather: under data-parallel training, compare with the rows of all processes, "all" at once
+            or passed round in a "ring"; "none" compares within each process.
     """
 
     name = "siglip"
@@ -56,11 +61,13 @@ class SigLIP(Loss):
         bias: float = -10.0,
         learnable: bool = True,
         dim: int | None = None,
+        gather: Gather = "none",
     ):
         super().__init__()
         if scale <= 0:
             raise ValueError(f"siglip: scale must be above 0, got {scale}; it is 1 / temperature")
         self.dim = dim
+        self.gather: Gather = gather
         self.start = scale, bias
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale))) if learnable else None
         self.bias = nn.Parameter(torch.tensor(float(bias))) if learnable else None
@@ -72,4 +79,6 @@ class SigLIP(Loss):
         return self.log_scale.exp(), self.bias
 
     def forward(self, student, teacher, target=None, *, valid=None, index=None):
-        return siglip(student.embedding, teacher.embedding, valid, *self.scale_and_bias())
+        scale, bias = self.scale_and_bias()
+        value = siglip(student.embedding, teacher.embedding, valid, scale, bias, self.gather)
+        return for_averaging(value, self.gather)

@@ -6,6 +6,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from xdistill import kernels
+from xdistill.kernels.distributed import Gather
+from xdistill.losses.across_ranks import for_averaging
 from xdistill.losses.loss import Loss
 from xdistill.losses.masking import row_mask, zero_rows
 from xdistill.losses.unit_rows import unit_rows
@@ -18,6 +20,7 @@ def supcon(
     target: Int64[Tensor, " b"] | None = None,
     valid: Bool[Tensor, " b"] | None = None,
     tau: float = 0.1,
+    gather: Gather = "none",
 ) -> Float[Tensor, ""]:
     """Mean over anchors of the mean over their positives of −log softmax_j(cos(a_i, k_j) / tau).
 
@@ -28,7 +31,7 @@ def supcon(
     """
     keep = row_mask(valid, anchor)
     a, k = unit_rows(zero_rows(anchor, keep)), unit_rows(zero_rows(key, keep))
-    return kernels.supcon(a, k, 1 / tau, target, target, paired=True, valid=valid)
+    return kernels.supcon(a, k, 1 / tau, target, target, paired=True, valid=valid, gather=gather)
 
 
 @register_loss("supcon")
@@ -38,6 +41,8 @@ class SupCon(Loss):
     Args:
         tau: temperature of the cosines.
         dim: width of the shared space; makes projectors in `bind`.
+        gather: under data-parallel training, compare with the rows of all processes, "all" at once
+            or passed round in a "ring"; "none" compares within each process.
     """
 
     name = "supcon"
@@ -45,10 +50,12 @@ class SupCon(Loss):
     paper = "Khosla et al., NeurIPS 2020"
     uses = ("labels",)
 
-    def __init__(self, tau: float = 0.1, dim: int | None = None):
+    def __init__(self, tau: float = 0.1, dim: int | None = None, gather: Gather = "none"):
         super().__init__()
         self.tau = tau
         self.dim = dim
+        self.gather: Gather = gather
 
     def forward(self, student, teacher, target=None, *, valid=None, index=None):
-        return supcon(student.embedding, teacher.embedding, target, valid, self.tau)
+        value = supcon(student.embedding, teacher.embedding, target, valid, self.tau, self.gather)
+        return for_averaging(value, self.gather)
