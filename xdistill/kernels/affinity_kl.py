@@ -8,15 +8,24 @@ from torch import Tensor
 
 from xdistill.kernels import affinity_operators, reference_affinity
 from xdistill.kernels.dispatch import Impl, choose
+from xdistill.kernels.distributed import (
+    Gather,
+    gather_keys,
+    gather_whole,
+    mean_over_all,
+    share,
+    whole_keys,
+    whole_rows,
+)
 from xdistill.kernels.keys import (
     Keys,
     Rows,
     check_beside,
     check_rows,
-    mean_over_rows,
     prepare,
     working_dtype,
 )
+from xdistill.kernels.statistics import affinity_stats
 
 OP = "affinity_kl"
 
@@ -32,6 +41,7 @@ def affinity_kl(
     valid: Bool[Tensor, " n"] | None = None,
     key_valid: Bool[Tensor, " m"] | None = None,
     neighbours: int | None = None,
+    gather: Gather = "none",
     impl: Impl = "auto",
 ) -> Float[Tensor, ""]:
     """Mean over i of KL(softmax_j(t_i·t_j / teacher_tau) ‖ softmax_j(s_i·s_j / tau)), j ≠ i.
@@ -53,20 +63,28 @@ def affinity_kl(
             they hold (NaN too).
         key_valid: False for keys that are not there.
         neighbours: how many keys a row meets, those nearest to it for the teacher; None: all.
+        gather: "all" brings the keys of all processes here, "ring" passes them round; the value is
+            then that of the whole batch: `distributed`. Neighbours need "all".
         impl: "reference" builds both [N, M] matrices; "tiled" and "triton" hold O(N + M) numbers,
             and N · neighbours where that is given, which "triton" does not have.
 
     Raises:
         ValueError: shapes that do not fit, a temperature or number of neighbours that is not
-            positive, or an `impl` that cannot run here.
+            positive, batches of different sizes on the processes, or an `impl` that cannot run.
     """
     _check(s, t, tau, teacher_tau, s_keys, t_keys, valid, key_valid, neighbours)
     own = None
     if s_keys is None or t_keys is None:
         s_keys, t_keys, key_valid, own = s, t, valid, 0
-    if neighbours is not None and neighbours >= len(s_keys):
+    ranks = share(OP, gather, s, s_keys)
+    if neighbours is not None and neighbours >= len(s_keys) * ranks.size:
         neighbours = None
-    chosen = _choose(impl, s, len(s_keys), neighbours)
+    if neighbours is not None and ranks.ring:
+        raise ValueError(
+            f'{OP}: gather="ring" sees a part of the keys at a time and cannot tell the nearest, '
+            f'got neighbours={neighbours}; take gather="all"'
+        )
+    chosen = _choose(impl, s, len(s_keys) * ranks.size, neighbours)
     dtype = working_dtype(chosen, s, s_keys, t, t_keys)
     with torch.autocast(s.device.type, enabled=False):
         tx = prepare(t, valid, dtype, 1 / (tau if teacher_tau is None else teacher_tau)).detach()
@@ -74,14 +92,16 @@ def affinity_kl(
         rows = Rows(prepare(s, valid, dtype, 1 / tau), None, valid)
         keys = Keys(prepare(s_keys, key_valid, dtype), None, key_valid, own)
         if chosen == "reference":
+            rows, keys = whole_rows(rows, ranks), whole_keys(keys, ranks)
+            tx, tk = gather_whole(tx, ranks), gather_whole(tk, ranks)
             return reference_affinity.affinity_kl(rows, keys, tx, tk, neighbours)
+        if not ranks.ring:
+            keys, tk = gather_keys(keys, ranks), gather_whole(tk, ranks)
+        keep = torch.ones(len(s), dtype=torch.bool, device=s.device) if valid is None else valid
         if neighbours is not None:
-            return _of_neighbours(rows, keys, tx, tk, neighbours)
-        lse, target_lse, cross = affinity_operators.affinity_stats(
-            rows.x, keys.k, tx, tk, keys.valid, keys.own, chosen
-        )
-        keep = torch.ones_like(lse, dtype=torch.bool) if valid is None else valid
-        return mean_over_rows(cross - target_lse + lse, keep)
+            return mean_over_all(_of_neighbours(rows, keys, tx, tk, neighbours), keep, ranks)
+        lse, target_lse, cross = affinity_stats(rows, keys, tx, tk, chosen, ranks)
+        return mean_over_all(cross - target_lse + lse, keep, ranks)
 
 
 def _of_neighbours(
@@ -90,12 +110,12 @@ def _of_neighbours(
     tx: Float[Tensor, "n e"],
     tk: Float[Tensor, "m e"],
     count: int,
-) -> Float[Tensor, ""]:
+) -> Float[Tensor, " n"]:
     """The divergence over each row's edges alone, [N, count] of them."""
     place, found = affinity_operators.nearest_keys(tx, tk, keys.valid, keys.own, count)
     scores = affinity_operators.edge_scores(rows.x, keys.k, place)
     targets = affinity_operators.edge_scores(tx, tk, place)
-    return reference_affinity.mean_divergence(scores, targets, found, rows.keep)
+    return reference_affinity.divergence(scores, targets, found)
 
 
 def _choose(impl: str, s: Tensor, keys: int, neighbours: int | None) -> str:

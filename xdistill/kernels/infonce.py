@@ -6,17 +6,21 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from xdistill.kernels import operators, reference
+from xdistill.kernels import reference
 from xdistill.kernels.dispatch import Impl, choose
-from xdistill.kernels.keys import (
-    Keys,
-    Rows,
-    check_beside,
-    check_rows,
-    mean_over_rows,
-    prepare,
-    working_dtype,
+from xdistill.kernels.distributed import (
+    Gather,
+    Ranks,
+    count_over_ranks,
+    gather_keys,
+    logsumexp_over_ranks,
+    mean_over_all,
+    share,
+    whole_keys,
+    whole_rows,
 )
+from xdistill.kernels.keys import Keys, Rows, check_beside, check_rows, prepare, working_dtype
+from xdistill.kernels.statistics import row_column_lse, row_lse
 
 
 def infonce(
@@ -27,6 +31,7 @@ def infonce(
     valid: Bool[Tensor, " n"] | None = None,
     extra: Float[Tensor, "l d"] | None = None,
     extra_valid: Bool[Tensor, " l"] | None = None,
+    gather: Gather = "none",
     impl: Impl = "auto",
 ) -> Float[Tensor, ""]:
     """½(CE(S) + CE(Sᵀ)), S_ij = scale · a_i·b_j, each row's own pair being the right class.
@@ -42,10 +47,13 @@ def infonce(
         valid: False for pairs that take no part, whatever they hold (NaN too).
         extra: more keys for the rows of `a`, of a bank for instance; no gradient goes to them.
         extra_valid: False for extra keys that are not there.
+        gather: "all" brings the keys of all processes here, "ring" passes them round; the value is
+            then that of the whole batch: `distributed`. `extra` is taken as alike everywhere.
         impl: "reference" builds S; "tiled" and "triton" hold O(N + M) numbers.
 
     Raises:
-        ValueError: shapes that do not fit, or an `impl` that cannot run here.
+        ValueError: shapes that do not fit, batches of different sizes on the processes, or an
+            `impl` that cannot run here.
     """
     check_rows("infonce", a, b, extra)
     check_beside("infonce", valid=(valid, a), extra_valid=(extra_valid, extra))
@@ -54,7 +62,8 @@ def infonce(
             f"infonce: valid speaks of pairs, but there are {len(a)} rows and {len(b)} keys; leave "
             "the missing rows out, or give as many keys as rows"
         )
-    chosen = choose("infonce", impl, a, len(b))
+    ranks = share("infonce", gather, a, b)
+    chosen = choose("infonce", impl, a, len(b) * ranks.size)
     dtype = working_dtype(chosen, a, b)
     with torch.autocast(a.device.type, enabled=False):
         rows = Rows(prepare(a, valid, dtype, scale), None, valid)
@@ -63,12 +72,25 @@ def infonce(
         if extra is not None:
             more = Keys(prepare(extra.detach(), extra_valid, dtype), None, extra_valid)
         if chosen == "reference":
-            return reference.infonce(rows, keys, more)
-        row, column = operators.row_column_lse(rows.x, keys.k, valid, valid, chosen)
-        if more is not None:
-            beside, _ = operators.row_lse(rows.x, more.k, None, None, more.valid, None, chosen)
-            row = torch.logaddexp(row, beside)
-        p = min(len(a), len(b))
-        own = (rows.x[:p].to(row.dtype) * keys.k[:p].to(row.dtype)).sum(dim=1)
-        counted = torch.ones_like(own, dtype=torch.bool) if valid is None else valid
-        return mean_over_rows(0.5 * (row[:p] + column[:p]) - own, counted)
+            return reference.infonce(whole_rows(rows, ranks), whole_keys(keys, ranks), more)
+        return _from_statistics(rows, keys, more, chosen, ranks)
+
+
+def _from_statistics(
+    rows: Rows, keys: Keys, more: Keys | None, impl: str, ranks: Ranks
+) -> Float[Tensor, ""]:
+    p = min(len(rows.x), len(keys.k))
+    here = keys if ranks.ring else gather_keys(keys, ranks)
+    row, column = row_column_lse(rows, here, impl, ranks)
+    if more is not None:
+        row = torch.logaddexp(row, row_lse(rows._replace(label=None), more, impl)[0])
+    own = (rows.x[:p].to(row.dtype) * keys.k[:p].to(row.dtype)).sum(dim=1)
+    counted = torch.ones_like(own, dtype=torch.bool) if rows.keep is None else rows.keep
+    if ranks.size == 1 or ranks.ring:
+        return mean_over_all(0.5 * (row[:p] + column[:p]) - own, counted, ranks)
+    # A column belongs to one process but was seen by all, each with its own rows: each must add up
+    # all columns, once, for its rows to get their part of the gradient.
+    column = logsumexp_over_ranks(column, ranks)
+    column = column if here.valid is None else torch.where(here.valid, column, 0.0)
+    count = count_over_ranks(counted, ranks).clamp(min=1)
+    return mean_over_all(0.5 * row - own, counted, ranks) + 0.5 * column.sum() / count

@@ -13,7 +13,14 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from xdistill.kernels.dispatch import Impl, choose
-from xdistill.kernels.keys import prepare, working_dtype
+from xdistill.kernels.distributed import (
+    Gather,
+    gather_constant,
+    gather_keys,
+    share,
+    sum_over_ranks,
+)
+from xdistill.kernels.keys import Keys, prepare, working_dtype
 from xdistill.kernels.khn_dense import Options, dense
 from xdistill.kernels.khn_mining import Mining
 from xdistill.kernels.khn_operator import khn_fused
@@ -40,6 +47,7 @@ def khn(
     bank_index: Int64[Tensor, " q"] | None = None,
     bank_valid: Bool[Tensor, " q"] | None = None,
     seed: int | Int64[Tensor, ""] = 0,
+    gather: Gather = "none",
     impl: Impl = "auto",
 ) -> Float[Tensor, ""]:
     """The loss of B anchors against K mined negatives each.
@@ -75,6 +83,8 @@ def khn(
         bank_index: sample of each bank key, -1 where unknown.
         bank_valid: False for empty slots of the bank.
         seed: of mining="random"; a tensor is not read on the host.
+        gather: "all" brings the keys of all processes here; the value is then that of the whole
+            batch: `distributed`. The bank is taken as alike everywhere.
         impl: "reference" builds the [B, M] distances, M = B + Q; "tiled" holds those of a few
             anchors at a time, and takes value and gradients in one pass. No gradient goes to the
             bank.
@@ -83,8 +93,13 @@ def khn(
         ValueError: an option or a shape that does not fit.
     """
     _check(a, p, la, bank, bank_labels, k, margin, tau, mining, form, positives)
-    keys = len(p) + (0 if bank is None else len(bank))
-    chosen = choose("khn", impl, a, keys)
+    if gather == "ring":
+        raise ValueError(
+            'khn: gather="ring" shows a part of the keys at a time, but the negatives of each pair '
+            'are ranked among all of them; take gather="all"'
+        )
+    ranks = share("khn", gather, a, p)
+    chosen = choose("khn", impl, a, len(p) * ranks.size + (0 if bank is None else len(bank)))
     if chosen == "triton":
         raise ValueError('khn has no impl "triton"; take impl="tiled", on a GPU too')
     dtype = working_dtype(chosen, a, p)
@@ -97,20 +112,25 @@ def khn(
             bank_keep = bank_keep if bank_valid is None else bank_valid
             of_bank = Side(_or_unknown(bank_labels, bank), _or_unknown(bank_index, bank), bank_keep)
             bank = prepare(bank.detach(), bank_valid, dtype)
+        own = ranks.rank * len(a)
         a, p = prepare(a, valid, dtype), prepare(p, valid, dtype)
+        beside = side
+        if ranks.size > 1:
+            p = gather_keys(Keys(p), ranks).k
+            beside = Side(*(gather_constant(x, ranks) for x in side))
         seed = torch.as_tensor(seed, device=a.device)
         if chosen == "reference":
             everything = p if bank is None else torch.cat([p, bank])
-            relations = relate(side, side, of_bank, positives)
+            relations = relate(side, beside, of_bank, positives, own)
             options = Options(margin, k, mining, form, tau, seed)
-            total, count = dense(a, everything, relations, options)
+            total, count = dense(a, everything, relations, options, own)
         else:
             wanted = torch.is_grad_enabled() and (a.requires_grad or p.requires_grad)
             total, count, _, _ = khn_fused(
-                a, p, bank, *side, *side, *(of_bank or (None, None, None)), seed,
-                margin, k, tau, mining, form, positives, 0, wanted,
+                a, p, bank, *side, *beside, *(of_bank or (None, None, None)), seed,
+                margin, k, tau, mining, form, positives, own, wanted,
             )  # fmt: skip
-        return total / count.clamp(min=1)
+        return sum_over_ranks(total, ranks) / sum_over_ranks(count, ranks).clamp(min=1)
 
 
 def _or_unknown(numbers: Int64[Tensor, " n"] | None, like: Tensor) -> Int64[Tensor, " n"]:

@@ -8,10 +8,12 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from xdistill.kernels import operators, reference
+from xdistill.kernels import reference
 from xdistill.kernels.dispatch import Impl
-from xdistill.kernels.keys import Keys, Rows, count_negatives, mean_over_rows, own_keys
+from xdistill.kernels.distributed import ALONE, Gather, Ranks, mean_over_all
+from xdistill.kernels.keys import Keys, Rows, count_negatives, own_keys
 from xdistill.kernels.labelled import Contrast, positives_of, read_contrast
+from xdistill.kernels.statistics import repel, top_lse
 
 
 class Softmax(NamedTuple):
@@ -47,6 +49,7 @@ def multiclass_nce(
     extra: Float[Tensor, "l d"] | None = None,
     extra_labels: Int64[Tensor, " l"] | None = None,
     extra_valid: Bool[Tensor, " l"] | None = None,
+    gather: Gather = "none",
     impl: Impl = "auto",
 ) -> Float[Tensor, ""]:
     """Mean over rows of: mean over positives of −log p + mean over negatives of −log(1 − p).
@@ -69,15 +72,17 @@ def multiclass_nce(
         extra: more keys, of a bank for instance; no gradient goes to them.
         extra_labels: their classes.
         extra_valid: False for extra keys that are not there.
+        gather: "all" brings the keys of all processes here, "ring" passes them round; the value is
+            then that of the whole batch: `distributed`. `extra` is taken as alike everywhere.
         impl: "reference" builds the [N, M + L] scores; "tiled" and "triton" hold O(N + M) numbers.
 
     Raises:
-        ValueError: shapes that do not fit, labels on one side alone, neither labels nor pairs, or
-            an `impl` that cannot run here.
+        ValueError: shapes that do not fit, labels on one side alone, neither labels nor pairs,
+            batches of different sizes on the processes, or an `impl` that cannot run here.
     """
     contrast = read_contrast(
         "multiclass_nce", a, k, scale, la, lk, paired, valid, key_valid,
-        extra, extra_labels, extra_valid, impl,
+        extra, extra_labels, extra_valid, gather, impl,
     )  # fmt: skip
     with torch.autocast(a.device.type, enabled=False):
         if contrast.impl == "reference":
@@ -86,31 +91,28 @@ def multiclass_nce(
 
 
 def _from_statistics(contrast: Contrast) -> Float[Tensor, ""]:
-    rows, sets, impl = contrast
-    softmax = _softmax(rows, sets[0], 0, impl)
+    rows, sets, labels, ranks, impl = contrast
+    shared = [ranks, *[ALONE] * (len(sets) - 1)]
+    softmax = _softmax(rows, sets[0], 0, impl, ranks)
     for place, keys in enumerate(sets[1:], start=1):
-        softmax = _merge(softmax, _softmax(rows, keys, place, impl))
+        softmax = _merge(softmax, _softmax(rows, keys, place, impl, ALONE))
     count, counted = positives_of(contrast)
     attract = softmax.lse - softmax.positive / count
-    repel, negatives = torch.zeros_like(attract), torch.zeros_like(count)
-    for place, keys in enumerate(sets):
+    repelled, negatives = torch.zeros_like(attract), torch.zeros_like(count)
+    for place, (keys, beside) in enumerate(zip(sets, labels, strict=True)):
         here = softmax.top_set == place
         top = torch.where(here, softmax.top, -1)
-        small, _ = operators.repel(
-            rows.x, keys.k, rows.label, keys.label, keys.valid, keys.own, softmax.lse, top, impl
-        )
+        small = repel(rows, keys, softmax.lse, top, impl, shared[place])
         largest = torch.where(
-            here & _is_negative(rows, keys, softmax.top), softmax.lse - softmax.others, 0.0
+            here & _is_negative(rows, beside, softmax.top), softmax.lse - softmax.others, 0.0
         )
-        repel = repel + small + largest
-        negatives = negatives + count_negatives(rows, keys)
-    return mean_over_rows(attract + repel / negatives.clamp(min=1), counted)
+        repelled = repelled + small + largest
+        negatives = negatives + count_negatives(rows, beside)
+    return mean_over_all(attract + repelled / negatives.clamp(min=1), counted, ranks)
 
 
-def _softmax(rows: Rows, keys: Keys, place: int, impl: str) -> Softmax:
-    lse, others, positive, highest, top = operators.top_lse(
-        rows.x, keys.k, rows.label, keys.label, keys.valid, keys.own, impl
-    )
+def _softmax(rows: Rows, keys: Keys, place: int, impl: str, ranks: Ranks) -> Softmax:
+    lse, others, positive, highest, top = top_lse(rows, keys, impl, ranks)
     return Softmax(lse, others, positive, highest.detach(), top, torch.full_like(top, place))
 
 

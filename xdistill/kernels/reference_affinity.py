@@ -23,7 +23,9 @@ def affinity_kl(
     edge = candidates(rows, keys)
     if neighbours is not None:
         edge = edge & nearest(targets.masked_fill(~edge, EXCLUDED), neighbours)
-    return mean_divergence(scores, targets, edge, rows.keep)
+    values = divergence(scores, targets, edge)
+    keep = torch.ones_like(values, dtype=torch.bool) if rows.keep is None else rows.keep
+    return mean_over_rows(values, keep)
 
 
 def candidates(rows: Rows, keys: Keys) -> Bool[Tensor, "n m"]:
@@ -41,16 +43,10 @@ def nearest(scores: Float[Tensor, "n m"], count: int) -> Bool[Tensor, "n m"]:
     return torch.zeros_like(scores, dtype=torch.bool).scatter(1, place, True)
 
 
-def mean_divergence(
-    scores: Float[Tensor, "n m"],
-    targets: Float[Tensor, "n m"],
-    edge: Bool[Tensor, "n m"],
-    keep: Bool[Tensor, " n"] | None,
-) -> Float[Tensor, ""]:
-    """Mean over the rows that count of the divergence over their edges, 0 for a row without one."""
+def divergence(
+    scores: Float[Tensor, "n m"], targets: Float[Tensor, "n m"], edge: Bool[Tensor, "n m"]
+) -> Float[Tensor, " n"]:
+    """The divergence of each row over its edges; 0 for a row without one."""
     log_s = scores.masked_fill(~edge, EXCLUDED).log_softmax(dim=1)
     log_t = targets.masked_fill(~edge, EXCLUDED).log_softmax(dim=1)
-    divergence = torch.where(edge, log_t.exp() * (log_t - log_s), 0.0).sum(dim=1)  # [N]
-    if keep is None:
-        keep = torch.ones_like(divergence, dtype=torch.bool)
-    return mean_over_rows(divergence, keep)
+    return torch.where(edge, log_t.exp() * (log_t - log_s), 0.0).sum(dim=1)

@@ -7,16 +7,20 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from xdistill.kernels import operators, reference
+from xdistill.kernels import reference
 from xdistill.kernels.dispatch import Impl, choose
-from xdistill.kernels.keys import (
-    Keys,
-    Rows,
-    check_beside,
-    check_rows,
-    prepare,
-    working_dtype,
+from xdistill.kernels.distributed import (
+    Gather,
+    count_over_ranks,
+    gather_keys,
+    part_of,
+    share,
+    sum_over_ranks,
+    whole_keys,
+    whole_rows,
 )
+from xdistill.kernels.keys import Keys, Rows, check_beside, check_rows, prepare, working_dtype
+from xdistill.kernels.statistics import softplus_sum
 
 
 def siglip(
@@ -28,6 +32,7 @@ def siglip(
     valid: Bool[Tensor, " n"] | None = None,
     extra: Float[Tensor, "l d"] | None = None,
     extra_valid: Bool[Tensor, " l"] | None = None,
+    gather: Gather = "none",
     impl: Impl = "auto",
 ) -> Float[Tensor, ""]:
     """−Σ_ij log σ(y_ij·(scale · a_i·b_j + bias)) / P, y_ij = 1 for i = j and −1 elsewhere.
@@ -43,10 +48,13 @@ def siglip(
         valid: False for pairs that take no part, whatever they hold (NaN too).
         extra: more negatives for the rows of `a`; no gradient goes to them.
         extra_valid: False for extra keys that are not there.
+        gather: "all" brings the keys of all processes here, "ring" passes them round; the value is
+            then that of the whole batch: `distributed`. `extra` is taken as alike everywhere.
         impl: "reference" builds the [N, M + L] scores; "tiled" and "triton" hold O(N + M) numbers.
 
     Raises:
-        ValueError: shapes that do not fit, or an `impl` that cannot run here.
+        ValueError: shapes that do not fit, batches of different sizes on the processes, or an
+            `impl` that cannot run here.
     """
     check_rows("siglip", a, b, extra)
     check_beside("siglip", valid=(valid, a), extra_valid=(extra_valid, extra))
@@ -55,28 +63,31 @@ def siglip(
             f"siglip: valid speaks of pairs, but there are {len(a)} rows and {len(b)} keys; leave "
             "the missing rows out, or give as many keys as rows"
         )
-    chosen = choose("siglip", impl, a, len(b))
+    ranks = share("siglip", gather, a, b)
+    chosen = choose("siglip", impl, a, len(b) * ranks.size)
     dtype = working_dtype(chosen, a, b)
     with torch.autocast(a.device.type, enabled=False):
         rows = Rows(prepare(a, valid, dtype, scale), None, valid)
-        sets = [Keys(prepare(b, valid, dtype), None, valid, 0)]
+        keys = Keys(prepare(b, valid, dtype), None, valid, 0)
+        more: list[Keys] = []
         if extra is not None:
-            keys = prepare(extra.detach(), extra_valid, dtype)
-            sets.append(Keys(keys, None, extra_valid))
+            more = [Keys(prepare(extra.detach(), extra_valid, dtype), None, extra_valid)]
         wide = torch.promote_types(dtype, torch.float32)
         bias = torch.as_tensor(bias, dtype=wide, device=a.device)
         if chosen == "reference":
-            return reference.siglip(rows, sets, bias)
-        apart = sum(
-            operators.softplus_sum(rows.x, keys.k, bias, keys.valid, keys.own, chosen)
-            for keys in sets
-        )
-        assert isinstance(apart, Tensor)
+            rows, keys = whole_rows(rows, ranks), whole_keys(keys, ranks)
+            return reference.siglip(rows, [keys, *more], part_of(bias, ranks))
+        here = keys if ranks.ring else gather_keys(keys, ranks)
+        apart = softplus_sum(rows, here, bias, chosen, ranks)
+        for others in more:
+            apart = apart + softplus_sum(rows, others, bias, chosen)
         p = min(len(a), len(b))
-        own = (rows.x[:p].to(wide) * sets[0].k[:p].to(wide)).sum(dim=1) + bias
+        own = (rows.x[:p].to(wide) * keys.k[:p].to(wide)).sum(dim=1) + bias
         together = -F.logsigmoid(own)
-        if valid is None:
-            total = apart.sum() + together.sum()
-            return total / p if p else 0.0 * total
-        apart, together = torch.where(valid, apart, 0.0), torch.where(valid, together, 0.0)
-        return (apart.sum() + together.sum()) / valid.sum().clamp(min=1)
+        if valid is not None:
+            apart, together = torch.where(valid, apart, 0.0), torch.where(valid, together, 0.0)
+        counted = torch.ones_like(own, dtype=torch.bool) if valid is None else valid
+        count = count_over_ranks(counted, ranks)
+        total = sum_over_ranks(apart.sum() + together.sum(), ranks)
+        # Without a pair there may still be rows apart from extra keys, which are no pairs either.
+        return torch.where(count > 0, total / count.clamp(min=1), 0.0 * total)

@@ -6,10 +6,11 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from xdistill.kernels import operators, reference
+from xdistill.kernels import reference
 from xdistill.kernels.dispatch import Impl
-from xdistill.kernels.keys import Keys, Rows, mean_over_rows
+from xdistill.kernels.distributed import Gather, mean_over_all
 from xdistill.kernels.labelled import Contrast, positives_of, read_contrast
+from xdistill.kernels.statistics import row_lse
 
 
 def supcon(
@@ -25,6 +26,7 @@ def supcon(
     extra: Float[Tensor, "l d"] | None = None,
     extra_labels: Int64[Tensor, " l"] | None = None,
     extra_valid: Bool[Tensor, " l"] | None = None,
+    gather: Gather = "none",
     impl: Impl = "auto",
 ) -> Float[Tensor, ""]:
     """Mean over rows of the mean over their positives of −log softmax_j(scale · a_i·k_j).
@@ -47,15 +49,17 @@ def supcon(
         extra: more keys, of a bank for instance; no gradient goes to them.
         extra_labels: their classes.
         extra_valid: False for extra keys that are not there.
+        gather: "all" brings the keys of all processes here, "ring" passes them round; the value is
+            then that of the whole batch: `distributed`. `extra` is taken as alike everywhere.
         impl: "reference" builds the [N, M + L] scores; "tiled" and "triton" hold O(N + M) numbers.
 
     Raises:
-        ValueError: shapes that do not fit, labels on one side alone, neither labels nor pairs, or
-            an `impl` that cannot run here.
+        ValueError: shapes that do not fit, labels on one side alone, neither labels nor pairs,
+            batches of different sizes on the processes, or an `impl` that cannot run here.
     """
     contrast = read_contrast(
         "supcon", a, k, scale, la, lk, paired, valid, key_valid,
-        extra, extra_labels, extra_valid, impl,
+        extra, extra_labels, extra_valid, gather, impl,
     )  # fmt: skip
     with torch.autocast(a.device.type, enabled=False):
         if contrast.impl == "reference":
@@ -64,13 +68,10 @@ def supcon(
 
 
 def _from_statistics(contrast: Contrast) -> Float[Tensor, ""]:
-    lse, positive = _row_statistics(contrast.rows, contrast.sets[0], contrast.impl)
-    for keys in contrast.sets[1:]:
-        more_lse, more_positive = _row_statistics(contrast.rows, keys, contrast.impl)
+    rows, (keys, *more), _, ranks, impl = contrast
+    lse, positive = row_lse(rows, keys, impl, ranks)
+    for others in more:
+        more_lse, more_positive = row_lse(rows, others, impl)
         lse, positive = torch.logaddexp(lse, more_lse), positive + more_positive
     count, counted = positives_of(contrast)
-    return mean_over_rows(lse - positive / count, counted)
-
-
-def _row_statistics(rows: Rows, keys: Keys, impl: str) -> tuple[Tensor, Tensor]:
-    return operators.row_lse(rows.x, keys.k, rows.label, keys.label, keys.valid, keys.own, impl)
+    return mean_over_all(lse - positive / count, counted, ranks)

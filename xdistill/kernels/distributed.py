@@ -1,0 +1,197 @@
+"""One contrast over the batches of several processes, put together in the order of their ranks.
+
+Each process owns its rows and its keys. The value is that of the whole batch on every process; the
+gradient of a process is that of this value in its own rows and keys. Of what all processes hold
+alike, as a trained scale, each gets the part that its own rows contribute: the sum over processes
+is the gradient of the whole batch.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, get_args
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from xdistill.kernels.keys import Keys, Rows
+
+Gather = Literal["none", "all", "ring"]
+
+
+class Ranks(NamedTuple):
+    """The processes that share a batch.
+
+    Attributes:
+        size: how many they are.
+        rank: the number of this one.
+        ring: keys go round instead of being gathered.
+    """
+
+    size: int = 1
+    rank: int = 0
+    ring: bool = False
+
+
+ALONE = Ranks()
+
+
+def share(op: str, gather: str, *rows: Tensor) -> Ranks:
+    """The processes that `gather` brings together; this one alone without a process group.
+
+    Raises:
+        ValueError: an unknown `gather`, or batches of different sizes, on every process alike.
+    """
+    if gather not in get_args(Gather):
+        raise ValueError(f"{op}: unknown gather {gather!r}; choose one of {get_args(Gather)}")
+    if gather == "none" or not dist.is_available() or not dist.is_initialized():
+        return ALONE
+    ranks = Ranks(dist.get_world_size(), dist.get_rank(), gather == "ring")
+    if ranks.size == 1:
+        return ALONE
+    sizes = torch.tensor([len(x) for x in rows], device=rows[0].device)
+    found = gather_constant(sizes, ranks).view(ranks.size, len(rows))
+    if not bool((found == found[0, 0]).all()):
+        listed = ", ".join(f"rank {rank}: {row}" for rank, row in enumerate(found.tolist()))
+        raise ValueError(
+            f"{op}: gather={gather!r} needs as many rows and keys on every process, got {listed}; "
+            "drop the last uneven batch, or pad it and mark the padding in valid"
+        )
+    return ranks
+
+
+def gather_constant(x: Tensor, ranks: Ranks) -> Tensor:
+    """The tensors of all processes, in the order of their ranks. No gradient."""
+    sent = x.detach().contiguous()
+    as_bytes = sent.to(torch.uint8) if sent.dtype == torch.bool else sent
+    parts = [torch.empty_like(as_bytes) for _ in range(ranks.size)]
+    dist.all_gather(parts, as_bytes)
+    return torch.cat(parts).to(x.dtype)
+
+
+class _GatherKeys(torch.autograd.Function):
+    """Forward: the rows of all. Backward: each row gets what all processes have for it."""
+
+    @staticmethod
+    def forward(ctx, x, ranks):
+        ctx.ranks = ranks
+        return gather_constant(x, ranks)
+
+    @staticmethod
+    def backward(ctx, *grads):
+        (g,) = grads
+        g = g.contiguous()
+        dist.all_reduce(g)
+        return _own_part(g, ctx.ranks), None
+
+
+class _GatherWhole(torch.autograd.Function):
+    """As `_GatherKeys` where every process computes the same value: nothing is added up."""
+
+    @staticmethod
+    def forward(ctx, x, ranks):
+        ctx.ranks = ranks
+        return gather_constant(x, ranks)
+
+    @staticmethod
+    def backward(ctx, *grads):
+        return _own_part(grads[0], ctx.ranks), None
+
+
+class _SumOverRanks(torch.autograd.Function):
+    """Forward: the sum. Backward: what this process put in gets the gradient as it is."""
+
+    @staticmethod
+    def forward(ctx, x):
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, *grads):
+        return grads[0]
+
+
+def _own_part(g: Tensor, ranks: Ranks) -> Tensor:
+    return g.chunk(ranks.size)[ranks.rank].clone()
+
+
+def gather_keys(keys: Keys, ranks: Ranks) -> Keys:
+    """The keys of all processes; a process's own follow those of lower ranks."""
+    if ranks.size == 1:
+        return keys
+    own = None if keys.own is None else keys.own + ranks.rank * len(keys.k)
+    k = _GatherKeys.apply(keys.k, ranks)
+    return Keys(k, _gathered(keys.label, ranks), _gathered(keys.valid, ranks), own)  # pyright: ignore[reportArgumentType]
+
+
+def gather_labels(keys: Keys, ranks: Ranks) -> Keys:
+    """As `gather_keys` without the numbers: to count positives and negatives by."""
+    if ranks.size == 1:
+        return keys
+    own = None if keys.own is None else keys.own + ranks.rank * len(keys.k)
+    k = keys.k.new_zeros(ranks.size * len(keys.k), 0)
+    return Keys(k, _gathered(keys.label, ranks), _gathered(keys.valid, ranks), own)
+
+
+def whole_rows(rows: Rows, ranks: Ranks) -> Rows:
+    """The rows of all, where every process computes the same value from them."""
+    if ranks.size == 1:
+        return rows
+    x = gather_whole(rows.x, ranks)
+    return Rows(x, _gathered(rows.label, ranks), _gathered(rows.keep, ranks))
+
+
+def whole_keys(keys: Keys, ranks: Ranks) -> Keys:
+    """The keys of all, where every process computes the same value from them."""
+    if ranks.size == 1:
+        return keys
+    k = gather_whole(keys.k, ranks)
+    return Keys(k, _gathered(keys.label, ranks), _gathered(keys.valid, ranks), keys.own)
+
+
+def gather_whole(x: Float[Tensor, "n d"], ranks: Ranks) -> Float[Tensor, "m d"]:
+    """Rows of all processes; their gradient is the own part of what this process computes."""
+    return x if ranks.size == 1 else _GatherWhole.apply(x, ranks)  # pyright: ignore[reportReturnType]
+
+
+def _gathered(
+    beside: Int64[Tensor, " n"] | Bool[Tensor, " n"] | None, ranks: Ranks
+) -> Int64[Tensor, " m"] | Bool[Tensor, " m"] | None:
+    return None if beside is None else gather_constant(beside, ranks)
+
+
+def sum_over_ranks(x: Tensor, ranks: Ranks) -> Tensor:
+    """The sum of the processes' tensors; each process's gradient is that of its own."""
+    return x if ranks.size == 1 else _SumOverRanks.apply(x)  # pyright: ignore[reportReturnType]
+
+
+def count_over_ranks(counted: Bool[Tensor, " n"], ranks: Ranks) -> Int64[Tensor, ""]:
+    """How many are True on all processes."""
+    count = counted.sum()
+    if ranks.size > 1:
+        dist.all_reduce(count)
+    return count
+
+
+def logsumexp_over_ranks(x: Float[Tensor, " m"], ranks: Ranks) -> Float[Tensor, " m"]:
+    """log Σ e^x over the processes, entry by entry."""
+    if ranks.size == 1:
+        return x
+    high = x.detach().clone()
+    dist.all_reduce(high, dist.ReduceOp.MAX)
+    return sum_over_ranks((x - high).exp(), ranks).log() + high
+
+
+def part_of(x: Float[Tensor, ""], ranks: Ranks) -> Float[Tensor, ""]:
+    """`x` itself, of whose gradient each of several equal processes gets an equal part."""
+    return x if ranks.size == 1 else x / ranks.size + (x - x / ranks.size).detach()
+
+
+def mean_over_all(
+    values: Float[Tensor, " n"], counted: Bool[Tensor, " n"], ranks: Ranks
+) -> Float[Tensor, ""]:
+    """The mean over the rows of all processes that count; 0, gradient too, when there is none."""
+    total = torch.where(counted, values, torch.zeros_like(values)).sum()
+    return sum_over_ranks(total, ranks) / count_over_ranks(counted, ranks).clamp(min=1)
