@@ -27,8 +27,6 @@ OPS = ("infonce", "supcon", "siglip", "multiclass_nce", "affinity_kl", "khn")
 def names_of(op: str, device: str, compiled: bool) -> list[str]:
     """Who computes `op` on a device."""
     names = ["reference", DENSE, *([COMPILED] if compiled else []), "tiled"]
-    if op == "khn":
-        names = [DENSE, "tiled"]  # its reference goes through the anchors one by one: minutes
     if device != "cpu" and op != "khn":
         names.append("triton")
     there = [one for one, ops in PACKAGES.items() if op in ops]
