@@ -43,8 +43,6 @@ def choose(op: str, impl: str, x: Tensor, keys: int) -> str:
 
 def why_no_triton(x: Tensor) -> str | None:
     """What keeps Triton from running on `x`; None where nothing does."""
-    if importlib.util.find_spec("xdistill.kernels.triton_kernels") is None:
-        return "this version has no Triton kernels"
     if importlib.util.find_spec("triton") is None:
         return "the package triton is not installed"
     if x.dtype == torch.float64:
