@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from tests.kernels.problems import IMPLS
 from tests.kernels.test_khn import batch, with_gradients
 from xdistill.kernels import khn, khn_tiled
 from xdistill.kernels.khn_operator import khn_fused, khn_scale
@@ -85,6 +86,44 @@ def test_no_less_exact_than_the_dense_loss(form, mining, dtype, allowed, b, q, d
         assert error <= of_dense + allowed
 
 
+@pytest.mark.skipif("triton" not in IMPLS, reason="Triton does not run here")
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("mining", ["semihard", "hard"])
+@pytest.mark.parametrize(("b", "q", "k"), [(7, 9, 2), (23, 140, 5), (3, 0, 4), (1, 3, 80)])
+def test_triton_finds_the_same_negatives(form, mining, b, q, k, small_chunks):
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    for seed in range(2):
+        a, p, labels, options = problem(seed, b, q, dtype=torch.float32)
+        a, p, labels = (x.to(device) for x in (a, p, labels))
+        options = {n: x.to(device) if torch.is_tensor(x) else x for n, x in options.items()}
+        options |= {"form": form, "mining": mining, "k": k}
+        got = with_gradients(khn, a, p, labels, **options, impl="triton")
+        expected = with_gradients(khn, a, p, labels, **options, impl="tiled")
+        for ours, theirs in zip(got, expected, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.skipif("triton" not in IMPLS, reason="Triton does not run here")
+def test_triton_keeps_the_first_of_equal_keys():
+    from xdistill.kernels.triton_khn import nearest
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    distance = torch.tensor([[0.5, 0.2, 0.5, 0.9, 0.2, 0.5] * 40], device=device)
+    negative = torch.ones_like(distance, dtype=torch.bool)
+    low, high = torch.tensor([[0.1, 0.2, 0.5]], device=device), torch.ones(1, 3, device=device)
+    place, found = nearest(distance, negative, low, high, low > 0, 3)
+    assert found.all()
+    assert [sorted(row) for row in place[0].tolist()] == [[1, 4, 7], [0, 2, 5], [3, 9, 15]]
+
+
+@pytest.mark.skipif("triton" not in IMPLS, reason="Triton does not run here")
+@pytest.mark.parametrize("mining", ["random", "all"])
+def test_triton_refuses_what_is_not_ranked_by_distance(mining):
+    a, p, labels, options = problem(0, dtype=torch.float32)
+    with pytest.raises(ValueError, match='ranks none; take impl="tiled"'):
+        khn(a, p, labels, **options, mining=mining, impl="triton")
+
+
 def test_all_triplets_are_the_mean_of_a_triple_loop():
     a, p, labels, _ = problem(3, b=9)
     costs = []
@@ -129,7 +168,7 @@ def arguments(need_gradients=True, mining="semihard", form="triplet", banked=Tru
     names = ("bank_labels", "bank_index", "bank_valid")
     bank = (options["bank"], *(options[name] for name in names))
     bank = bank if banked else (None, None, None, None)
-    numbers = (torch.tensor(3), 0.8, 2, 0.1, mining, form, "class", 0, need_gradients)
+    numbers = (torch.tensor(3), 0.8, 2, 0.1, mining, form, "class", 0, need_gradients, "tiled")
     return a, p, bank[0], *side, *side, *bank[1:], *numbers
 
 

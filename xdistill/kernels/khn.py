@@ -86,8 +86,8 @@ def khn(
         gather: "all" brings the keys of all processes here; the value is then that of the whole
             batch: `distributed`. The bank is taken as alike everywhere.
         impl: "reference" builds the [B, M] distances, M = B + Q; "tiled" holds those of a few
-            anchors at a time, and takes value and gradients in one pass. No gradient goes to the
-            bank.
+            anchors at a time, and takes value and gradients in one pass; "triton" does so without
+            a sort, for the two minings by distance. No gradient goes to the bank.
 
     Raises:
         ValueError: an option or a shape that does not fit.
@@ -100,9 +100,14 @@ def khn(
         )
     ranks = share("khn", gather, a, p)
     chosen = choose("khn", impl, a, len(p) * ranks.size + (0 if bank is None else len(bank)))
-    if chosen == "triton":
-        raise ValueError('khn has no impl "triton"; take impl="tiled", on a GPU too')
-    dtype = working_dtype(chosen, a, p)
+    if chosen == "triton" and mining in ("random", "all"):
+        if impl == "triton":
+            raise ValueError(
+                f'khn: impl="triton" finds the nearest negatives, got mining={mining!r}, which '
+                'ranks none; take impl="tiled", which runs on a GPU too'
+            )
+        chosen = "tiled"
+    dtype = working_dtype("tiled", a, p)  # distances of half precision would tie
     with torch.autocast(a.device.type, enabled=False):
         keep = torch.ones(len(a), dtype=torch.bool, device=a.device) if valid is None else valid
         side = Side(_or_unknown(la, a), _or_unknown(index, a), keep)
@@ -128,7 +133,7 @@ def khn(
             wanted = torch.is_grad_enabled() and (a.requires_grad or p.requires_grad)
             total, count, _, _ = khn_fused(
                 a, p, bank, *side, *beside, *(of_bank or (None, None, None)), seed,
-                margin, k, tau, mining, form, positives, own, wanted,
+                margin, k, tau, mining, form, positives, own, wanted, chosen,
             )  # fmt: skip
         return sum_over_ranks(total, ranks) / sum_over_ranks(count, ranks).clamp(min=1)
 

@@ -21,7 +21,7 @@ def khn_fused(
     label_p: Tensor, index_p: Tensor, keep_p: Tensor,
     label_bank: Tensor | None, index_bank: Tensor | None, keep_bank: Tensor | None,
     seed: Tensor, margin: float, k: int, tau: float,
-    mining: str, form: str, positives: str, own: int, need_gradients: bool,
+    mining: str, form: str, positives: str, own: int, need_gradients: bool, impl: str,
 ) -> Four:  # fmt: skip
     """(sum of the costs, their number, its gradients in a and p, empty unless needed).
 
@@ -34,7 +34,7 @@ def khn_fused(
     options = Options(margin, k, mining, form, tau, seed)  # pyright: ignore[reportArgumentType]
     return fused(
         a, p, bank, Side(label_a, index_a, keep_a), Side(label_p, index_p, keep_p), of_bank,
-        positives, own, options, need_gradients,  # pyright: ignore[reportArgumentType]
+        positives, own, options, need_gradients, impl,  # pyright: ignore[reportArgumentType]
     )  # fmt: skip
 
 
@@ -48,6 +48,7 @@ def khn_scale(da: Tensor, dp: Tensor, g: Tensor, a: Tensor, p: Tensor) -> Two:
 def _(
     a, p, bank, label_a, index_a, keep_a, label_p, index_p, keep_p, label_bank, index_bank,
     keep_bank, seed, margin, k, tau, mining, form, positives, own, need_gradients,
+    impl,
 ):  # fmt: skip
     count = torch.empty((), dtype=torch.int64, device=a.device)
     n, b = (len(a), len(p)) if need_gradients else (0, 0)
@@ -67,7 +68,7 @@ def _save(ctx: Any, inputs: Any, output: Any) -> None:
 def _gradient(ctx: Any, g_total: Tensor, *others: Any) -> Any:
     da, dp, a, p = ctx.saved_tensors
     da, dp = khn_scale(da, dp, g_total, a, p)
-    return da, dp, *[None] * 19
+    return da, dp, *[None] * 20
 
 
 khn_fused.register_autograd(_gradient, setup_context=_save)

@@ -8,6 +8,7 @@ make a coefficient are of whole numbers, so that their order does not matter.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -22,6 +23,9 @@ from xdistill.kernels.khn_relations import Positives, Relations, Side, relate
 
 NUMBERS = 2**20
 """Distances, and numbers per chosen negative, that a chunk of anchors may have."""
+
+
+Miner = Callable[[Tensor, Relations, Options, int], Mined]
 
 
 class Costs(NamedTuple):
@@ -49,8 +53,13 @@ def fused(
     own: int,
     options: Options,
     need_gradients: bool,
+    impl: str = "tiled",
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(sum of costs, their number, gradients in a and p, which are empty if not needed)."""
+    """(sum of costs, their number, gradients in a and p, which are empty if not needed).
+
+    With impl="triton" the negatives are found by `triton_khn`, without a sort.
+    """
+    mine = _mine if impl == "tiled" else _mine_by_triton
     everything = p if bank is None else torch.cat([p, bank])  # [M, D]
     b, m = len(p), len(everything)
     squares = everything.square().sum(dim=1)
@@ -67,9 +76,9 @@ def fused(
         below = distance < 0
         distance.clamp_(min=0)
         if options.form == "nce":
-            costs = _nce(scores.div_(options.tau), distance, relations, options, own + start)
+            costs = _nce(scores.div_(options.tau), distance, relations, options, own + start, mine)
         else:
-            costs = _triplets(distance, relations, options, own + start)
+            costs = _triplets(distance, relations, options, own + start, mine)
         total, count = total + costs.total, count + costs.count
         if not need_gradients:
             continue
@@ -86,15 +95,12 @@ def fused(
 
 
 def _triplets(
-    distance: Float[Tensor, "c m"], relations: Relations, options: Options, own: int
+    distance: Float[Tensor, "c m"], relations: Relations, options: Options, own: int, mine: Miner
 ) -> Costs:
     near = distance[:, : relations.positive.shape[1]]
     if options.mining == "all":
         return _all(near, distance, relations, options.margin)
-    if options.mining == "semihard":
-        mined = mine_semihard(near, distance, relations.negative, options.margin, options.k)
-    else:
-        mined = _mine(distance, relations, options, own)
+    mined = mine(distance, relations, options, own)
     far = distance.gather(1, mined.place.flatten(1)).view(mined.place.shape)  # [C, P, K]
     chosen = relations.positive[:, :, None] & mined.found  # [C, B, K]
     cost = torch.where(chosen, F.relu(near[:, :, None] - far + options.margin), 0.0)
@@ -129,12 +135,14 @@ def _nce(
     relations: Relations,
     options: Options,
     own: int,
+    mine: Miner,
 ) -> Costs:
     pushing = relations.negative
     if options.mining != "all":
-        mined = _mine(distance, relations, options, own)
+        mined = mine(distance, relations, _per_anchor(options), own)
         place, found = mined.place.squeeze(1), mined.found.squeeze(1)
-        pushing = torch.zeros_like(pushing).scatter(1, place, found)
+        # Added up, since places that were not found may repeat one that was.
+        pushing = torch.zeros_like(scores).scatter_add_(1, place, found.to(scores.dtype)) > 0
     positive = relations.positive
     b = positive.shape[1]
     of_batch = scores[:, :b].masked_fill(~positive, EXCLUDED)
@@ -147,6 +155,30 @@ def _nce(
     return Costs(cost.sum(), relations.keep.sum(), slope)
 
 
-def _mine(distance: Tensor, relations: Relations, options: Options, own: int) -> Mined:
+def _per_anchor(options: Options) -> Options:
+    """Without a positive to relate to, semi-hard means the nearest."""
+    return options._replace(mining="hard") if options.mining == "semihard" else options
+
+
+def _mine(
+    distance: Float[Tensor, "c m"], relations: Relations, options: Options, own: int
+) -> Mined:
     negative, k = relations.negative, options.k
+    if options.mining == "semihard":
+        near = distance[:, : relations.positive.shape[1]]
+        return mine_semihard(near, distance, negative, options.margin, k)
     return mine_per_anchor(distance, negative, k, options.mining, options.seed, own)
+
+
+def _mine_by_triton(
+    distance: Float[Tensor, "c m"], relations: Relations, options: Options, own: int
+) -> Mined:
+    from xdistill.kernels.triton_khn import nearest
+
+    if options.mining == "semihard":
+        near = distance[:, : relations.positive.shape[1]]
+        low, high, wanted = near, near + options.margin, relations.positive
+    else:
+        low, high = (distance.new_full((len(distance), 1), x) for x in (-torch.inf, torch.inf))
+        wanted = relations.keep[:, None]
+    return nearest(distance, relations.negative, low, high, wanted, options.k)

@@ -1,5 +1,8 @@
 """The two-softmax pass of `affinity_operators` in Triton; see `triton_kernels`."""
 
+# A kernel is called with unpacked lists, whose lengths a type checker cannot count.
+# pyright: reportCallIssue=false
+
 from __future__ import annotations
 
 import torch

@@ -5,6 +5,9 @@ are float32. Half precision rounds the slopes once more before they meet rows an
 TRITON_INTERPRET=1 all of it runs on a CPU, slowly. Not timed on a GPU.
 """
 
+# A kernel is called with unpacked lists, whose lengths a type checker cannot count.
+# pyright: reportCallIssue=false
+
 from __future__ import annotations
 
 import os
