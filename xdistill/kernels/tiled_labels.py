@@ -8,6 +8,9 @@ from torch import Tensor
 
 from xdistill.kernels.dispatch import EXCLUDED
 
+COLUMNS = 32
+"""How many columns are added up at a time, in float64."""
+
 
 class Rule:
     """Which keys are a row's candidates, positives and negatives."""
@@ -111,12 +114,17 @@ def sum_by_label(
     if not len(values):
         return values.new_zeros(len(wanted), values.shape[1])
     ordered, order = label.sort(stable=True)
-    start, stop = (torch.searchsorted(ordered, ordered, right=right) for right in (False, True))
-    is_first = start == torch.arange(len(label), device=label.device)
-    lengths = torch.where(is_first, stop - start, 0)
-    sums = torch.segment_reduce(
-        values[order].double(), "sum", lengths=lengths, axis=0, unsafe=True, initial=0.0
-    )
+    first, stop = (torch.searchsorted(ordered, ordered, right=right) for right in (False, True))
+    is_first = first == torch.arange(len(label), device=label.device)
+    lengths = torch.where(is_first, stop - first, 0)
     place = torch.searchsorted(ordered, wanted).clamp(max=len(label) - 1)
-    found = (ordered[place] == wanted) & (wanted >= 0)
-    return torch.where(found[:, None], sums[place], 0.0).to(values.dtype)
+    found = ((ordered[place] == wanted) & (wanted >= 0))[:, None]
+    result = values.new_empty(len(wanted), values.shape[1])
+    for start in range(0, values.shape[1], COLUMNS):
+        columns = slice(start, start + COLUMNS)
+        sorted_values = values[:, columns][order].double()
+        sums = torch.segment_reduce(
+            sorted_values, "sum", lengths=lengths, axis=0, unsafe=True, initial=0.0
+        )
+        result[:, columns] = torch.where(found, sums[place], 0.0)
+    return result
