@@ -16,6 +16,7 @@ DISTILLED = [path for path in RESULTS if "teacher" in read_json(path)]
 
 def test_there_are_results():
     assert {path.stem for path in RESULTS} >= {
+        "kernels",
         "losses",
         "overhead",
         "s3ve",
