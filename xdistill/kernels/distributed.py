@@ -70,33 +70,25 @@ def gather_constant(x: Tensor, ranks: Ranks) -> Tensor:
     return torch.cat(parts).to(x.dtype)
 
 
-class _GatherKeys(torch.autograd.Function):
-    """Forward: the rows of all. Backward: each row gets what all processes have for it."""
+class _Gather(torch.autograd.Function):
+    """Forward: the rows of all. Backward: the own part of the gradient.
+
+    It is the sum of what all processes have for it, or what this one has where every process
+    computes the same value.
+    """
 
     @staticmethod
-    def forward(ctx, x, ranks):
-        ctx.ranks = ranks
+    def forward(ctx, x, ranks, add_up):
+        ctx.ranks, ctx.add_up = ranks, add_up
         return gather_constant(x, ranks)
 
     @staticmethod
     def backward(ctx, *grads):
-        (g,) = grads
-        g = g.contiguous()
-        dist.all_reduce(g)
-        return _own_part(g, ctx.ranks), None
-
-
-class _GatherWhole(torch.autograd.Function):
-    """As `_GatherKeys` where every process computes the same value: nothing is added up."""
-
-    @staticmethod
-    def forward(ctx, x, ranks):
-        ctx.ranks = ranks
-        return gather_constant(x, ranks)
-
-    @staticmethod
-    def backward(ctx, *grads):
-        return _own_part(grads[0], ctx.ranks), None
+        g = grads[0].contiguous()
+        if ctx.add_up:
+            g = g.clone()
+            dist.all_reduce(g)
+        return g.chunk(ctx.ranks.size)[ctx.ranks.rank].clone(), None, None
 
 
 class _SumOverRanks(torch.autograd.Function):
@@ -113,16 +105,12 @@ class _SumOverRanks(torch.autograd.Function):
         return grads[0]
 
 
-def _own_part(g: Tensor, ranks: Ranks) -> Tensor:
-    return g.chunk(ranks.size)[ranks.rank].clone()
-
-
 def gather_keys(keys: Keys, ranks: Ranks) -> Keys:
     """The keys of all processes; a process's own follow those of lower ranks."""
     if ranks.size == 1:
         return keys
     own = None if keys.own is None else keys.own + ranks.rank * len(keys.k)
-    k = _GatherKeys.apply(keys.k, ranks)
+    k = _Gather.apply(keys.k, ranks, True)
     return Keys(k, _gathered(keys.label, ranks), _gathered(keys.valid, ranks), own)  # pyright: ignore[reportArgumentType]
 
 
@@ -153,7 +141,7 @@ def whole_keys(keys: Keys, ranks: Ranks) -> Keys:
 
 def gather_whole(x: Float[Tensor, "n d"], ranks: Ranks) -> Float[Tensor, "m d"]:
     """Rows of all processes; their gradient is the own part of what this process computes."""
-    return x if ranks.size == 1 else _GatherWhole.apply(x, ranks)  # pyright: ignore[reportReturnType]
+    return x if ranks.size == 1 else _Gather.apply(x, ranks, False)  # pyright: ignore[reportReturnType]
 
 
 def _gathered(

@@ -123,7 +123,8 @@ def khn(
         if ranks.size > 1:
             p = gather_keys(Keys(p), ranks).k
             beside = Side(*(gather_constant(x, ranks) for x in side))
-        seed = torch.as_tensor(seed, device=a.device)
+        if not isinstance(seed, Tensor):  # filled in on the device, which a copy would wait for
+            seed = torch.full((), seed, dtype=torch.int64, device=a.device)
         if chosen == "reference":
             everything = p if bank is None else torch.cat([p, bank])
             relations = relate(side, beside, of_bank, positives, own)

@@ -73,7 +73,10 @@ def siglip(
         if extra is not None:
             more = [Keys(prepare(extra.detach(), extra_valid, dtype), None, extra_valid)]
         wide = torch.promote_types(dtype, torch.float32)
-        bias = torch.as_tensor(bias, dtype=wide, device=a.device)
+        if isinstance(bias, Tensor):
+            bias = bias.to(wide)
+        else:  # filled in on the device, which a copy would wait for
+            bias = torch.full((), bias, dtype=wide, device=a.device)
         if chosen == "reference":
             rows, keys = whole_rows(rows, ranks), whole_keys(keys, ranks)
             return reference.siglip(rows, [keys, *more], part_of(bias, ranks))

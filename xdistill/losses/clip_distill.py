@@ -9,7 +9,7 @@ from torch import Tensor
 
 from xdistill import kernels
 from xdistill.losses.loss import Loss
-from xdistill.losses.masking import row_mask, zero_rows
+from xdistill.losses.masking import given_mask, row_mask, zero_rows
 from xdistill.losses.unit_rows import unit_rows
 from xdistill.registry import register_loss
 
@@ -32,7 +32,7 @@ def clip_self(
     """
     keep = row_mask(valid, student)
     s, t = unit_rows(zero_rows(student, keep)), unit_rows(zero_rows(teacher, keep))
-    return kernels.affinity_kl(s, t, tau, teacher_tau=teacher_tau, valid=valid)
+    return kernels.affinity_kl(s, t, tau, teacher_tau=teacher_tau, valid=given_mask(valid, s))
 
 
 def clip_cross(
@@ -58,7 +58,8 @@ def clip_cross(
     """
     keep = row_mask(valid, student)
     s, t, r = (unit_rows(zero_rows(x, keep)) for x in (student, teacher, relation))
-    options = {"teacher_tau": teacher_tau, "t_keys": r, "valid": valid, "key_valid": valid}
+    mask = given_mask(valid, s)
+    options = {"teacher_tau": teacher_tau, "t_keys": r, "valid": mask, "key_valid": mask}
     forth = kernels.affinity_kl(s, r, tau, s_keys=t, **options)
     back = kernels.affinity_kl(t, r, tau, s_keys=s, **options)
     return 0.5 * (forth + back)

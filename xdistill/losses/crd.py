@@ -9,10 +9,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from xdistill.kernels.dispatch import EXCLUDED
 from xdistill.losses.crd_memory import Keys
 from xdistill.losses.masking import masked_mean, row_mask, zero_rows
 from xdistill.losses.memory_loss import Form, MemoryLoss
-from xdistill.losses.pairs import EXCLUDED
 from xdistill.losses.unit_rows import unit_rows
 from xdistill.registry import register_loss
 

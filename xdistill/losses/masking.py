@@ -14,6 +14,11 @@ def row_mask(valid: Bool[Tensor, " b"] | None, like: Tensor) -> Bool[Tensor, " b
     return valid.to(device=like.device, dtype=torch.bool)
 
 
+def given_mask(valid: Bool[Tensor, " b"] | None, like: Tensor) -> Bool[Tensor, " b"] | None:
+    """`row_mask`, or None where all rows count: without a mask the kernels have less to do."""
+    return None if valid is None else row_mask(valid, like)
+
+
 def zero_rows(x: Tensor, keep: Bool[Tensor, " b"]) -> Tensor:
     """`x` with zeros in the rows that do not count, whatever they held (NaN too)."""
     return torch.where(keep.view(-1, *[1] * (x.ndim - 1)), x, torch.zeros_like(x))

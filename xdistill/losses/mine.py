@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from xdistill.kernels.dispatch import EXCLUDED
 from xdistill.losses.critic import CriticLoss
 from xdistill.losses.masking import masked_mean, row_mask
-from xdistill.losses.pairs import EXCLUDED, distinct_pairs
+from xdistill.losses.pairs import distinct_pairs
 from xdistill.registry import register_loss
 
 

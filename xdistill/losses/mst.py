@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from xdistill.kernels.dispatch import EXCLUDED
 from xdistill.losses.kl import kl
 from xdistill.losses.loss import Loss, require_logits, width
 from xdistill.losses.masking import masked_mean, row_mask, zero_rows
 from xdistill.losses.options import require_num_classes
-from xdistill.losses.pairs import EXCLUDED
 from xdistill.registry import register_loss
 
 

@@ -6,9 +6,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-EXCLUDED = -1e30
-"""Score of a key that is no candidate: probability 0, and no infinity in any gradient."""
-
 
 def distinct_pairs(keep: Bool[Tensor, " b"]) -> Bool[Tensor, "b b"]:
     """The ordered pairs of two different rows that count."""

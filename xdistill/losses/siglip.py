@@ -12,7 +12,7 @@ from xdistill import kernels
 from xdistill.kernels.distributed import Gather
 from xdistill.losses.across_ranks import for_averaging
 from xdistill.losses.loss import Loss
-from xdistill.losses.masking import row_mask, zero_rows
+from xdistill.losses.masking import given_mask, row_mask, zero_rows
 from xdistill.losses.unit_rows import unit_rows
 from xdistill.registry import register_loss
 
@@ -31,7 +31,7 @@ def siglip(
     """
     keep = row_mask(valid, a)
     a, b = unit_rows(zero_rows(a, keep)), unit_rows(zero_rows(b, keep))
-    return kernels.siglip(a, b, scale, bias, valid=valid, gather=gather)
+    return kernels.siglip(a, b, scale, bias, valid=given_mask(valid, a), gather=gather)
 
 
 @register_loss("siglip")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xdistill import kernels
-from xdistill.losses.masking import row_mask, zero_rows
+from xdistill.losses.masking import given_mask, row_mask, zero_rows
 from xdistill.losses.unit_rows import unit_rows
 
 
@@ -37,7 +37,7 @@ def affinity(
     """
     keep = row_mask(valid, student)
     s, t = unit_rows(zero_rows(student, keep)), unit_rows(zero_rows(teacher, keep))
-    return kernels.affinity_kl(s, t, tau, valid=valid, neighbours=neighbours)
+    return kernels.affinity_kl(s, t, tau, valid=given_mask(valid, s), neighbours=neighbours)
 
 
 class GraphSimilarity(nn.Module):

@@ -9,7 +9,7 @@ from xdistill import kernels
 from xdistill.kernels.distributed import Gather
 from xdistill.losses.across_ranks import for_averaging
 from xdistill.losses.loss import Loss
-from xdistill.losses.masking import row_mask, zero_rows
+from xdistill.losses.masking import given_mask, row_mask, zero_rows
 from xdistill.losses.unit_rows import unit_rows
 from xdistill.registry import register_loss
 
@@ -31,7 +31,9 @@ def supcon(
     """
     keep = row_mask(valid, anchor)
     a, k = unit_rows(zero_rows(anchor, keep)), unit_rows(zero_rows(key, keep))
-    return kernels.supcon(a, k, 1 / tau, target, target, paired=True, valid=valid, gather=gather)
+    return kernels.supcon(
+        a, k, 1 / tau, target, target, paired=True, valid=given_mask(valid, anchor), gather=gather
+    )
 
 
 @register_loss("supcon")
