@@ -43,13 +43,24 @@ def choose(op: str, impl: str, x: Tensor, keys: int) -> str:
 
 def why_no_triton(x: Tensor) -> str | None:
     """What keeps Triton from running on `x`; None where nothing does."""
-    if importlib.util.find_spec("triton") is None:
+    if not _is_installed():
         return "the package triton is not installed"
     if x.dtype == torch.float64:
         return "it computes in float32 and the rows are float64"
-    if not x.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
+    if not x.is_cuda and not _is_interpreted():
         return f"it needs a CUDA device and the rows are on {x.device}"
     return None
+
+
+# A compiler takes these two as they are: it cannot look into the search for packages.
+@torch.compiler.assume_constant_result
+def _is_installed() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+@torch.compiler.assume_constant_result
+def _is_interpreted() -> bool:
+    return os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def tiles_of(impl: str, family: str = "") -> ModuleType:
