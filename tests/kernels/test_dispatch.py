@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from xdistill.kernels.dispatch import SMALLEST_TILED, choose, why_no_triton
 def compiled_only(monkeypatch):
     """Triton is installed and its interpreter is off."""
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(dispatch, "TRITON_IS_INSTALLED", True)
 
 
 def test_auto_is_tiled_from_the_size_at_which_that_pays():
@@ -54,7 +53,7 @@ def test_why_triton_cannot_run(compiled_only, monkeypatch):
     assert why_no_triton(x.double()) == "it computes in float32 and the rows are float64"
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     assert why_no_triton(x) is None
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(dispatch, "TRITON_IS_INSTALLED", False)
     assert why_no_triton(x) == "the package triton is not installed"
 
 

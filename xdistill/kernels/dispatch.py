@@ -20,6 +20,10 @@ SMALLEST_TILED = 2**19
 """Number of scores from which the tiled implementation is faster than the dense one on a CPU."""
 
 
+TRITON_IS_INSTALLED = importlib.util.find_spec("triton") is not None
+"""Found once: torch.compile cannot look into the search for packages. It is not imported yet."""
+
+
 def choose(op: str, impl: str, x: Tensor, keys: int) -> str:
     """The implementation that `impl` means for rows `x` [N, D] and a number of keys.
 
@@ -43,24 +47,13 @@ def choose(op: str, impl: str, x: Tensor, keys: int) -> str:
 
 def why_no_triton(x: Tensor) -> str | None:
     """What keeps Triton from running on `x`; None where nothing does."""
-    if not _is_installed():
+    if not TRITON_IS_INSTALLED:
         return "the package triton is not installed"
     if x.dtype == torch.float64:
         return "it computes in float32 and the rows are float64"
-    if not x.is_cuda and not _is_interpreted():
+    if not x.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
         return f"it needs a CUDA device and the rows are on {x.device}"
     return None
-
-
-# A compiler takes these two as they are: it cannot look into the search for packages.
-@torch.compiler.assume_constant_result
-def _is_installed() -> bool:
-    return importlib.util.find_spec("triton") is not None
-
-
-@torch.compiler.assume_constant_result
-def _is_interpreted() -> bool:
-    return os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def tiles_of(impl: str, family: str = "") -> ModuleType:
