@@ -12,8 +12,9 @@ import torch
 
 import xdistill as xd
 from xdistill.data.av_digits import CARD, DIGITS, av_digits
-from xdistill.data.av_digits_files import _mel_spectrogram, read_mnist, read_waveform
+from xdistill.data.av_digits_files import read_mnist, read_waveform
 from xdistill.data.av_digits_sample import write_av_digits_sample, write_wav
+from xdistill.data.sound import mel_spectrogram
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +242,7 @@ def test_another_recording_is_refused(tmp_path, sound, rate_hz, message):
 
 def test_torchaudio_is_needed_for_spectrograms_alone(whole, monkeypatch):
     monkeypatch.setitem(sys.modules, "torchaudio.transforms", None)
-    _mel_spectrogram.cache_clear()
+    mel_spectrogram.cache_clear()
     assert av_digits(whole, audio="waveform").train.read("audio", 0).shape == (1, 8000)
     with pytest.raises(ImportError, match=r"need torchaudio.*pip install xdistill\[audio\]"):
         av_digits(whole).train.read("audio", 0)

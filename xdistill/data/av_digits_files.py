@@ -5,9 +5,8 @@ from __future__ import annotations
 import gzip
 import re
 import struct
-from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,10 +14,9 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from xdistill.data.sound import FLOOR, mel_spectrogram
+
 SAMPLE_RATE_HZ = 8000
-WINDOW_S, HOP_S = 0.025, 0.010
-FLOOR = 1e-6
-"""Power below which a mel band counts as silent."""
 IMAGE_SIDE = 28
 FSDD_SOURCE = (
     "FSDD is distributed at https://github.com/Jakobovski/free-spoken-digit-dataset; the layout is "
@@ -87,28 +85,7 @@ def read_waveform(path: Path, samples: int) -> Float[Tensor, "1 t"]:
 
 def read_log_mel(path: Path, samples: int, mels: int) -> Float[Tensor, "m u"]:
     """Logarithm of the power in mel bands, windows of 25 ms every 10 ms, of `read_waveform`."""
-    return torch.log(_mel_spectrogram(mels)(read_waveform(path, samples))[0] + FLOOR)
-
-
-@cache
-def _mel_spectrogram(mels: int) -> Any:
-    try:
-        from torchaudio.transforms import MelSpectrogram
-    except (ImportError, OSError, RuntimeError) as error:  # a binary mismatch raises the latter
-        raise ImportError(
-            f"log-mel spectrograms need torchaudio, which failed to import "
-            f"({type(error).__name__}: {error}); install it with `pip install xdistill[audio]`, or "
-            "pass audio='waveform'"
-        ) from error
-    window = round(WINDOW_S * SAMPLE_RATE_HZ)
-    return MelSpectrogram(
-        SAMPLE_RATE_HZ,
-        n_fft=2 * 2 ** (window - 1).bit_length(),  # so that the lowest mel bands hold a bin each
-        win_length=window,
-        hop_length=round(HOP_S * SAMPLE_RATE_HZ),
-        n_mels=mels,
-        pad_mode="constant",  # silence lies before and after a recording
-    )
+    return torch.log(mel_spectrogram(SAMPLE_RATE_HZ, mels)(read_waveform(path, samples))[0] + FLOOR)
 
 
 def read_mnist(folder: Path, part: str) -> tuple[UInt8[np.ndarray, "n 28 28"], Int64[Tensor, " n"]]:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-FILM_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov")
+FILM_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".mpg")
 
 
 def find_clip(folder: Path, clip_id: str) -> Path | None:
