@@ -124,11 +124,10 @@ def _read_film_sound(path: Path) -> tuple[np.ndarray, int]:
         if not film.streams.audio:
             raise ValueError("the film has no sound")
         track = film.streams.audio[0]
-        resampler = av.AudioResampler(format="fltp", layout="mono", rate=track.rate)
+        planar = av.AudioResampler(format="fltp")  # the mean is ours: its own mix may overshoot one
         parts = [
-            part.to_ndarray()[0]
+            part.to_ndarray().mean(axis=0)
             for frame in film.decode(track)
-            for part in resampler.resample(frame)
+            for part in planar.resample(frame)
         ]
-        parts += [part.to_ndarray()[0] for part in resampler.resample(None)]
         return np.concatenate(parts).astype(np.float32), int(track.rate)
