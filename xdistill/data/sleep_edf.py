@@ -13,7 +13,7 @@ from xdistill.data.cards import DatasetCard
 from xdistill.data.paired import PairedDataset
 from xdistill.data.sleep_edf_index import MODALITIES, SOURCE, find_nights
 from xdistill.data.sleep_edf_nights import NightColumn
-from xdistill.data.sleep_stages import STAGES
+from xdistill.data.sleep_stages import EPOCH_S, STAGES
 from xdistill.data.splits import Splits, split_groups
 from xdistill.data.store import default_root
 from xdistill.registry import register_dataset
@@ -97,7 +97,7 @@ def sleep_edf(
         [epoch.stage for _, epoch in rows],
         classes=STAGES,
         group=[night.subject for night, _ in rows],
-        ids=[f"{night.id}/{epoch.start_s / 30:g}" for night, epoch in rows],
+        ids=[f"{night.id}/{epoch.start_s / EPOCH_S:g}" for night, epoch in rows],
         start_s=[epoch.start_s for _, epoch in rows],
     )
     return split_groups(dataset, train=train, val=val, test=test)

@@ -102,7 +102,7 @@ def read_hypnogram(path: Path) -> list[tuple[float, float, str]]:
 
     read_edf_header(path)
     try:
-        found = mne.read_annotations(path, verbose="error")
+        found = mne.read_annotations(path)
     except Exception as error:  # mne raises many kinds for a damaged file
         raise ValueError(
             f"{path} cannot be read as annotations ({type(error).__name__}: {error}); copy it again"
@@ -163,11 +163,11 @@ def _night(
             f"{hypnogram} starts at {scored_from} (dd.mm.yyhh.mm.ss), but {psg.name} at "
             f"{header.start}; a hypnogram starts with its recording: copy both again"
         )
+    blocks = read_hypnogram(hypnogram)
     try:
-        scored = scored_epochs(read_hypnogram(hypnogram))
+        scored = scored_epochs(blocks)
     except ValueError as error:
-        named = str(error) if str(hypnogram) in str(error) else f"{hypnogram}: {error}"
-        raise ValueError(named) from error
+        raise ValueError(f"{hypnogram}: {error}") from error
     inside = [one for one in scored if 0 <= one.start_s <= header.seconds - EPOCH_S]
     epochs = tuple(trim_wake(inside, wake_minutes))
     if not epochs:

@@ -42,7 +42,7 @@ def write_sleep_edf_sample(
         root: the folder; made if it is not there.
         subjects: their numbers, below 100.
         nights: of each subject, up to nine.
-        epochs: length of a recording in 30 s, 26 or more; one takes 18 kB.
+        epochs: length of a recording in 30 s, 25 or more; one takes 18 kB.
         unscored: so many epochs of '?' follow in the hypnogram, after the recording has ended.
         seed: everything follows from it.
     """
