@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from beartype import beartype
+from beartype import BeartypeConf, beartype
+
+INT_IS_FLOAT = BeartypeConf(is_pep484_tower=True)
 
 
 def check(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -20,7 +22,7 @@ def check(function: Callable[..., Any]) -> Callable[..., Any]:
     """
     if function.__annotations__.get("return") is Any:
         return function
-    checked = beartype(function)
+    checked = beartype(function, conf=INT_IS_FLOAT)
 
     @functools.wraps(function)
     def unless_compiling(*args: Any, **kwargs: Any) -> Any:

@@ -64,7 +64,7 @@ def test_no_subject_is_in_two_parts_and_each_is_tested_once(whole):
         splits = sleep_edf(whole, fold=fold, **options)
         xd.check_disjoint(splits)
         subjects = [part.group.unique().tolist() for part in splits]
-        assert sorted(sum(subjects, [])) == list(range(6))
+        assert sorted(one for part in subjects for one in part) == list(range(6))
         assert [len(part) for part in subjects] == [3, 1, 2]
         tested += subjects[2]
     assert sorted(tested) == list(range(6))
@@ -243,7 +243,7 @@ def test_missing_files_are_named(root, tmp_path):
     (root / "SC4011EC-Hypnogram.edf").unlink()
     with pytest.raises(
         FileNotFoundError,
-        match=rf"1 of 3 recordings have no hypnogram .first: .*SC4011E0-PSG.edf needs SC4011Ex.*{source}",
+        match=rf"1 of 3 recordings have no hypnogram .*SC4011E0-PSG.edf needs SC4011Ex.*{source}",
     ):
         sleep_edf(root, **SMALL)
     (root / "SC4011E0-PSG.edf").unlink()
@@ -277,7 +277,7 @@ def test_another_rate_is_refused(root):
 )
 def test_damaged_files_are_named(root, name, kept, message):
     (root / name).write_bytes((root / name).read_bytes()[:kept])
-    with pytest.raises(ValueError, match=f"{name} {message}"):
+    with pytest.raises(ValueError, match=f"{name} .*{message}"):
         sleep_edf(root, **SMALL)
 
 

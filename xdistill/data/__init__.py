@@ -3,6 +3,24 @@
 Importing the package registers the adapters; each loads its file readers when it is called.
 """
 
-from xdistill.data import av_digits, mfh_gaussian, s3ve, sleep_edf, ucf51, uci_mfeat, utd_mhad
+from xdistill.data import (
+    av_digits,
+    mfh_gaussian,
+    s3ve,
+    sleep_edf,
+    sleep_edf_features,
+    ucf51,
+    uci_mfeat,
+    utd_mhad,
+)
 
-__all__ = ["av_digits", "mfh_gaussian", "s3ve", "sleep_edf", "ucf51", "uci_mfeat", "utd_mhad"]
+__all__ = [
+    "av_digits",
+    "mfh_gaussian",
+    "s3ve",
+    "sleep_edf",
+    "sleep_edf_features",
+    "ucf51",
+    "uci_mfeat",
+    "utd_mhad",
+]

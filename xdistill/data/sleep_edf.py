@@ -14,11 +14,9 @@ from xdistill.data.paired import PairedDataset
 from xdistill.data.sleep_edf_index import MODALITIES, SOURCE, find_nights
 from xdistill.data.sleep_edf_nights import NightColumn
 from xdistill.data.sleep_stages import EPOCH_S, STAGES
-from xdistill.data.splits import Splits, split_groups
+from xdistill.data.splits import Splits, fold_groups, split_groups
 from xdistill.data.store import default_root
 from xdistill.registry import register_dataset
-
-VAL_SHARE = 0.15
 
 CARD = DatasetCard(
     name="sleep_edf",
@@ -89,7 +87,8 @@ def sleep_edf(
         subjects=subjects,
         wake_minutes=wake_minutes,
     )
-    test, val, train = _fold(sorted({night.subject for night in nights}), folds, fold, val_subjects)
+    subjects = sorted({night.subject for night in nights})
+    parts = fold_groups(subjects, folds=folds, fold=fold, val_groups=val_subjects)
     folder = Path(default_root("sleep_edf") if cache is None else cache).expanduser()
     rows = [(night, epoch) for night in nights for epoch in night.epochs]
     dataset = PairedDataset(
@@ -100,7 +99,7 @@ def sleep_edf(
         ids=[f"{night.id}/{epoch.start_s / EPOCH_S:g}" for night, epoch in rows],
         start_s=[epoch.start_s for _, epoch in rows],
     )
-    return split_groups(dataset, train=train, val=val, test=test)
+    return split_groups(dataset, **parts)
 
 
 def _check_options(modalities: Sequence[str], wake_minutes: float | None) -> None:
@@ -111,26 +110,3 @@ def _check_options(modalities: Sequence[str], wake_minutes: float | None) -> Non
         raise ValueError(
             f"wake_minutes is 0 or more, or None for the whole day, got {wake_minutes}"
         )
-
-
-def _fold(
-    subjects: Sequence[int], folds: int, fold: int, val_subjects: int | None
-) -> tuple[list[int], list[int], list[int]]:
-    """Subjects for test, validation and training."""
-    if not 2 <= folds <= len(subjects) or not 0 <= fold < folds:
-        raise ValueError(
-            f"folds lies between 2 and the number of subjects, {len(subjects)}, and fold below "
-            f"it from 0, got folds={folds} and fold={fold}"
-        )
-    # From the test fold on, in a circle: first the test subjects, then those of the next folds.
-    order = sorted(range(len(subjects)), key=lambda at: ((at - fold) % folds, at))
-    tested = len(range(fold, len(subjects), folds))
-    rest = len(subjects) - tested
-    held_out = max(1, round(VAL_SHARE * rest)) if val_subjects is None else val_subjects
-    if not 1 <= held_out < rest:
-        raise ValueError(
-            f"val_subjects lies between 1 and {rest - 1}, so that some of the {rest} subjects who "
-            f"are not for testing are left for training, got {held_out}"
-        )
-    named = [subjects[at] for at in order]
-    return named[:tested], named[tested : tested + held_out], named[tested + held_out :]

@@ -13,6 +13,7 @@ from torch import Tensor
 from xdistill.data.paired import PairedDataset
 
 CANDIDATES = 32
+VAL_SHARE = 0.15
 
 
 class Splits(NamedTuple):
@@ -90,6 +91,47 @@ def split_groups(
             "or test, or leave its rows out with subset() first"
         )
     return Splits(**{name: _rows_of(dataset, part) for name, part in named.items()})
+
+
+def fold_groups(
+    groups: Sequence[int], *, folds: int, fold: int, val_groups: int | None = None
+) -> dict[str, list[int]]:
+    """The groups of one fold of a cross-validation, as `split_groups` takes them.
+
+    The groups, in their order, are dealt into folds. Fold ``fold`` is the test part, the groups
+    that come next, in a circle, are validation, and the rest training. Over all folds each group is
+    tested once.
+
+    Args:
+        groups: subjects, each once.
+        folds: number of folds, at most one for each group.
+        fold: which one is for testing, from 0.
+        val_groups: how many of the other groups are for validation; 15 % when None.
+
+    Raises:
+        ValueError: a number out of range.
+    """
+    if not 2 <= folds <= len(groups) or not 0 <= fold < folds:
+        raise ValueError(
+            f"folds lies between 2 and the number of subjects, {len(groups)}, and fold below "
+            f"it from 0, got folds={folds} and fold={fold}"
+        )
+    # From the test fold on, in a circle: first the test groups, then those of the next folds.
+    order = sorted(range(len(groups)), key=lambda at: ((at - fold) % folds, at))
+    tested = len(range(fold, len(groups), folds))
+    rest = len(groups) - tested
+    held_out = max(1, round(VAL_SHARE * rest)) if val_groups is None else val_groups
+    if not 1 <= held_out < rest:
+        raise ValueError(
+            f"val_subjects lies between 1 and {rest - 1}, so that some of the {rest} subjects who "
+            f"are not for testing are left for training, got {held_out}"
+        )
+    named = [groups[at] for at in order]
+    return {
+        "train": named[tested + held_out :],
+        "val": named[tested : tested + held_out],
+        "test": named[:tested],
+    }
 
 
 def check_disjoint(splits: Splits) -> None:
