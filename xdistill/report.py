@@ -62,14 +62,29 @@ SCALARS = ("accuracy", "macro_f1", "kappa")
 
 
 def paired_difference(runs: Sequence[Scores], baseline: Sequence[Scores]) -> dict[str, Any]:
-    """Mean difference to the baseline with the same seed, and its 95 % interval."""
+    """Mean difference to the baseline with the same seed, its 95 % interval, and a p-value.
+
+    The p-value is that of the paired t-test, two-sided; None for a single seed.
+    """
     differences = {
-        name: interval(
-            [getattr(a, name) - getattr(b, name) for a, b in zip(runs, baseline, strict=True)]
-        )
+        name: [getattr(a, name) - getattr(b, name) for a, b in zip(runs, baseline, strict=True)]
         for name in SCALARS
     }
-    return {name: asdict(one) for name, one in differences.items()}
+    return {
+        name: {**asdict(interval(values)), "p_value": _p_value(values)}
+        for name, values in differences.items()
+    }
+
+
+def _p_value(differences: Sequence[float]) -> float | None:
+    """Of the hypothesis that their mean is zero."""
+    from scipy import stats
+
+    if len(differences) < 2:
+        return None
+    if np.ptp(differences) == 0:  # the test would divide by zero
+        return float(differences[0] == 0)
+    return float(stats.ttest_1samp(differences, 0.0)[1])
 
 
 def environment() -> dict[str, Any]:

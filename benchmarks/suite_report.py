@@ -1,0 +1,210 @@
+"""What the runs of the suite say: means, differences, ranks, curves, and the list of all runs."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from protocol import ALONE
+from suite_settings import Setting
+from suite_trial import TeacherTrial, Trial
+
+from xdistill.metrics import Scores
+from xdistill.report import SCALARS, Interval, interval, paired_difference
+
+AnyTrial = Trial | TeacherTrial
+Result = Mapping[str, Any]
+MEASURE = "macro_f1"
+COLUMNS = ("setting", "method", "modality", "seed", "lr_factor", "strength", "labels", "missing")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What was run.
+
+    Attributes:
+        settings: by name.
+        methods: names of the methods, the student alone first.
+        seeds: of every method.
+        chosen: the run that is reported, by setting, method and seed.
+        curves: the runs with fewer labels or teachers.
+        done: the result of every run.
+    """
+
+    settings: Mapping[str, Setting]
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    chosen: Mapping[tuple[str, str, int], Trial]
+    curves: tuple[Trial, ...]
+    done: Mapping[AnyTrial, Result]
+
+
+def summary(suite: Suite) -> dict[str, Any]:
+    """What suite.json holds besides the environment."""
+    settings = {name: _setting(suite, name) for name in suite.settings}
+    failures = [
+        {**{key: one[key] for key in ("setting", "method", "seed", "error")}}
+        for one in suite.done.values()
+        if "error" in one
+    ]
+    return {
+        "measure": MEASURE,
+        "seeds": list(suite.seeds),
+        "runs": len(suite.done),
+        "hours": sum(one["seconds"] or 0 for one in suite.done.values()) / 3600,
+        "settings": settings,
+        "ranks": ranks(settings, suite.methods),
+        "curves": _curves(suite),
+        "failures": failures,
+        "text": "\n\n".join(_text(name, one) for name, one in settings.items()),
+    }
+
+
+def ranks(settings: Mapping[str, Any], methods: Sequence[str]) -> dict[str, Any]:
+    """Average ranks on the settings in which every method has a result.
+
+    With the p-value of Friedman's test that all are alike, and the critical difference of
+    Nemenyi's: average ranks that are less apart do not differ at 5 % (Demšar, JMLR 2006).
+    """
+    whole = [
+        name
+        for name, one in settings.items()
+        if all(method in one["methods"] for method in methods)
+    ]
+    if len(whole) < 2 or len(methods) < 3:
+        return {"settings": whole}
+    from scipy import stats
+
+    score = np.array(
+        [[settings[name]["methods"][method][MEASURE] for method in methods] for name in whole]
+    )
+    each = stats.rankdata(-score, axis=1)
+    count = len(methods)
+    quantile = float(stats.studentized_range.ppf(0.95, count, np.inf)) / 2**0.5
+    return {
+        "settings": whole,
+        "mean": dict(zip(methods, each.mean(axis=0).tolist(), strict=True)),
+        "each": dict(zip(methods, each.T.tolist(), strict=True)),
+        "friedman_p": float(stats.friedmanchisquare(*score.T).pvalue),
+        "critical_difference": quantile * (count * (count + 1) / (6 * len(whole))) ** 0.5,
+    }
+
+
+def write_runs(path: Path, runs: Iterable[Result]) -> None:
+    """A line for every run: what it was, its scores on validation and test, its time."""
+    with path.open("w", newline="") as file:
+        lines = csv.writer(file)
+        scores = [f"{part}_{name}" for part in ("val", "test") for name in SCALARS]
+        lines.writerow([*COLUMNS, *scores, "best_epoch", "seconds", "error"])
+        for run in runs:
+            found = [
+                f"{run[part][name]:.5f}" if part in run else ""
+                for part in ("val", "test")
+                for name in SCALARS
+            ]
+            what = [_short(run.get(column, "")) for column in COLUMNS]
+            end = [run.get("best_epoch", ""), run["seconds"], run.get("error", "")]
+            lines.writerow([*what, *found, *end])
+
+
+def _short(value: Any) -> Any:
+    return f"{value:.4g}" if isinstance(value, float) else value
+
+
+def _setting(suite: Suite, name: str) -> dict[str, Any]:
+    """Every method of a setting that ended with all seeds."""
+    teachers = {
+        modality: _entry([suite.done[TeacherTrial(name, modality, seed)] for seed in suite.seeds])
+        for modality in suite.settings[name].teachers
+        if all(
+            "error" not in suite.done[TeacherTrial(name, modality, seed)] for seed in suite.seeds
+        )
+    }
+    methods: dict[str, Any] = {}
+    for method in suite.methods:
+        trials = [suite.chosen.get((name, method, seed)) for seed in suite.seeds]
+        runs = [suite.done[trial] for trial in trials if trial is not None]
+        if len(runs) < len(suite.seeds) or any("error" in run for run in runs):
+            continue
+        methods[method] = _entry(runs)
+        methods[method]["lr_factor"] = [run["lr_factor"] for run in runs]
+        methods[method]["strength"] = [run["strength"] for run in runs]
+        if method != ALONE and ALONE in methods:
+            alone = [suite.done[suite.chosen[name, ALONE, seed]] for seed in suite.seeds]
+            methods[method]["difference"] = paired_difference(
+                [Scores(**run["test"]) for run in runs], [Scores(**run["test"]) for run in alone]
+            )
+    return {"teachers": teachers, "methods": methods}
+
+
+def _entry(runs: Sequence[Result]) -> dict[str, Any]:
+    values = {name: [run["test"][name] for run in runs] for name in SCALARS}
+    return {
+        **{name: float(np.mean(value)) for name, value in values.items()},
+        "confidence_95": {name: interval(value).half_width for name, value in values.items()},
+        "test": values,
+        "val": {name: [run["val"][name] for run in runs] for name in SCALARS},
+        "seconds": round(float(np.mean([run["seconds"] for run in runs])), 1),
+    }
+
+
+def _curves(suite: Suite) -> dict[str, Any]:
+    """Mean and interval of each point: setting → "labels" or "missing" → method → share."""
+    found: dict[str, Any] = {}
+    for trial in dict.fromkeys(suite.curves):
+        if "error" in suite.done[trial]:
+            continue
+        value = suite.done[trial]["test"][MEASURE]
+        if trial.missing == 0:
+            _append(found, (trial.setting, "labels", trial.method, trial.labels), value)
+        if trial.labels == 1:
+            _append(found, (trial.setting, "missing", trial.method, trial.missing), value)
+    return {
+        setting: {
+            kind: {
+                method: {
+                    f"{share:g}": {"mean": one.mean, "half_width": one.half_width}
+                    for share, values in sorted(points.items())
+                    for one in [interval(values)]
+                }
+                for method, points in methods.items()
+            }
+            for kind, methods in kinds.items()
+        }
+        for setting, kinds in found.items()
+    }
+
+
+def _append(tree: dict, keys: tuple, value: float) -> None:
+    for key in keys[:-1]:
+        tree = tree.setdefault(key, {})
+    tree.setdefault(keys[-1], []).append(value)
+
+
+def _text(name: str, setting: Mapping[str, Any]) -> str:
+    """A table of a setting for the terminal, in per cent, best first."""
+    lines = [f"{name}: test set, macro-F1 in per cent, difference to the student alone"]
+    for modality, one in setting["teachers"].items():
+        lines.append(f"  {'teacher ' + modality:<28} {_mean(one)}")
+    methods = sorted(setting["methods"].items(), key=lambda item: -item[1][MEASURE])
+    for method, one in methods:
+        lines.append(f"  {method:<28} {_mean(one):<14} {difference(one)}")
+    return "\n".join(lines)
+
+
+def _mean(entry: Mapping[str, Any]) -> str:
+    return str(Interval(entry[MEASURE], entry["confidence_95"][MEASURE]))
+
+
+def difference(entry: Mapping[str, Any]) -> str:
+    """The paired difference in macro-F1 with sign, interval and p-value."""
+    if "difference" not in entry:
+        return ""
+    one = entry["difference"][MEASURE]
+    if one["half_width"] is None:
+        return f"{100 * one['mean']:+.1f}"
+    return f"{100 * one['mean']:+.1f} ± {100 * one['half_width']:.1f} (p = {one['p_value']:.3f})"
