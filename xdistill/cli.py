@@ -1,13 +1,16 @@
-"""The command `xdistill`: what is installed, which plugins are broken, and a table of losses."""
+"""The command `xdistill`: what is installed, which plugins are broken, losses and data sets."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import permutations
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from xdistill import registry
+from xdistill.data.listing import listed_datasets
 from xdistill.losses.catalogue import entries, markdown_table, text_table
 
 KINDS: dict[str, registry.Registry[Any]] = {
@@ -51,7 +54,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "losses", help="every loss: formula, paper, what it needs, recommended weight"
     )
     table.add_argument("--markdown", action="store_true", help="as the table of docs/losses.md")
+    data = commands.add_parser(
+        "datasets", help="every data set: pairs, classes, size, licence, and whether it was found"
+    )
+    data.add_argument(
+        "--data-root",
+        type=Path,
+        default=Path("data"),
+        help="folder that holds a folder for each data set (default: data)",
+    )
     options = parser.parse_args(arguments)
+    if options.command == "datasets":
+        return print_datasets(options.data_root)
     if options.command == "losses":
         return print_losses(options.markdown)
     return print_names([options.kind] if options.kind else list(KINDS))
@@ -78,3 +92,39 @@ def print_losses(markdown: bool) -> int:
     for name, reason in broken.items():
         print(f"{name}  broken: {reason}")
     return int(bool(broken))
+
+
+def print_datasets(data_root: Path) -> int:
+    """Every data set with what its card says. 1 where one is broken, else 0."""
+    broken = False
+    for name, card, place, reason in (one[:4] for one in listed_datasets(data_root.expanduser())):
+        broken = broken or reason is not None
+        print(name)
+        if reason is not None:
+            print(f"  broken: {reason}")
+        if card is None:
+            continue
+        lines = {
+            "pairs": pairs_text(card.pairs),
+            "classes": card.classes,
+            "size": card.size,
+            "licence": card.licence,
+            "cite": card.citation,
+            "source": card.source_url,
+            "files": f"found in {place}"
+            if place is not None
+            else f"not found in {data_root / name}"
+            if card.files
+            else "none needed, it is generated",
+        }
+        for key, value in lines.items():
+            print(f"  {key:<8} {value}")
+    return int(broken)
+
+
+def pairs_text(pairs: Sequence[tuple[str, str]]) -> str:
+    """The pairs as teacher → student; of three or more in every order, their names alone."""
+    names = list(dict.fromkeys(name for pair in pairs for name in pair))
+    if len(names) > 2 and set(pairs) == set(permutations(names, 2)):
+        return f"each of {', '.join(names)} → each other"
+    return ", ".join(f"{teacher} → {student}" for teacher, student in pairs)

@@ -227,9 +227,21 @@ def register_loss(name: str) -> Callable[[T], T]:
     return losses.register(name)
 
 
-def register_dataset(name: str) -> Callable[[T], T]:
-    """Register a factory of paired datasets."""
-    return datasets.register(name)
+def register_dataset(name: str, card: Any = None) -> Callable[[T], T]:
+    """Register a factory of paired datasets.
+
+    Args:
+        name: under which it is made and listed.
+        card: an `xdistill.data.cards.DatasetCard`, which `xdistill datasets` lists; it becomes the
+            factory's attribute `card`. A factory behind an entry point may have that attribute.
+    """
+    register = datasets.register(name)
+
+    def decorate(factory: T) -> T:
+        factory.card = card  # type: ignore[attr-defined]
+        return register(factory)
+
+    return decorate
 
 
 def create_encoder(name: str, **options: Any) -> Any:

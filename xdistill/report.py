@@ -84,7 +84,7 @@ def _p_value(differences: Sequence[float]) -> float | None:
         return None
     if np.ptp(differences) == 0:  # the test would divide by zero
         return float(differences[0] == 0)
-    return float(stats.ttest_1samp(differences, 0.0)[1])
+    return float(np.asarray(stats.ttest_1samp(differences, 0.0))[1])
 
 
 def environment() -> dict[str, Any]:

@@ -52,7 +52,7 @@ CARD = DatasetCard(
 )
 
 
-@register_dataset("av_digits")
+@register_dataset("av_digits", CARD)
 def av_digits(
     root: str | Path,
     *,

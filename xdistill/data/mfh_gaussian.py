@@ -32,7 +32,7 @@ CARD = DatasetCard(
 )
 
 
-@register_dataset("mfh_gaussian")
+@register_dataset("mfh_gaussian", CARD)
 def mfh_gaussian(
     *,
     gamma: float | None = None,

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import torch
 
+from xdistill.data.cards import DatasetCard
 from xdistill.data.clips import ArrayColumn, ClipColumn, read_features
 from xdistill.data.paired import PairedDataset
 from xdistill.data.s3ve_eeg import read_eeg
@@ -35,8 +36,20 @@ from xdistill.registry import register_dataset
 
 GIB = 2**30
 
+CARD = DatasetCard(
+    name="s3ve",
+    pairs=(("eeg", "video"), ("eeg_features", "video_features")),
+    classes=len(STAGES),
+    size="105 sleepers, 154,573 clips of 30 s; its sample: 20 simulated sleepers, 4,800 clips",
+    licence="on request, for research; the sample is generated",
+    citation="Han et al., Seeing your Sleep Stage: Cross-modal Distillation from EEG to Infrared "
+    "Video, arXiv 2208.05814, 2022",
+    source_url="https://arxiv.org/abs/2208.05814",
+    files=("video/*/*", "eeg/*/*"),
+)
 
-@register_dataset("s3ve")
+
+@register_dataset("s3ve", CARD)
 def s3ve(
     root: str | Path | None = None,
     *,

@@ -34,7 +34,7 @@ CARD = DatasetCard(
 )
 
 
-@register_dataset("sleep_edf")
+@register_dataset("sleep_edf", CARD)
 def sleep_edf(
     root: str | Path,
     *,

@@ -66,7 +66,7 @@ CARD = DatasetCard(
 )
 
 
-@register_dataset("sleep_edf_features")
+@register_dataset("sleep_edf_features", CARD)
 def sleep_edf_features(
     root: str | Path,
     *,

@@ -39,7 +39,7 @@ CARD = DatasetCard(
 )
 
 
-@register_dataset("ucf51")
+@register_dataset("ucf51", CARD)
 def ucf51(
     root: str | Path,
     *,

@@ -43,7 +43,7 @@ CARD = DatasetCard(
 )
 
 
-@register_dataset("uci_mfeat")
+@register_dataset("uci_mfeat", CARD)
 def uci_mfeat(
     root: str | Path,
     *,

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from itertools import permutations
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from xdistill.data.cards import DatasetCard
 from xdistill.data.paired import PairedDataset
 from xdistill.data.splits import Splits, split_groups
 from xdistill.data.utd_mhad_clips import (
@@ -38,7 +40,19 @@ ACTIONS = (
 SUBJECTS = tuple(range(1, 9))
 
 
-@register_dataset("utd_mhad")
+CARD = DatasetCard(
+    name="utd_mhad",
+    pairs=tuple(permutations(("inertial", "skeleton", "depth"), 2)),
+    classes=27,
+    size="861 clips of eight subjects",
+    licence="none stated; its authors call it freely available",
+    citation="Chen, Jafari, Kehtarnavaz, UTD-MHAD, ICIP 2015",
+    source_url="https://personal.utdallas.edu/~kehtar/UTD-MHAD.html",
+    files=("Inertial/*.mat",),
+)
+
+
+@register_dataset("utd_mhad", CARD)
 def utd_mhad(
     root: str | Path,
     *,
