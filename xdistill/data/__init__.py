@@ -5,22 +5,38 @@ Importing the package registers the adapters; each loads its file readers when i
 
 from xdistill.data import (
     av_digits,
+    av_mnist,
+    ave,
+    ccl,
+    crema_d,
+    kinetics_sounds,
     mfh_gaussian,
+    nyu_depth_v2,
+    ravdess,
     s3ve,
     sleep_edf,
     sleep_edf_features,
     ucf51,
     uci_mfeat,
     utd_mhad,
+    vggsound,
 )
 
 __all__ = [
     "av_digits",
+    "av_mnist",
+    "ave",
+    "ccl",
+    "crema_d",
+    "kinetics_sounds",
     "mfh_gaussian",
+    "nyu_depth_v2",
+    "ravdess",
     "s3ve",
     "sleep_edf",
     "sleep_edf_features",
     "ucf51",
     "uci_mfeat",
     "utd_mhad",
+    "vggsound",
 ]

@@ -1,7 +1,7 @@
 """Clips of video and vectors of features in files, and how a row becomes a tensor when asked for.
 
-A clip is an HDF5 file (dataset ``video``: one JPEG per frame), a folder of ``image_%05d.jpg``, or a
-film.
+A clip is an HDF5 file (dataset ``video``: one JPEG per frame), a folder of JPEG files such as
+``image_%05d.jpg``, in the order of their names, or a film.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-FILM_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".mpg")
+FILM_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".mpg", ".flv")
 
 
 def find_clip(folder: Path, clip_id: str) -> Path | None:
@@ -43,7 +43,7 @@ def read_clip(
     """Decodes the chosen frames of one clip, grey (1 channel) or RGB (3).
 
     Args:
-        path: an HDF5 file, a folder of ``image_%05d.jpg`` or a film.
+        path: an HDF5 file, a folder of JPEG files or a film.
         frames: how many, spread evenly over the clip; None for all.
         size: side of the square to which the frames are resized; None keeps them.
         channels: 1 or 3.
@@ -187,7 +187,7 @@ def _read_hdf5(path: Path) -> list[np.ndarray]:
 
 
 def _read_folder(path: Path) -> list[Path]:
-    return sorted(path.glob("image_*.jpg"))
+    return sorted(one for one in path.glob("*.jpg") if not one.name.startswith("._"))
 
 
 def _read_film(path: Path) -> list[Any]:
