@@ -27,7 +27,6 @@ SETTINGS = (
     "uci_mfeat-fac",
     "av_digits",
     "sleep_edf_features-eog",
-    "utd_mhad-inertial",
 )
 
 

@@ -142,7 +142,7 @@ SETTINGS = {
         "video",
         "video_small",
         own_splits=False,
-        epochs=8,
+        epochs=6,
         teacher_epochs=8,
         batch_size=16,
     ),

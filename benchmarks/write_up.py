@@ -1,8 +1,9 @@
-"""Turn result files into the tables of docs/benchmarks.md and docs/kernels.md.
+"""Turn result files into the tables of docs/benchmarks.md, docs/suite.md and docs/kernels.md.
 
 Each table stands in a page between two comments, `<!-- table NAME -->` and `<!-- end -->`, and is
 written anew from results/NAME.json. The two of results/kernels.json are `kernels-figures` and
-`kernels-targets`. A table without results is empty.
+`kernels-targets`, those of results/suite.json `suite-SETTING`, `suite-ranks`, `suite-labels` and
+`suite-missing`; its two figures are drawn, too. A table without results is empty.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import suite_tables
 import tyro
 from kernel_tables import figures_table, targets_table
 from protocol import ALONE, TEACHER
@@ -20,15 +22,43 @@ from xdistill.report import SCALARS, Interval, read_json
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
-PAGES = (DOCS / "benchmarks.md", DOCS / "kernels.md")
+PAGES = (DOCS / "benchmarks.md", DOCS / "suite.md", DOCS / "kernels.md")
+SUITE = HERE / "results" / "suite.json"
 KERNELS = {"kernels-figures": figures_table, "kernels-targets": targets_table}
 SLOT = re.compile(r"(<!-- table (?P<name>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def table_of(name: str) -> str:
     """The table of a slot, from its results."""
+    if name.startswith(suite_tables.PREFIX):
+        return _suite_table(name.removeprefix(suite_tables.PREFIX)) if SUITE.exists() else ""
     path = HERE / "results" / f"{'kernels' if name in KERNELS else name}.json"
+    if name == "sacd_ablation" and path.exists():
+        return suite_tables.ablation_table(read_json(path))
     return KERNELS.get(name, markdown)(read_json(path)) if path.exists() else ""
+
+
+def _suite_table(name: str) -> str:
+    results = read_json(SUITE)
+    if name == "ranks":
+        return suite_tables.ranks_table(results)
+    if name in ("labels", "missing"):
+        return suite_tables.curves_table(results, name)
+    return suite_tables.setting_table(results, name) if name in results["settings"] else ""
+
+
+def draw_suite() -> None:
+    """The critical-difference figure, and the curves."""
+    from xdistill import plotting
+
+    results = read_json(SUITE)
+    ranks = results["ranks"]
+    if "mean" in ranks:
+        plotting.critical_difference(
+            DOCS / "images" / "suite_ranks.png", ranks["mean"], ranks["critical_difference"]
+        )
+    if results["curves"]:
+        plotting.share_curves(DOCS / "images" / "suite_curves.png", results["curves"])
 
 
 def markdown(results: Mapping[str, Any]) -> str:
@@ -72,6 +102,8 @@ def main() -> None:
     """Write every table of the pages."""
     for page in PAGES:
         page.write_text(SLOT.sub(lambda m: m[1] + table_of(m["name"]) + m[3], page.read_text()))
+    if SUITE.exists():
+        draw_suite()
 
 
 if __name__ == "__main__":

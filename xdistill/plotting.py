@@ -1,4 +1,4 @@
-"""The pictures of a run folder. The only place that imports matplotlib."""
+"""The pictures of runs and of the suite. The only place that imports matplotlib."""
 
 from __future__ import annotations
 
@@ -90,6 +90,86 @@ def hypnogram(
         axis.set_ylabel(name + agreement, size=8)
     np.atleast_1d(axes)[0].set_title(title, size=10)
     np.atleast_1d(axes)[-1].set_xlabel("hours from lights out (orange: differs from the expert)")
+    _save(figure, path)
+
+
+def critical_difference(path: Path, ranks: Mapping[str, float], difference: float) -> None:
+    """Average ranks on a line; bars join methods that do not differ (Demšar, JMLR 2006, fig. 1).
+
+    Args:
+        path: PNG file to write.
+        ranks: average rank per method, 1 is best.
+        difference: ranks that are less apart do not differ.
+    """
+    ordered = sorted(ranks.items(), key=lambda item: item[1])
+    values = [rank for _, rank in ordered]
+    groups = _groups(values, difference)
+    half = (len(ordered) + 1) // 2
+    height = 0.6 + 0.16 * len(groups) + 0.26 * half
+    figure, axis = plt.subplots(figsize=(8, height + 0.4), layout="constrained")
+    low, high = 1, len(ordered)
+    axis.set(xlim=(low - 0.45 * high, high * 1.45), ylim=(-height, 0.55))
+    axis.axis("off")
+    axis.hlines(0, low, high, color="black", linewidth=1)
+    for tick in range(low, high + 1):
+        axis.vlines(tick, 0, 0.07, color="black", linewidth=1)
+        axis.text(tick, 0.1, str(tick), ha="center", size=8)
+    axis.hlines(0.42, low, low + difference, color="black", linewidth=1.5)
+    axis.text(
+        low + difference + 0.1, 0.42, f"critical difference {difference:.1f}", va="center", size=8
+    )
+    for level, (first, last) in enumerate(groups):
+        y = -0.14 - 0.16 * level
+        axis.hlines(y, values[first] - 0.05, values[last] + 0.05, color="tab:blue", linewidth=3)
+    start = -0.3 - 0.16 * len(groups)
+    for at, (name, rank) in enumerate(ordered):
+        left = at < half
+        y = start - 0.26 * (at if left else len(ordered) - 1 - at)
+        edge = low - 0.2 if left else high + 0.2
+        axis.plot([rank, rank, edge], [0, y, y], color="grey", linewidth=0.8)
+        where = "right" if left else "left"
+        text = f"{name} {rank:.1f}"
+        axis.text(edge + (-0.08 if left else 0.08), y, text, va="center", ha=where, size=8)
+    _save(figure, path)
+
+
+def _groups(values: Sequence[float], difference: float) -> list[tuple[int, int]]:
+    """Longest runs of ascending values that are less than the difference apart: first and last."""
+    groups: list[tuple[int, int]] = []
+    for first, value in enumerate(values):
+        last = max(at for at, other in enumerate(values) if other - value <= difference)
+        if last > first and (not groups or last > groups[-1][1]):
+            groups.append((first, last))
+    return groups
+
+
+def share_curves(path: Path, curves: Mapping[str, Mapping[str, Mapping[str, Mapping]]]) -> None:
+    """How each method does with fewer labels (left) and with fewer teachers (right), a row a set.
+
+    Args:
+        path: PNG file to write.
+        curves: per set "labels" and "missing", each per method and share a mean and half_width.
+    """
+    labels = {"labels": "share of the labels (log)", "missing": "share of rows without teacher"}
+    figure, axes = plt.subplots(
+        len(curves), 2, figsize=(9, 3.2 * len(curves)), squeeze=False, layout="constrained"
+    )
+    for row, (name, kinds) in zip(axes, curves.items(), strict=True):
+        for axis, kind in zip(row, labels, strict=True):
+            for method, points in kinds.get(kind, {}).items():
+                shares = sorted(map(float, points))
+                means = np.array([100 * points[f"{share:g}"]["mean"] for share in shares])
+                half = np.array([100 * (points[f"{s:g}"]["half_width"] or 0) for s in shares])
+                style = {"color": "black", "linewidth": 2} if method == "student" else {}
+                if kind == "missing" and len(shares) == 1:  # the student looks at no teacher
+                    axis.axhline(means[0], linestyle="--", label=method, **style)
+                    continue
+                axis.plot(shares, means, marker="o", markersize=3, label=method, **style)
+                axis.fill_between(shares, means - half, means + half, alpha=0.08)
+            axis.set(xlabel=labels[kind], ylabel="macro-F1 (%)", title=name)
+            if kind == "labels":
+                axis.set_xscale("log")
+        row[1].legend(fontsize=7)
     _save(figure, path)
 
 

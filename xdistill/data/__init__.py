@@ -9,6 +9,7 @@ from xdistill.data import (
     ave,
     ccl,
     crema_d,
+    crisismmd,
     kinetics_sounds,
     mfh_gaussian,
     nyu_depth_v2,
@@ -20,6 +21,7 @@ from xdistill.data import (
     uci_mfeat,
     utd_mhad,
     vggsound,
+    vggsound_50k,
 )
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "ave",
     "ccl",
     "crema_d",
+    "crisismmd",
     "kinetics_sounds",
     "mfh_gaussian",
     "nyu_depth_v2",
@@ -39,4 +42,5 @@ __all__ = [
     "uci_mfeat",
     "utd_mhad",
     "vggsound",
+    "vggsound_50k",
 ]

@@ -22,11 +22,13 @@ from xdistill.data.audio_frames import TRAIN, AVClip, AVFolders, AVFormat, audio
 from xdistill.data.cards import DatasetCard
 from xdistill.data.clips import ArrayColumn, read_features
 from xdistill.data.paired import PairedDataset
+from xdistill.data.row_lists import listed_rows, random_rows
 from xdistill.data.splits import Splits, fold_groups, split_groups
 from xdistill.registry import register_dataset
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 NAME = re.compile(r"(0[1-3])-(0[12])-(0[1-8])-(\d\d)-(\d\d)-(\d\d)-(\d\d)")
+ORDER = "RAVDESS_indices.csv"
 CARD = DatasetCard(
     name="ravdess",
     pairs=(("audio", "video"), ("video", "audio")),
@@ -72,8 +74,9 @@ def ravdess(
         root: the folder.
         layout: how it is laid out.
         split: "clean" deals the actors into folds (`fold_groups`): no actor is in two parts.
-            "published" is a random split of the rows, 70, 15 and 15 %, as papers draw it: every
-            actor is in every part, and the groups of the rows are the rows themselves.
+            "published" is a random split of the rows, 60, 20 and 20 %, as papers draw it: every
+            actor is in every part, and the groups of the rows are the rows themselves. "arrays"
+            take column ``fold`` of ``RAVDESS_indices.csv`` where it is there.
         folds: number of folds of "clean".
         fold: which one is for testing, from 0.
         seed: of the published split.
@@ -100,10 +103,10 @@ def ravdess(
     if split == "clean":
         actors = sorted(set(dataset.group.tolist()))
         return split_groups(dataset, **fold_groups(actors, folds=folds, fold=fold))
-    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))
-    dataset = dataset.replace(group=None)
-    bounds = [round(0.7 * len(order)), round(0.85 * len(order))]
-    return Splits(*(dataset.subset(rows.sort()[0]) for rows in order.tensor_split(bounds)))
+    listed = root / ORDER
+    if layout == "arrays" and listed.is_file():
+        return listed_rows(dataset, listed, fold)
+    return random_rows(dataset, seed)
 
 
 def _missing(root: Path, layout: str) -> str:

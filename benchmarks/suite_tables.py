@@ -1,0 +1,108 @@
+"""The suite's results as tables of a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from protocol import ALONE
+from suite_report import MEASURE, difference
+
+from xdistill.report import Interval
+
+PREFIX = "suite-"
+
+
+def setting_table(results: Mapping[str, Any], name: str) -> str:
+    """A row per method of a setting, best macro-F1 first below teachers and student."""
+    setting = results["settings"][name]
+    lines = [
+        "| | macro-F1 | accuracy | macro-F1 minus student alone | strength | s a run |",
+        "|---|---|---|---|---|---|",
+    ]
+    for modality, one in setting["teachers"].items():
+        lines.append(f"| teacher ({modality}) | {_cells(one)} | | | {one['seconds']:.0f} |")
+    methods = setting["methods"]
+    rest = sorted(set(methods) - {ALONE}, key=lambda method: -methods[method][MEASURE])
+    for method in (ALONE, *rest):
+        one = methods[method]
+        strengths = "" if method == ALONE else ", ".join(f"{x:.2g}" for x in _distinct(one))
+        gap = _bold(one)
+        lines.append(f"| {method} | {_cells(one)} | {gap} | {strengths} | {one['seconds']:.0f} |")
+    return "\n".join(lines) + "\n"
+
+
+def ranks_table(results: Mapping[str, Any]) -> str:
+    """Average rank, rank on every setting, and how often a method beat the student alone."""
+    ranks = results["ranks"]
+    if "mean" not in ranks:
+        return ""
+    settings = ranks["settings"]
+    head = ["", "average rank", "better", "worse", *settings]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for method in sorted(ranks["mean"], key=ranks["mean"].__getitem__):
+        wins, losses = _wins(results, method)
+        each = [f"{rank:g}" for rank in ranks["each"][method]]
+        counts = ["", ""] if method == ALONE else [str(wins), str(losses)]
+        cells = [method, f"{ranks['mean'][method]:.1f}", *counts, *each]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def curves_table(results: Mapping[str, Any], kind: str) -> str:
+    """Macro-F1 of each method at each share, a block of rows for each setting."""
+    lines: list[str] = []
+    for name, kinds in results["curves"].items():
+        methods = kinds.get(kind, {})
+        shares = sorted({float(one) for points in methods.values() for one in points})
+        if not lines:
+            head = ["", "", *(f"{100 * share:g} %" for share in shares)]
+            lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+        for method, points in methods.items():
+            cells = [_point(points.get(f"{share:g}")) for share in shares]
+            lines.append(f"| {name} | {method} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def ablation_table(results: Mapping[str, Any]) -> str:
+    """Each variant's difference to SACD on validation, in points, best mean first."""
+    conditions = list(results["mean"])
+    head = ["", "mean", "better", "worse", *conditions]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    gaps = results["difference_to_sacd"]
+    for name in sorted(gaps, key=lambda name: -gaps[name]):
+        mean = results["mean"]
+        each = [f"{100 * (mean[c][name] - mean[c]['sacd']):+.1f}" for c in conditions]
+        counts = [str(results[key][name]) for key in ("better_in", "worse_in")]
+        lines.append(f"| {' | '.join([name, f'{100 * gaps[name]:+.2f}', *counts, *each])} |")
+    return "\n".join(lines) + "\n"
+
+
+def _distinct(entry: Mapping[str, Any]) -> list[float]:
+    return sorted({round(one, 3) for one in entry["strength"]})
+
+
+def _cells(entry: Mapping[str, Any]) -> str:
+    half = entry["confidence_95"]
+    return " | ".join(str(Interval(entry[one], half[one])) for one in (MEASURE, "accuracy"))
+
+
+def _bold(entry: Mapping[str, Any]) -> str:
+    text = difference(entry)
+    if "difference" not in entry:
+        return text
+    one = entry["difference"][MEASURE]
+    clear = one["half_width"] is not None and abs(one["mean"]) > one["half_width"]
+    return f"**{text}**" if clear else text
+
+
+def _wins(results: Mapping[str, Any], method: str) -> tuple[int, int]:
+    """On how many settings the interval of the difference lies above, and below, zero."""
+    found = [one["methods"].get(method, {}) for one in results["settings"].values()]
+    gaps = [one["difference"][MEASURE] for one in found if "difference" in one]
+    clear = [gap for gap in gaps if abs(gap["mean"]) > (gap["half_width"] or float("inf"))]
+    return sum(gap["mean"] > 0 for gap in clear), sum(gap["mean"] < 0 for gap in clear)
+
+
+def _point(point: Mapping[str, Any] | None) -> str:
+    return "" if point is None else str(Interval(point["mean"], point["half_width"]))
