@@ -1,5 +1,6 @@
 """The committed results are whole, and the page's tables are made from them."""
 
+import csv
 import runpy
 import sys
 from pathlib import Path
@@ -55,8 +56,68 @@ def test_the_tables_of_the_pages_are_up_to_date(monkeypatch):
     slots = [
         slot for page in write_up["PAGES"] for slot in write_up["SLOT"].finditer(page.read_text())
     ]
-    assert {"utd_mhad-inertial", "s3ve", "kernels-figures", "kernels-targets"} <= {
-        slot["name"] for slot in slots
-    }
+    assert {
+        *("utd_mhad-inertial", "s3ve", "kernels-figures", "kernels-targets"),
+        *("suite-ranks", "suite-labels", "suite-missing", "sacd_ablation"),
+    } <= {slot["name"] for slot in slots}
     for slot in slots:
         assert slot[0] == slot[1] + write_up["table_of"](slot["name"]) + slot[3]
+
+
+def suite_runs() -> list[dict[str, str]]:
+    with (ROOT / "benchmarks/results/suite_runs.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_suite_has_what_it_promises():
+    results = read_json(ROOT / "benchmarks/results/suite.json")
+    settings = results["settings"]
+    assert set(settings) == {
+        "s3ve",
+        *(f"utd_mhad-{teacher}" for teacher in ("inertial", "skeleton", "both")),
+        *(f"sleep_edf_features-{student}" for student in ("eog", "eeg_pz", "eog_basic")),
+        "av_digits",
+        *(f"uci_mfeat-{teacher}" for teacher in ("fac", "pix")),
+        "mfh_gaussian",
+    }
+    assert results["seeds"] == [0, 1, 2, 3, 4] and results["versions"]["torch"]
+    for name, setting in settings.items():
+        missing = {"dkd"} if name == "mfh_gaussian" else set()  # it needs three classes
+        assert len(setting["methods"]) == 14 - len(missing) and setting["teachers"]
+        assert not missing & set(setting["methods"])
+    assert {(one["setting"], one["method"]) for one in results["failures"]} == {
+        ("mfh_gaussian", "dkd")
+    }
+
+
+def test_the_means_of_the_suite_follow_from_its_runs():
+    results = read_json(ROOT / "benchmarks/results/suite.json")
+    runs = suite_runs()
+    assert results["runs"] == len(runs)
+    found = {}
+    for run in runs:
+        if not run["error"] and (run["labels"], run["missing"]) == ("1", "0"):
+            key = (run["setting"], run["method"], int(run["seed"]))
+            found[(*key, run["lr_factor"], run["strength"])] = run
+    for name, setting in results["settings"].items():
+        for method, entry in setting["methods"].items():
+            chosen = zip(entry["lr_factor"], entry["strength"], strict=True)
+            values = [
+                float(found[name, method, seed, f"{lr:.4g}", f"{strength:.4g}"]["test_macro_f1"])
+                for seed, (lr, strength) in enumerate(chosen)
+            ]
+            one = interval(values)
+            assert entry["macro_f1"] == pytest.approx(one.mean, abs=1e-4)
+            assert entry["confidence_95"]["macro_f1"] == pytest.approx(one.half_width, abs=1e-3)
+
+
+def test_the_ablation_counts_every_condition_once():
+    results = read_json(ROOT / "benchmarks/results/sacd_ablation.json")
+    assert len(results["runs"]) == results["conditions"] == len(results["mean"])
+    for condition, methods in results["runs"].items():
+        assert {"sacd", "student", "sacd/structure_only", "sacd/contrast_only"} <= set(methods)
+        for method, values in methods.items():
+            assert results["mean"][condition][method] == pytest.approx(sum(values) / len(values))
+    for method, gap in results["difference_to_sacd"].items():
+        each = [one[method] - one["sacd"] for one in results["mean"].values()]
+        assert gap == pytest.approx(sum(each) / len(each), abs=1e-12)

@@ -169,7 +169,7 @@ def share_curves(path: Path, curves: Mapping[str, Mapping[str, Mapping[str, Mapp
             axis.set(xlabel=labels[kind], ylabel="macro-F1 (%)", title=name)
             if kind == "labels":
                 axis.set_xscale("log")
-        row[1].legend(fontsize=7)
+        row[0].legend(fontsize=7)
     _save(figure, path)
 
 
