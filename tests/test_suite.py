@@ -56,6 +56,7 @@ def finished(tmp_path_factory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_what_the_json_says_follows_from_the_runs(finished):
     results = json.loads((finished / "suite.json").read_text())
     assert results["versions"]["torch"] and results["hours"] > 0 and not results["failures"]
@@ -89,6 +90,7 @@ def test_what_the_json_says_follows_from_the_runs(finished):
                     assert gap["p_value"] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_the_trial_is_chosen_on_validation_of_its_own_split(finished):
     results = json.loads((finished / "suite.json").read_text())
     for name in ("tiny-a", "tiny-b"):
@@ -124,6 +126,7 @@ def test_every_student_of_a_seed_starts_and_is_taught_alike(finished):
     assert taught["test"] != alone["test"]
 
 
+@pytest.mark.slow
 def test_a_finished_suite_is_read_not_run(finished):
     before = numbers(finished)
     again = start(
@@ -135,6 +138,7 @@ def test_a_finished_suite_is_read_not_run(finished):
     assert numbers(finished) == before
 
 
+@pytest.mark.slow
 def test_other_settings_do_not_mix(finished):
     path = finished / "tiny-a" / "setting.json"
     content = path.read_text()
