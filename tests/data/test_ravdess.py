@@ -28,7 +28,7 @@ OPTIONS = {
 }
 SHAPES = {
     "films": {"audio": (8, 51), "video": (3, 2, 24, 24)},
-    "features": {"audio_features": (156,), "image": (3, 24, 24)},
+    "features": {"audio": (15, 156), "image": (3, 24, 24)},
     "arrays": {"audio": (15, 156), "video": (3, 15, 16, 16)},
 }
 
@@ -125,6 +125,13 @@ def test_damaged_features_are_named(samples, tmp_path):
         for part in splits:
             for row in range(len(part)):
                 part.read("image", row)
+    sound = root / "aud_features" / "01-01-01-01-01-01-01.npy"
+    np.save(sound, np.zeros((2, 3, 4)))
+    splits = load("features", root)
+    with pytest.raises(ValueError, match=r"\(2, 3, 4\), expected two axes"):
+        for part in splits:
+            for row in range(len(part)):
+                part.read("audio", row)
     image.unlink()
     with pytest.raises(FileNotFoundError, match=r"1 files are missing \(first: .*01.jpg\)"):
         load("features", root)

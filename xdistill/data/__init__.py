@@ -22,6 +22,7 @@ from xdistill.data import (
     utd_mhad,
     vggsound,
     vggsound_50k,
+    vggsound_100,
 )
 
 __all__ = [
@@ -43,4 +44,5 @@ __all__ = [
     "utd_mhad",
     "vggsound",
     "vggsound_50k",
+    "vggsound_100",
 ]

@@ -20,7 +20,7 @@ from torch import Tensor
 from xdistill.data.arrays import MappedColumn, open_array
 from xdistill.data.audio_frames import TRAIN, AVClip, AVFolders, AVFormat, audio_frames, read_lines
 from xdistill.data.cards import DatasetCard
-from xdistill.data.clips import ArrayColumn, read_features
+from xdistill.data.clips import ArrayColumn
 from xdistill.data.paired import PairedDataset
 from xdistill.data.row_lists import listed_rows, random_rows
 from xdistill.data.splits import Splits, fold_groups, split_groups
@@ -64,7 +64,7 @@ def ravdess(
 
     - "films", as its owners publish it: ``audio`` and ``video`` as in
       `xdistill.data.audio_frames.audio_frames`, from films with sound.
-    - "features" (as MFH reads it): ``audio_features`` [D], the mean over windows, and ``image``
+    - "features" (as MFH reads it): ``audio`` [rows, columns], the stored array, and ``image``
       [3, size, size] from 0 to 1.
     - "arrays" (as MST reads it), memory-mapped: ``audio`` [15, 156] and ``video`` [3, 15, H, W].
 
@@ -157,7 +157,7 @@ def _features(root: Path, form: AVFormat) -> PairedDataset:
     columns: dict[str, Any] = {}
     keep = form.keep_gib * 2**30
     if "audio" in form.modalities:
-        columns["audio_features"] = ArrayColumn(sounds, read_features, keep_bytes=keep)
+        columns["audio"] = ArrayColumn(sounds, _read_map, keep_bytes=keep)
     if "video" in form.modalities:
         columns["image"] = ArrayColumn(
             images, partial(_read_image, size=form.size), keep_bytes=keep
@@ -169,6 +169,21 @@ def _features(root: Path, form: AVFormat) -> PairedDataset:
         group=[int(actor) for _, _, actor in rows],
         ids=[name for name, _, _ in rows],
     )
+
+
+def _read_map(path: Path) -> Float[Tensor, "c t"]:
+    try:
+        stored = np.load(path, allow_pickle=False).astype(np.float32)
+    except Exception as error:
+        raise ValueError(
+            f"{path} cannot be read as a .npy array of numbers ({type(error).__name__}: {error}); "
+            "copy it again"
+        ) from error
+    if stored.ndim != 2 or not np.isfinite(stored).all():
+        raise ValueError(
+            f"{path} holds an array of shape {stored.shape}, expected two axes and no NaN"
+        )
+    return torch.from_numpy(stored)
 
 
 def _read_image(path: Path, size: int) -> Float[Tensor, "3 h w"]:
