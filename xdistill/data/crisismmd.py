@@ -130,8 +130,7 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _numpy_names() -> list:
     """What a pickled array consists of, under the names of NumPy 1 and 2."""
-    from numpy._core.multiarray import _reconstruct  # type: ignore[attr-defined]
-
+    reconstruct = np.zeros(1).__reduce__()[0]
     kinds = [type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8")]
-    both = [(_reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
+    both = [(reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
     return [np.ndarray, np.dtype, *kinds, *both]
