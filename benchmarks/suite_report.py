@@ -47,7 +47,7 @@ def summary(suite: Suite) -> dict[str, Any]:
     """What suite.json holds besides the environment."""
     settings = {name: _setting(suite, name) for name in suite.settings}
     failures = [
-        {**{key: one[key] for key in ("setting", "method", "seed", "error")}}
+        {key: one[key] for key in ("setting", "method", "seed", "error")}
         for one in suite.done.values()
         if "error" in one
     ]
