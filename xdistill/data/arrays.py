@@ -37,6 +37,36 @@ def open_array(path: Path, source: str) -> np.ndarray:
     return array
 
 
+def read_array(path: Path, shape: tuple[int | None, ...] | None = None) -> np.ndarray:
+    """A .npy array of numbers as float32, read into memory.
+
+    Args:
+        path: the file.
+        shape: what is expected; None stands for any length, or any shape.
+
+    Raises:
+        ValueError: a damaged file, another shape, NaN or infinity.
+    """
+    try:
+        stored = np.load(path, allow_pickle=False).astype(np.float32)
+    except Exception as error:  # text, a pickle, a file that is cut
+        raise ValueError(
+            f"{path} cannot be read as a .npy array of numbers ({type(error).__name__}: {error}); "
+            "copy it again"
+        ) from error
+    fits = shape is None or (
+        stored.ndim == len(shape)
+        and all(b in (None, a) for a, b in zip(stored.shape, shape, strict=True))
+    )
+    if not fits or not np.isfinite(stored).all():
+        expected = "" if shape is None else f" of shape {shape}".replace("None", "any")
+        raise ValueError(
+            f"{path} holds an array of shape {stored.shape}, expected one{expected} without NaN or "
+            "infinite values; copy it again"
+        )
+    return stored
+
+
 class MappedColumn(Sequence):
     """The rows of a .npy file as float32 of one shape; 8-bit values are divided by 255.
 

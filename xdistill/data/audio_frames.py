@@ -170,6 +170,25 @@ def _columns(paths: dict[str, list[Path]], form: AVFormat) -> dict[str, Any]:
     return columns
 
 
+def check_split(split: str) -> None:
+    """Refuse what is no name of a split.
+
+    Raises:
+        ValueError: says which there are.
+    """
+    if split not in ("published", "clean"):
+        raise ValueError(f"split is 'published' or 'clean', got {split!r}")
+
+
+def split_clips(
+    dataset: PairedDataset, clips: Sequence[AVClip], name: str, split: str, seed: int = 0
+) -> Splits:
+    """The published split, or the clean one; see the next two."""
+    if split == "published":
+        return published_parts(dataset, clips, name)
+    return clean_parts(dataset, clips, name, seed)
+
+
 def published_parts(dataset: PairedDataset, clips: Sequence[AVClip], name: str) -> Splits:
     """The published split. Where it has no validation part, that is the test part, with a warning.
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from xdistill.data.arrays import MappedColumn, open_array
-from xdistill.data.audio_frames import warn_no_validation
+from xdistill.data.audio_frames import check_split, warn_no_validation
 from xdistill.data.cards import DatasetCard
 from xdistill.data.paired import PairedDataset
 from xdistill.data.splits import Splits
@@ -64,8 +64,7 @@ def av_mnist(
     names = tuple(modalities)
     if not names or isinstance(modalities, str) or set(names) - {"audio", "image"}:
         raise ValueError(f"av_mnist takes a list of 'audio' and 'image', got {modalities!r}")
-    if split not in ("published", "clean"):
-        raise ValueError(f"split is 'published' or 'clean', got {split!r}")
+    check_split(split)
     root = Path(root).expanduser()
     train, test = (_part(root, part, names) for part in ("train", "test"))
     offset = len(train)

@@ -13,9 +13,9 @@ from xdistill.data.audio_frames import (
     AVFolders,
     AVFormat,
     audio_frames,
-    clean_parts,
-    published_parts,
+    check_split,
     read_lines,
+    split_clips,
 )
 from xdistill.data.cards import DatasetCard
 from xdistill.data.splits import Splits
@@ -67,15 +67,13 @@ def ave(
         FileNotFoundError: a list or files are missing; says where they come from.
         ValueError: an option out of range, or a line that is none of the list.
     """
-    if split not in ("published", "clean"):
-        raise ValueError(f"split is 'published' or 'clean', got {split!r}")
+    check_split(split)
     form = AVFormat(**{"seconds": 10.0, **options})
     root = Path(root).expanduser()
     clips = [clip for part, name in enumerate(LISTS) for clip in _read_list(root / name, part)]
     classes = tuple(sorted({clip.label for clip in clips}))
     dataset = audio_frames(root, clips, classes, FOLDERS, form, allow_missing=allow_missing)
-    parts = published_parts if split == "published" else clean_parts
-    return parts(dataset, clips, "ave")
+    return split_clips(dataset, clips, "ave", split)
 
 
 def _read_list(path: Path, part: int) -> list[AVClip]:

@@ -18,8 +18,7 @@ from xdistill.data.audio_frames import (
     TRAIN,
     VAL,
     AVClip,
-    clean_parts,
-    published_parts,
+    split_clips,
 )
 from xdistill.data.cards import DatasetCard
 from xdistill.data.clips import ArrayColumn, ClipColumn, find_clip, read_features
@@ -189,9 +188,7 @@ def _read(
         ids=[one.clip.id for one in kept],
     )
     clips = [one.clip for one in kept]
-    if split == "published":
-        return published_parts(dataset, clips, card.name)
-    return clean_parts(dataset, clips, card.name, seed)
+    return split_clips(dataset, clips, card.name, split, seed)
 
 
 def read_annotations(

@@ -17,6 +17,7 @@ from xdistill.data.audio_frames import (
     AVFolders,
     AVFormat,
     audio_frames,
+    check_split,
     check_unique,
     published_parts,
     read_lines,
@@ -73,8 +74,7 @@ def crema_d(
         FileNotFoundError: a list, sound or frames are missing; says where they come from.
         ValueError: an option out of range, or a line that is none of the list.
     """
-    if split not in ("published", "clean"):
-        raise ValueError(f"split is 'published' or 'clean', got {split!r}")
+    check_split(split)
     form = AVFormat(**options)
     root = Path(root).expanduser()
     clips = [clip for part in (TRAIN, TEST) for clip in _read_list(root, part)]

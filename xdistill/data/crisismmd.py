@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from xdistill.data.audio_frames import check_split
 from xdistill.data.cards import DatasetCard
 from xdistill.data.paired import PairedDataset
 from xdistill.data.row_lists import SOURCE, listed_rows
@@ -73,8 +74,7 @@ def crisismmd(
     names = tuple(modalities)
     if not names or isinstance(modalities, str) or set(names) - {"text", "image"}:
         raise ValueError(f"crisismmd takes a list of 'text' and 'image', got {modalities!r}")
-    if split not in ("published", "clean"):
-        raise ValueError(f"split is 'published' or 'clean', got {split!r}")
+    check_split(split)
     root = Path(root).expanduser()
     image, text, labels = _read(root / FILE)
     stored = {"image_features": image, "text_features": text}

@@ -16,10 +16,10 @@ from xdistill.data.audio_frames import (
     AVFolders,
     AVFormat,
     audio_frames,
+    check_split,
     check_unique,
-    clean_parts,
-    published_parts,
     read_lines,
+    split_clips,
 )
 from xdistill.data.cards import DatasetCard
 from xdistill.data.splits import Splits
@@ -74,17 +74,14 @@ def kinetics_sounds(
         FileNotFoundError: a list or files are missing; says where they come from.
         ValueError: an option out of range, or a line that is none of the list.
     """
-    if split not in ("published", "clean"):
-        raise ValueError(f"split is 'published' or 'clean', got {split!r}")
+    check_split(split)
     form = AVFormat(**{"seconds": 10.0, **options})
     root = Path(root).expanduser()
     clips = [clip for part, name in LISTS.items() for clip in _read_list(root / name, part)]
     check_unique(clips, "kinetics_sounds")
     classes = tuple(sorted({clip.label for clip in clips}, key=int))
     dataset = audio_frames(root, clips, classes, FOLDERS, form, allow_missing=allow_missing)
-    if split == "published":
-        return published_parts(dataset, clips, "kinetics_sounds")
-    return clean_parts(dataset, clips, "kinetics_sounds", seed)
+    return split_clips(dataset, clips, "kinetics_sounds", split, seed)
 
 
 def _read_list(path: Path, part: int) -> list[AVClip]:

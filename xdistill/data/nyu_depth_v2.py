@@ -20,8 +20,7 @@ from xdistill.data.audio_frames import (
     TEST,
     TRAIN,
     AVClip,
-    clean_parts,
-    published_parts,
+    split_clips,
 )
 from xdistill.data.cards import DatasetCard
 from xdistill.data.paired import PairedDataset
@@ -112,9 +111,7 @@ def nyu_depth_v2(
         group=[numbers[clip.group] for clip in clips],
         ids=[clip.id for clip in clips],
     )
-    if split == "published":
-        return published_parts(dataset, clips, "NYU Depth V2")
-    return clean_parts(dataset, clips, "NYU Depth V2", seed)
+    return split_clips(dataset, clips, "NYU Depth V2", split, seed)
 
 
 class MatColumn(Sequence):

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from xdistill.data.arrays import MappedColumn, open_array
+from xdistill.data.arrays import MappedColumn, open_array, read_array
 from xdistill.data.audio_frames import TRAIN, AVClip, AVFolders, AVFormat, audio_frames, read_lines
 from xdistill.data.cards import DatasetCard
 from xdistill.data.clips import ArrayColumn
@@ -172,18 +172,7 @@ def _features(root: Path, form: AVFormat) -> PairedDataset:
 
 
 def _read_map(path: Path) -> Float[Tensor, "c t"]:
-    try:
-        stored = np.load(path, allow_pickle=False).astype(np.float32)
-    except Exception as error:
-        raise ValueError(
-            f"{path} cannot be read as a .npy array of numbers ({type(error).__name__}: {error}); "
-            "copy it again"
-        ) from error
-    if stored.ndim != 2 or not np.isfinite(stored).all():
-        raise ValueError(
-            f"{path} holds an array of shape {stored.shape}, expected two axes and no NaN"
-        )
-    return torch.from_numpy(stored)
+    return torch.from_numpy(read_array(path, (None, None)))
 
 
 def _read_image(path: Path, size: int) -> Float[Tensor, "3 h w"]:

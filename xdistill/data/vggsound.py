@@ -16,10 +16,10 @@ from xdistill.data.audio_frames import (
     AVFolders,
     AVFormat,
     audio_frames,
+    check_split,
     check_unique,
-    clean_parts,
-    published_parts,
     read_lines,
+    split_clips,
 )
 from xdistill.data.cards import DatasetCard
 from xdistill.data.splits import Splits
@@ -82,17 +82,14 @@ def vggsound(
         FileNotFoundError: a list or files are missing; says where they come from.
         ValueError: an option out of range, or a line that is none of the list.
     """
-    if split not in ("published", "clean"):
-        raise ValueError(f"split is 'published' or 'clean', got {split!r}")
+    check_split(split)
     form = AVFormat(**{"seconds": 10.0, **options})
     root = Path(root).expanduser()
     clips = _read_lists(root)
     check_unique(clips, "vggsound")
     classes = tuple(sorted({clip.label for clip in clips}))
     dataset = audio_frames(root, clips, classes, FOLDERS, form, allow_missing=allow_missing)
-    if split == "published":
-        return published_parts(dataset, clips, "vggsound")
-    return clean_parts(dataset, clips, "vggsound", seed)
+    return split_clips(dataset, clips, "vggsound", split, seed)
 
 
 def _read_lists(root: Path) -> list[AVClip]:

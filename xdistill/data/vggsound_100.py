@@ -17,15 +17,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from xdistill.data.arrays import read_array
 from xdistill.data.audio_frames import (
     TEST,
     TRAIN,
     VAL,
     AVClip,
     AVFormat,
+    check_split,
     check_unique,
-    clean_parts,
-    published_parts,
+    split_clips,
 )
 from xdistill.data.cards import DatasetCard
 from xdistill.data.clips import ArrayColumn, pick_frames
@@ -81,8 +82,7 @@ def vggsound_100(
         FileNotFoundError: labels, images or sounds are missing; says where they come from.
         ValueError: an option out of range, or a name whose key has no label.
     """
-    if split not in ("published", "clean"):
-        raise ValueError(f"split is 'published' or 'clean', got {split!r}")
+    check_split(split)
     form = AVFormat(**{"seconds": 10.0, **options})
     root = Path(root).expanduser()
     labels = _read_labels(root / LABELS)
@@ -112,9 +112,7 @@ def vggsound_100(
         group=[groups[clip.group] for clip in clips],
         ids=[clip.id for clip in clips],
     )
-    if split == "published":
-        return published_parts(dataset, clips, CARD.name)
-    return clean_parts(dataset, clips, CARD.name, seed)
+    return split_clips(dataset, clips, CARD.name, split, seed)
 
 
 def _read_labels(path: Path) -> dict[str, str]:
@@ -172,15 +170,7 @@ def _read_sound(path: Path, form: AVFormat) -> Float[Tensor, "m u"]:
             f"the waveforms in audio_npy have {RATE_HZ} samples a second, got rate_hz="
             f"{form.rate_hz}; leave it out"
         )
-    try:
-        stored = np.load(path, allow_pickle=False).astype(np.float32).reshape(-1)
-    except Exception as error:
-        raise ValueError(
-            f"{path} cannot be read as a .npy waveform ({type(error).__name__}: {error}); copy it "
-            "again"
-        ) from error
-    if not np.isfinite(stored).all():
-        raise ValueError(f"{path} holds NaN or infinite samples; copy it again")
+    stored = read_array(path).reshape(-1)
     length = round(form.seconds * RATE_HZ)
     waveform = torch.zeros(1, length)
     waveform[0, : min(length, len(stored))] = torch.from_numpy(stored[:length])

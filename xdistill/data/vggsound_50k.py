@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from xdistill.data.audio_frames import read_lines
+from xdistill.data.arrays import read_array
+from xdistill.data.audio_frames import check_split, read_lines
 from xdistill.data.cards import DatasetCard
 from xdistill.data.clips import ArrayColumn
 from xdistill.data.paired import PairedDataset
@@ -78,8 +79,7 @@ def vggsound_50k(
     names = tuple(modalities)
     if not names or isinstance(modalities, str) or set(names) - set(SHAPES):
         raise ValueError(f"vggsound_50k takes a list of 'audio' and 'video', got {modalities!r}")
-    if split not in ("published", "clean"):
-        raise ValueError(f"split is 'published' or 'clean', got {split!r}")
+    check_split(split)
     root = Path(root).expanduser()
     rows, labels = [], []
     for line in read_lines(root / LIST, LAYOUT, SOURCE, delimiter="&"):
@@ -118,15 +118,4 @@ def vggsound_50k(
 
 def _read(path: Path, shape: tuple[int, ...]) -> Float[Tensor, "c t ..."]:
     """Features with the channels first and the seconds second."""
-    try:
-        stored = np.load(path, allow_pickle=False).astype(np.float32)
-    except Exception as error:
-        raise ValueError(
-            f"{path} cannot be read as a .npy array of numbers ({type(error).__name__}: {error}); "
-            "copy it again"
-        ) from error
-    if stored.shape != shape or not np.isfinite(stored).all():
-        raise ValueError(
-            f"{path} holds an array of shape {stored.shape}, expected {shape} without NaN"
-        )
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(stored, -1, 0)))
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(read_array(path, shape), -1, 0)))
