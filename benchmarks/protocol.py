@@ -120,7 +120,7 @@ class _Stage:
 
     def teacher(self) -> tuple[nn.Module, Run]:
         """The teacher, trained alone on its own modality."""
-        splits = Splits(*(_rows_with(part, self.task.teacher) for part in self.splits))
+        splits = Splits(*(rows_with(part, self.task.teacher) for part in self.splits))
         encoder = self._encoder(self.options.teacher, self.task.teacher)
         epochs = self.options.teacher_epochs
         distiller = lambda: xd.Distiller(encoder, None, xd.CrossEntropy())  # noqa: E731
@@ -230,12 +230,12 @@ def new_encoder(task: Task, name: str, modality: str, pairs: Pairs) -> nn.Module
     """An encoder of one of the two modalities that returns its layers of the pairs."""
     encoder = xd.create_encoder(name, **encoder_options(task, name, modality))
     names = [pair[modality == task.teacher] for pair in pairs]
-    return keep_layers(encoder, names, _first_sample(task.splits.train, modality)[None])
+    return keep_layers(encoder, names, first_sample(task.splits.train, modality)[None])
 
 
 def encoder_options(task: Task, name: str, modality: str) -> dict[str, Any]:
     """Options of `create_encoder` that follow from the data."""
-    sample = _first_sample(task.splits.train, modality)
+    sample = first_sample(task.splits.train, modality)
     own: dict[str, Any] = {"num_classes": len(task.splits.train.classes)}
     own["in_features" if name == "mlp" else "in_channels"] = sample.shape[0]
     if name == "mlp" or name.startswith(("timm/", "torchvision/")):
@@ -319,7 +319,7 @@ def _save_best(task: Task, options: Options, folder: Path, runs: Mapping[str, li
     )
 
 
-def _rows_with(dataset: PairedDataset, modality: str) -> PairedDataset:
+def rows_with(dataset: PairedDataset, modality: str) -> PairedDataset:
     """The rows that have a modality, with that modality alone."""
     only = dataset.replace(
         inputs={modality: dataset.inputs[modality]},
@@ -328,6 +328,6 @@ def _rows_with(dataset: PairedDataset, modality: str) -> PairedDataset:
     return only.subset(dataset.valid[modality].nonzero().flatten()) if only.valid else only
 
 
-def _first_sample(dataset: PairedDataset, modality: str) -> Tensor:
+def first_sample(dataset: PairedDataset, modality: str) -> Tensor:
     row = next(row for row in range(len(dataset)) if dataset.has(modality, row))
     return dataset.read(modality, row)

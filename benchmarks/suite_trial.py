@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from protocol import ALONE, TEACHER
+from protocol import ALONE, TEACHER, first_sample, rows_with
 from suite_methods import create_losses
 from suite_settings import SETTINGS, Setting
 from torch import nn
@@ -58,7 +58,7 @@ class TeacherTrial:
         setting = SETTINGS[self.setting]
         splits = _splits(self.setting, _split_number(setting, self.seed), place)
         encoder = _encoder(setting, splits, self.modality, self.seed)
-        only = Splits(*(_rows_with(part, self.modality) for part in splits))
+        only = Splits(*(rows_with(part, self.modality) for part in splits))
         distiller = xd.Distiller(encoder, None, xd.CrossEntropy())
         epochs = setting.teacher_epochs
         scores = _train(setting, distiller, only.train, only, epochs, setting.lr, self.seed)
@@ -217,21 +217,11 @@ def _taught(name: str, seed: int, place: Place) -> tuple[Mapping[str, nn.Module]
 
 def _encoder(setting: Setting, splits: Splits, modality: str, seed: int) -> nn.Module:
     name = setting.encoder if modality == setting.student else setting.teachers[modality]
-    row = next(row for row in range(len(splits.train)) if splits.train.has(modality, row))
     own: dict[str, Any] = {
         "num_classes": len(splits.train.classes),
-        "in_channels": splits.train.read(modality, row).shape[0],
+        "in_channels": first_sample(splits.train, modality).shape[0],
     }
     if name == "mlp":
         own["modality"] = modality
     torch.manual_seed(seed)
     return xd.create_encoder(name, **own, **setting.options.get(modality, {}))
-
-
-def _rows_with(dataset: PairedDataset, modality: str) -> PairedDataset:
-    """The rows that have a modality, with that modality alone."""
-    only = dataset.replace(
-        inputs={modality: dataset.inputs[modality]},
-        valid={name: mask for name, mask in dataset.valid.items() if name == modality},
-    )
-    return only.subset(dataset.valid[modality].nonzero().flatten()) if only.valid else only

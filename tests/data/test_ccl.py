@@ -98,11 +98,12 @@ def test_vggsound_has_the_same_layout(tmp_path):
 def test_missing_files_are_named(root, tmp_path):
     name = load(root).train.ids[0]
     (root / AUDIO_FOLDERS[0] / f"v_{name}.npy").unlink()
-    with pytest.raises(FileNotFoundError, match=rf"1 of 24 films lack .*first: {name}.*https://"):
+    with pytest.raises(FileNotFoundError, match=rf"1 of 24 clips lack .*first: {name}.*https://"):
         load(root)
-    assert sum(map(len, load(root, allow_missing=True))) == 23
+    with pytest.warns(UserWarning, match="1 of 24 clips are left out"):
+        assert sum(map(len, load(root, allow_missing=True))) == 23
     shutil.rmtree(root / AUDIO_FOLDERS[0])
-    with pytest.raises(FileNotFoundError, match="24 of 24 films"):
+    with pytest.raises(FileNotFoundError, match="24 of 24 clips"):
         load(root, allow_missing=True)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -115,25 +115,9 @@ def audio_frames(
         for name, (find, where) in finders.items()
         if name in form.modalities
     }
-    there = [all(files[at] is not None for files in found.values()) for at in range(len(clips))]
-    lost = [clip for clip, here in zip(clips, there, strict=True) if not here]
-    if lost and (not allow_missing or len(lost) == len(clips)):
-        advice = "" if len(lost) == len(clips) else "; allow_missing=True leaves such clips out"
-        raise FileNotFoundError(
-            f"{len(lost)} of {len(clips)} clips lack {' or '.join(found)} (first: {lost[0].file}); "
-            f"the layout is {folders.layout}, distributed at {folders.source}{advice}"
-        )
-    if lost:
-        warnings.warn(
-            f"{len(lost)} of {len(clips)} clips are left out, for they lack {' or '.join(found)} "
-            f"(first: {lost[0].file}); results differ from those on all clips",
-            stacklevel=4,
-        )
-    kept = [clip for clip, here in zip(clips, there, strict=True) if here]
-    paths = {
-        name: [path for path, here in zip(files, there, strict=True) if here and path is not None]
-        for name, files in found.items()
-    }
+    here = rows_present(clips, found, folders, allow_missing=allow_missing)
+    kept = [clips[at] for at in here]
+    paths = {name: [p for at in here if (p := files[at])] for name, files in found.items()}
     groups = {name: at for at, name in enumerate(sorted({clip.group for clip in kept}))}
     return PairedDataset(
         _columns(paths, form),
@@ -142,6 +126,41 @@ def audio_frames(
         group=[groups[clip.group] for clip in kept],
         ids=[clip.id for clip in kept],
     )
+
+
+def rows_present(
+    clips: Sequence[AVClip],
+    found: Mapping[str, Sequence[Path | None]],
+    folders: AVFolders,
+    *,
+    allow_missing: bool,
+) -> list[int]:
+    """Positions of the clips that have a file of every modality.
+
+    Args:
+        clips: those of the lists.
+        found: by modality the file of each clip, None where there is none.
+        folders: for the message.
+        allow_missing: leave the others out, with a warning.
+
+    Raises:
+        FileNotFoundError: clips without a file, unless they may be missing; or none at all.
+    """
+    here = [at for at in range(len(clips)) if all(files[at] for files in found.values())]
+    lost = [clips[at] for at in sorted(set(range(len(clips))) - set(here))]
+    if lost and (not allow_missing or not here):
+        advice = "; allow_missing=True leaves such clips out" if here else ""
+        raise FileNotFoundError(
+            f"{len(lost)} of {len(clips)} clips lack {' or '.join(found)} (first: {lost[0].file}); "
+            f"the layout is {folders.layout}, distributed at {folders.source}{advice}"
+        )
+    if lost:
+        warnings.warn(
+            f"{len(lost)} of {len(clips)} clips are left out, for they lack {' or '.join(found)} "
+            f"(first: {lost[0].file}); results differ from those on all clips",
+            stacklevel=5,
+        )
+    return here
 
 
 def _first(root: Path, folders: Sequence[str], find: Any, name: str) -> Path | None:

@@ -18,6 +18,8 @@ from xdistill.data.audio_frames import (
     TRAIN,
     VAL,
     AVClip,
+    AVFolders,
+    rows_present,
     split_clips,
 )
 from xdistill.data.cards import DatasetCard
@@ -151,21 +153,21 @@ def _read(
             f"got {split!r}, {frames}, {size} and {channels}"
         )
     root = Path(root).expanduser()
-    layout = f"the layout is {LAYOUT.format(name=card.name.split('_')[0])}; the films are "
-    layout += f"distributed at {card.source_url}, CCL's features at https://github.com/yanbeic/CCL"
+    folders = AVFolders(
+        sound=AUDIO_FOLDERS,
+        video=VIDEO_FOLDERS,
+        layout=LAYOUT.format(name=card.name.split("_")[0]),
+        source=f"{card.source_url}, CCL's features at https://github.com/yanbeic/CCL",
+    )
+    layout = f"the layout is {folders.layout}, distributed at {folders.source}"
     entries, classes = read_annotations(root, card, layout)
     found: dict[str, list[Path | None]] = {}
     if "audio" in modalities:
         found["audio"] = [_features_of(root, one.clip) for one in entries]
     if "video" in modalities:
         found["video"] = [_video_of(root, one.clip) for one in entries]
-    here = [at for at in range(len(entries)) if all(files[at] for files in found.values())]
-    if len(here) < len(entries) and (not allow_missing or not here):
-        lost = next(at for at in range(len(entries)) if at not in set(here))
-        raise FileNotFoundError(
-            f"{len(entries) - len(here)} of {len(entries)} films lack {' or '.join(found)} (first: "
-            f"{entries[lost].clip.id}); {layout}; allow_missing=True leaves some out"
-        )
+    clips = [one.clip for one in entries]
+    here = rows_present(clips, found, folders, allow_missing=allow_missing)
     kept = [entries[at] for at in here]
     paths = {name: [p for at in here if (p := files[at])] for name, files in found.items()}
     columns: dict[str, Any] = {}
@@ -187,8 +189,7 @@ def _read(
         classes=classes,
         ids=[one.clip.id for one in kept],
     )
-    clips = [one.clip for one in kept]
-    return split_clips(dataset, clips, card.name, split, seed)
+    return split_clips(dataset, [one.clip for one in kept], card.name, split, seed)
 
 
 def read_annotations(

@@ -141,7 +141,7 @@ class MatColumn(Sequence):
                 f"{self.path} cannot be read in row {row} ({type(error).__name__}: {error}); it "
                 "may be truncated: copy it again"
             ) from error
-        frame = np.atleast_3d(stored) if stored.ndim == 3 else stored[None]  # [c, w, h]
+        frame = stored if stored.ndim == 3 else stored[None]  # [c, w, h]
         pixels = torch.from_numpy(np.ascontiguousarray(frame.swapaxes(1, 2)))
         scaled = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
         if not bool(torch.isfinite(scaled).all()):
