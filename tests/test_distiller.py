@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from torch import nn
 from tests.toy import ToyEncoder, toy_data, toy_encoders
 from xdistill.data.paired import collate
 from xdistill.distiller import Distiller
+from xdistill.losses.binary_cross_entropy import BinaryCrossEntropy, binary_cross_entropy
 from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.loss import Loss
 from xdistill.losses.sacd import SACD
@@ -173,6 +175,23 @@ def test_a_training_teacher_fills_the_bank_through_its_slow_copy():
     assert int(bank.filled) == 24
     torch.testing.assert_close(bank.keys[12:24], slow(data.inputs["rich"]).embedding)
     assert not torch.allclose(slow.module.body.weight, teacher.body.weight)
+
+
+def test_a_training_teacher_of_rows_with_several_classes():
+    loss = BinaryCrossEntropy() + SACD(dim=4, bank_size=32)
+    student, teacher = toy_encoders()
+    distiller = Distiller(
+        student, teacher, loss, train_teacher=True, teacher_loss=BinaryCrossEntropy()
+    )
+    one = batch()
+    target = torch.nn.functional.one_hot(one.target.clamp(min=0), 3)
+    valid = torch.arange(len(one)) != 2
+    step = distiller(replace(one, target=target, valid={"rich": valid}))
+    step.loss.backward()
+    kept = binary_cross_entropy(step.teachers["rich"].logits[valid], target[valid])
+    torch.testing.assert_close(step.terms["teacher/rich"], kept.detach())
+    assert int(loss.losses[1].bank.filled) == len(one) - 1
+    assert not (loss.losses[1].bank.labels >= 0).any()
 
 
 def test_a_frozen_teacher_has_no_slow_copy_and_fills_the_bank_itself():

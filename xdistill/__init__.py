@@ -25,6 +25,7 @@ from xdistill.distiller import Distiller
 from xdistill.encoders.capture import capture
 from xdistill.encoders.reuse_classifier import reuse_classifier
 from xdistill.losses.at import AT
+from xdistill.losses.binary_cross_entropy import BinaryCrossEntropy
 from xdistill.losses.c2kd import C2KD
 from xdistill.losses.cc import CC
 from xdistill.losses.ccl import CCL
@@ -139,6 +140,7 @@ __all__ = [
     "SRD",
     "VID",
     "WSLD",
+    "BinaryCrossEntropy",
     "CLIPDistill",
     "CrossEntropy",
     "Distiller",

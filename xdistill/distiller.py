@@ -204,7 +204,7 @@ class Distiller(nn.Module):
 
     def _task(self, teacher: Outputs, target: Tensor, valid: Tensor | None) -> Tensor:
         if valid is not None:
-            target = torch.where(valid, target, -1)
+            target = target.masked_fill(~valid.view(-1, *[1] * (target.ndim - 1)), -1)
         return self.teacher_loss(teacher, teacher, target)
 
     @torch.no_grad()

@@ -22,6 +22,7 @@ from xdistill.data.audit import audit
 from xdistill.data.paired import PairedDataset
 from xdistill.distiller import Distiller
 from xdistill.metrics import metric_collection
+from xdistill.multi_label import multi_label_metrics
 from xdistill.types import PairedBatch
 
 CHECKPOINT = "last.ckpt"
@@ -83,8 +84,9 @@ def fit(
         optimizer: makes another optimiser from the trainable parameters.
         scheduler: makes another schedule, stepped after every batch, from the optimiser and the
             number of steps; warm-up over 5 % of the steps and a cosine to zero by default.
-        monitor: the metric that chooses: "val/accuracy", "val/macro_f1", "val/kappa", "val/loss"
-            or a training term such as "train/loss".
+        monitor: the metric that chooses: "val/accuracy", "val/macro_f1" or "val/kappa" (with
+            several classes a row "val/micro_f1", "val/macro_f1", "val/weighted_f1" or
+            "val/mean_average_precision"), or a training term such as "train/loss".
         mode: "max" or "min".
         seed: every random draw of an epoch follows from it and the epoch's number: dropout,
             augmentation, and the order of a DataLoader that shuffles. `paired_loader` takes its
@@ -189,8 +191,10 @@ class DistillerModule(L.LightningModule):
             raise ValueError("validation needs a student with a classifier; give it num_classes")
         if self.metrics is None:
             # Made here, because an encoder need not tell its number of classes in advance.
-            self.metrics = metric_collection(outputs.logits.shape[1]).to(self.device)
-        self.metrics.update(outputs.logits.float(), batch.target)
+            make = metric_collection if batch.target.ndim == 1 else multi_label_metrics
+            self.metrics = make(outputs.logits.shape[1]).to(self.device)
+        logits = outputs.logits.float()
+        self.metrics.update(logits if batch.target.ndim == 1 else logits.sigmoid(), batch.target)
 
     def on_validation_epoch_end(self) -> None:
         """Log the scalar metrics; the others belong into the final report."""

@@ -91,9 +91,27 @@ def as_scores(computed: dict[str, Tensor]) -> Scores:
     )
 
 
-@torch.no_grad()
 def predict(encoder: nn.Module, loader: Iterable[PairedBatch], num_classes: int) -> Prediction:
     """Run an encoder in eval mode over a loader that does not shuffle.
+
+    Raises:
+        ValueError: the encoder has no classifier, or the rows may have several classes: those are
+            for `xdistill.multi_label.predict_multi_label`.
+    """
+    answers, target = run(encoder, loader)
+    if target.ndim > 1:
+        raise ValueError(
+            f"the rows may have several classes, target {list(target.shape)}; use "
+            "predict_multi_label of xdistill.multi_label"
+        )
+    return Prediction(answers.argmax(dim=1), target, score(answers, target, num_classes))
+
+
+@torch.no_grad()
+def run(
+    encoder: nn.Module, loader: Iterable[PairedBatch]
+) -> tuple[Float[Tensor, "n k"], Int64[Tensor, "n ..."]]:
+    """Logits of an encoder in eval mode, and the targets, in the order of the loader.
 
     Raises:
         ValueError: the encoder has no classifier.
@@ -109,5 +127,4 @@ def predict(encoder: nn.Module, loader: Iterable[PairedBatch], num_classes: int)
         logits.append(outputs.logits.float().cpu())
         targets.append(batch.target)
     encoder.train(training)
-    answers, target = torch.cat(logits), torch.cat(targets)
-    return Prediction(answers.argmax(dim=1), target, score(answers, target, num_classes))
+    return torch.cat(logits), torch.cat(targets)

@@ -54,12 +54,13 @@ register_dataclass(Outputs, field_names=["embedding", "logits", "hidden"], drop_
 class PairedSample:
     """One row of a PairedDataset: the same moment or object, seen by several modalities.
 
-    `target` is -1 when the row is unlabelled; `group` is the subject (or any other unit that a
-    split must not cut); `cached` holds teacher outputs that were computed before (without B axis).
+    `target` is the class, -1 when the row is unlabelled, or [K] as in `PairedBatch`; `group` is
+    the subject (or any other unit that a split must not cut); `cached` holds teacher outputs that
+    were computed before (without B axis).
     """
 
     inputs: dict[str, Tensor]
-    target: int
+    target: int | Int64[Tensor, " k"]
     valid: dict[str, bool]
     index: int
     group: int
@@ -73,7 +74,8 @@ class PairedBatch:
     Attributes:
         inputs: one [B, ...] tensor per modality. A modality without a tensor for a row holds zeros
             there and False in `valid`.
-        target: [B] int64 class index, -1 where unlabelled.
+        target: [B] int64 class index, -1 where unlabelled. Where rows may have several classes,
+            [B, K]: 1 for a class that the row has, 0 for one that it has not, -1 where unknown.
         valid: per modality a [B] bool tensor. A modality that is absent here is valid everywhere.
         index: [B] int64 position in the dataset (instance-discrimination banks are keyed by it).
         group: [B] int64 subject.
@@ -81,7 +83,7 @@ class PairedBatch:
     """
 
     inputs: dict[str, Tensor]
-    target: Int64[Tensor, " b"]
+    target: Int64[Tensor, "b ..."]
     valid: dict[str, Bool[Tensor, " b"]] = field(default_factory=dict)
     index: Int64[Tensor, " b"] | None = None
     group: Int64[Tensor, " b"] | None = None

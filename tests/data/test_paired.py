@@ -220,3 +220,25 @@ def test_a_dataset_can_be_pickled():
     dataset = pickle.loads(pickle.dumps(pairs().subset([3, 0])))
     assert isinstance(dataset[0], PairedSample)
     assert dataset.ids == ("clip3", "clip0")
+
+
+def test_rows_of_several_classes():
+    target = torch.tensor([[1, 0, 1], [0, 0, 0], [-1, -1, -1], [1, 1, 1], [0, 1, -1], [0, 0, 1]])
+    dataset = pairs(target=target)
+    assert dataset.multi_label and not pairs().multi_label
+    assert torch.equal(dataset[4].target, target[4])
+    batch = next(iter(paired_loader(dataset.subset([3, 1]), 2)))
+    assert torch.equal(batch.target, target[[3, 1]]) and batch.target.dtype == torch.int64
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ([[0, 1]] * 6, r"shape \[6, 2\], expected \[6\] for one class a row or \[6, 3\]"),
+        ([[0, 1, 0]] * 5 + [[0, 2, 0]], r"row 5 \(clip5\) has target 2, expected .* 0 to 1"),
+        ([[0, 1, 0]] * 5 + [[0, -2, 0]], r"row 5 \(clip5\) has target -2"),
+    ],
+)
+def test_several_classes_that_are_none(target, message):
+    with pytest.raises(ValueError, match=message):
+        pairs(target=target)

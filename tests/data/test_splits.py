@@ -164,3 +164,40 @@ def test_hide_labels_keeps_the_dataset_as_it_was():
 def test_impossible_fraction_of_labels(fraction):
     with pytest.raises(ValueError, match="above 0 and at most 1"):
         hide_labels(rows_of([1, 2, 3]), fraction)
+
+
+def several(rows: int, groups: int, classes: int = 3, seed: int = 0) -> PairedDataset:
+    """Rows of several classes, every eleventh unlabelled."""
+    target = torch.randint(0, 2, (rows, classes), generator=torch.Generator().manual_seed(seed))
+    target[::11] = -1
+    return rows_of([row % groups for row in range(rows)], classes=classes).replace(target=target)
+
+
+@settings(max_examples=20)
+@given(st.integers(12, 90), st.integers(3, 12), st.integers(0, 3))
+def test_rows_of_several_classes_are_split_by_group(rows, groups, seed):
+    splits = split_by_group(several(rows, groups), seed=seed)
+    check_disjoint(splits)
+    assert sorted(chain(*contents(splits))) == list(range(rows))
+    assert all(part.multi_label for part in splits)
+
+
+def test_the_split_spreads_a_rare_one_of_several_classes():
+    dataset = several(240, 60)
+    dataset.target[:, 2] = (dataset.group % 6 == 0).long()
+    for seed in range(5):
+        for part in split_by_group(dataset, (0.5, 0.25, 0.25), seed=seed):
+            share = float((part.target[:, 2] == 1).double().mean())
+            assert share == pytest.approx(1 / 6, abs=0.07)
+
+
+@settings(max_examples=20)
+@given(st.integers(2, 60), st.floats(0.01, 1), st.floats(0.01, 1), st.integers(0, 3))
+def test_hidden_rows_of_several_classes_are_nested(rows, one, other, seed):
+    dataset = several(rows, 1)
+    few, many = (hide_labels(dataset, share, seed).target for share in sorted((one, other)))
+    kept_few, kept_many = ((target >= 0).any(dim=1) for target in (few, many))
+    assert bool((kept_many | ~kept_few).all())
+    assert torch.equal(few[kept_few], dataset.target[kept_few])
+    labelled = int((dataset.target >= 0).any(dim=1).sum())
+    assert int(kept_few.sum()) == max(1, int(min(one, other) * labelled + 0.5))

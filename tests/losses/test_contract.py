@@ -30,7 +30,8 @@ from xdistill.registry import create_loss, list_losses, losses
 from xdistill.types import Outputs, Spec
 
 NAMES = list_losses()
-TASK_LOSSES = {"cross_entropy", "tfkd"}  # these look neither at the teacher nor at `valid`
+# These look neither at the teacher nor at `valid`.
+TASK_LOSSES = {"binary_cross_entropy", "cross_entropy", "tfkd"}
 # A bank of keys may be larger than the batch's pairs; here it is not, so that it hides nothing.
 SHORT_MEMORY = {"khn": {"bank_size": 256}, "sacd": {"bank_size": 256}}
 BELOW_ZERO = {"mine", "srd", "vid", "wcord"}  # these have no lower bound of zero

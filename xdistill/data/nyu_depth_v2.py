@@ -7,8 +7,9 @@ Silberman, Hoiem, Kohli, Fergus, "Indoor segmentation and support inference from
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from xdistill.data.audio_frames import (
     split_clips,
 )
 from xdistill.data.cards import DatasetCard
+from xdistill.data.hdf5_column import HDF5Column
 from xdistill.data.paired import PairedDataset
 from xdistill.data.splits import Splits
 from xdistill.registry import register_dataset
@@ -105,7 +107,10 @@ def nyu_depth_v2(
     ]
     numbers = {room: at for at, room in enumerate(sorted(set(rooms)))}
     dataset = PairedDataset(
-        {name: MatColumn(root / FILE, COLUMNS[name], len(kinds), size) for name in names},
+        {
+            name: HDF5Column(root / FILE, COLUMNS[name], len(kinds), partial(_frame, size=size))
+            for name in names
+        },
         [SCENES.index(clip.label) for clip in clips],
         classes=SCENES,
         group=[numbers[clip.group] for clip in clips],
@@ -114,39 +119,11 @@ def nyu_depth_v2(
     return split_clips(dataset, clips, "NYU Depth V2", split, seed)
 
 
-class MatColumn(Sequence):
-    """Frames of one array of the file, opened in each process when a row is first read."""
-
-    def __init__(self, path: Path, name: str, length: int, size: tuple[int, int]):
-        self.path, self.name, self.length, self.size = path, name, length, size
-        self._file: Any = None
-
-    def __getstate__(self) -> dict:
-        return {**self.__dict__, "_file": None}
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, row: int) -> Float[Tensor, "c h w"]:
-        import h5py
-
-        if not -self.length <= row < self.length:
-            raise IndexError(row)
-        try:
-            if self._file is None:
-                self._file = h5py.File(self.path, "r")
-            stored = self._file[self.name][row % self.length]
-        except (OSError, KeyError) as error:
-            raise ValueError(
-                f"{self.path} cannot be read in row {row} ({type(error).__name__}: {error}); it "
-                "may be truncated: copy it again"
-            ) from error
-        frame = stored if stored.ndim == 3 else stored[None]  # [c, w, h]
-        pixels = torch.from_numpy(np.ascontiguousarray(frame.swapaxes(1, 2)))
-        scaled = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
-        if not bool(torch.isfinite(scaled).all()):
-            raise ValueError(f"{self.path} has NaN or infinite values in row {row} of {self.name}")
-        return F.interpolate(scaled[None], self.size, mode="area")[0]
+def _frame(stored: np.ndarray, size: tuple[int, int]) -> Float[Tensor, "c h w"]:
+    frame = stored if stored.ndim == 3 else stored[None]  # [c, w, h]
+    pixels = torch.from_numpy(np.ascontiguousarray(frame.swapaxes(1, 2)))
+    scaled = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
+    return F.interpolate(scaled[None], size, mode="area")[0]
 
 
 def _scene(kind: str) -> str:

@@ -23,7 +23,8 @@ class PairedDataset(Dataset[PairedSample]):
 
     Args:
         inputs: one column per modality. A column may read its file when it is indexed.
-        target: [N] class index, -1 where unlabelled.
+        target: [N] class index, -1 where unlabelled; or [N, K] for rows that may have several
+            classes (see `PairedBatch`).
         classes: names of the K classes.
         group: [N] subject (or other unit that a split must not cut); each row its own when None.
         valid: per modality [N], False where a row lacks it. Its column is not read there.
@@ -39,7 +40,7 @@ class PairedDataset(Dataset[PairedSample]):
     def __init__(
         self,
         inputs: Mapping[str, Column],
-        target: Int64[Tensor, " n"] | Sequence[int],
+        target: Int64[Tensor, "n ..."] | Sequence[int],
         *,
         classes: Sequence[str],
         group: Int64[Tensor, " n"] | Sequence[int] | None = None,
@@ -80,13 +81,25 @@ class PairedDataset(Dataset[PairedSample]):
             raise ValueError(f"a paired dataset needs columns of one length, got {lengths}")
         if not len(self.target):
             raise ValueError("a paired dataset needs at least one row, got none; check the split")
-        low, high = int(self.target.min()), int(self.target.max())
-        if low < -1 or high >= len(self.classes):
-            row = int((self.target == (low if low < -1 else high)).nonzero()[0])
+        if self.multi_label and self.target.shape[1:] != (len(self.classes),):
             raise ValueError(
-                f"row {row} ({self.ids[row]}) has target {int(self.target[row])}, expected -1 "
-                f"(unlabelled) or 0 to {len(self.classes) - 1} ({', '.join(self.classes)})"
+                f"target has shape {list(self.target.shape)}, expected [{len(self.target)}] for "
+                f"one class a row or [{len(self.target)}, {len(self.classes)}] for several"
             )
+        highest = 1 if self.multi_label else len(self.classes) - 1
+        wrong = ((self.target < -1) | (self.target > highest)).nonzero()
+        if len(wrong):
+            row, found = int(wrong[0, 0]), int(self.target[tuple(wrong[0])])
+            meaning = "without and with a class" if self.multi_label else ", ".join(self.classes)
+            raise ValueError(
+                f"row {row} ({self.ids[row]}) has target {found}, expected -1 (unlabelled) or 0 to "
+                f"{highest} ({meaning})"
+            )
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a row may have several classes, `target` being [N, K]."""
+        return self.target.ndim > 1
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -99,7 +112,7 @@ class PairedDataset(Dataset[PairedSample]):
     def __getitem__(self, row: int) -> PairedSample:
         return PairedSample(
             inputs={name: self.read(name, row) for name in self.inputs if self.has(name, row)},
-            target=int(self.target[row]),
+            target=self.target[row] if self.multi_label else int(self.target[row]),
             valid={name: bool(mask[row]) for name, mask in self.valid.items()},
             index=int(row),
             group=int(self.group[row]),
@@ -189,7 +202,7 @@ def collate(samples: Sequence[PairedSample]) -> PairedBatch:
     cached = sorted({name for sample in samples for name in sample.cached})
     return PairedBatch(
         inputs={name: _stack(name, samples) for name in names},
-        target=torch.tensor([sample.target for sample in samples]),
+        target=torch.stack([torch.as_tensor(sample.target) for sample in samples]),
         valid={
             name: torch.tensor([sample.valid.get(name, True) for sample in samples])
             for name in masked

@@ -169,8 +169,9 @@ def kfold_by_group(dataset: PairedDataset, folds: int, seed: int = 0) -> list[Sp
 def hide_labels(dataset: PairedDataset, fraction: float, seed: int = 0) -> PairedDataset:
     """The same rows with the labels of a part of each class set to -1 (unlabelled).
 
-    Per class with n labelled rows, `fraction` of n, rounded and at least one, keep their label.
-    With one seed the labels kept at a smaller fraction are among those kept at a larger one.
+    Per class with n labelled rows, `fraction` of n, rounded and at least one, keep their label;
+    where rows may have several classes, of all labelled rows together. With one seed the labels
+    kept at a smaller fraction are among those kept at a larger one.
 
     Args:
         fraction: share of the labels that stay, above 0 and at most 1.
@@ -185,11 +186,15 @@ def hide_labels(dataset: PairedDataset, fraction: float, seed: int = 0) -> Paire
         )
     generator = torch.Generator().manual_seed(seed)
     target = torch.full_like(dataset.target, -1)
-    for label in range(len(dataset.classes)):
-        rows = (dataset.target == label).nonzero().flatten()
+    if dataset.multi_label:
+        strata = [(dataset.target >= 0).any(dim=1)]
+    else:
+        strata = [dataset.target == label for label in range(len(dataset.classes))]
+    for stratum in strata:
+        rows = stratum.nonzero().flatten()
         order = torch.randperm(len(rows), generator=generator)  # drawn for empty classes too
-        keep = max(1, int(fraction * len(rows) + 0.5))
-        target[rows[order[:keep]]] = label
+        kept = rows[order[: max(1, int(fraction * len(rows) + 0.5))]]
+        target[kept] = dataset.target[kept]
     return dataset.replace(target=target)
 
 
@@ -207,9 +212,16 @@ def _fold_split(
 def _class_counts(
     dataset: PairedDataset,
 ) -> tuple[Int64[Tensor, " g"], Float[Tensor, "g k_plus_1"]]:
-    """The groups, and how many rows of each class each has; unlabelled rows have column 0."""
+    """The groups, and how many rows of each class each has; unlabelled rows have column 0.
+
+    A row of several classes counts in the column of each.
+    """
     groups, place = dataset.group.unique(return_inverse=True)
     width = len(dataset.classes) + 1
+    if dataset.multi_label:
+        unlabelled = (dataset.target < 0).all(dim=1, keepdim=True)
+        has = torch.cat([unlabelled, dataset.target > 0], dim=1).double()  # [N, K + 1]
+        return groups, has.new_zeros(len(groups), width).index_add_(0, place, has)
     flat = torch.bincount(place * width + dataset.target + 1, minlength=len(groups) * width)
     return groups, flat.view(len(groups), width).double()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from xdistill.losses.at import AT
+from xdistill.losses.binary_cross_entropy import BinaryCrossEntropy
 from xdistill.losses.c2kd import C2KD
 from xdistill.losses.cc import CC
 from xdistill.losses.ccl import CCL
@@ -90,6 +91,7 @@ __all__ = [
     "SRD",
     "VID",
     "WSLD",
+    "BinaryCrossEntropy",
     "CLIPDistill",
     "CrossEntropy",
     "FitNet",

@@ -63,7 +63,8 @@ class KHN(Loss):
         bank_size: number Q of keys in the bank; 0 for none.
         form: "triplet" as published, or "nce".
         mining: "semihard", "hard" or "random".
-        positives: "class" makes keys of the anchor's class positives, "pair" its own alone.
+        positives: "class" makes keys of the anchor's class positives, "pair" its own alone. Where
+            rows may have several classes (target [B, K]), every row counts as unlabelled.
         symmetric: add the same loss of teacher anchors among the student's rows of the batch. The
             bank is no part of it: its keys are of the teacher's kind.
         tau: temperature of form="nce".
@@ -79,6 +80,7 @@ class KHN(Loss):
     formula = "mean over K hard negatives of relu(d_p − d_n + m)"
     paper = "Han et al., 2022"
     uses = ("labels", "index")
+    multi_label = True
     projects_in_forward = True
     draws: Tensor
 
@@ -159,7 +161,7 @@ class KHN(Loss):
         self,
         student: Outputs,
         teacher: Outputs,
-        target: Int64[Tensor, " b"] | None,
+        target: Int64[Tensor, "b ..."] | None,
         valid: Bool[Tensor, " b"] | None,
         index: Int64[Tensor, " b"] | None,
     ) -> Rows:
@@ -179,7 +181,7 @@ class KHN(Loss):
             for outputs in (student, teacher)
         )
         student, teacher = self.project(student, teacher)
-        return Rows(student.embedding, teacher.embedding, keep, target, index)
+        return Rows(student.embedding, teacher.embedding, keep, _one_class(target), index)
 
     def contrast(self, rows: Rows) -> Float[Tensor, ""]:
         """The mined loss of both directions."""
@@ -216,7 +218,7 @@ class KHN(Loss):
     def enqueue(
         self,
         teacher: Outputs,
-        target: Int64[Tensor, " b"] | None = None,
+        target: Int64[Tensor, "b ..."] | None = None,
         *,
         valid: Bool[Tensor, " b"] | None = None,
         index: Int64[Tensor, " b"] | None = None,
@@ -232,7 +234,12 @@ class KHN(Loss):
         if self.momentum_projector is not None and self.teacher_projector is not None:
             self.momentum_projector.update(self.teacher_projector)
         if self.bank is not None:
-            self.bank.enqueue(teacher.embedding, target, index, valid)
+            self.bank.enqueue(teacher.embedding, _one_class(target), index, valid)
+
+
+def _one_class(target: Int64[Tensor, "b ..."] | None) -> Int64[Tensor, " b"] | None:
+    """The classes of rows that have one each; rows of several count as unlabelled."""
+    return None if target is None or target.ndim > 1 else target
 
 
 def _try_options(options: dict[str, Any]) -> None:

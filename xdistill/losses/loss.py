@@ -40,6 +40,8 @@ class Loss(nn.Module):
         projects_in_forward: `forward` gets the embeddings as the encoders gave them and calls
             `project` itself (a bank of raw teacher keys needs both).
         composite: it holds other losses and hands them what it was given, untouched.
+        multi_label: a loss that reads labels takes several classes a row, target [B, K], too. One
+            that reads none always does.
         recommended_weight: the weight that the paper gives this term beside a cross-entropy of 1.
         recommended_warmup_epochs: the epochs over which the paper lets that weight grow from 0.
         formula: the loss in one line, for listings.
@@ -55,6 +57,7 @@ class Loss(nn.Module):
     shared_space: bool = True
     projects_in_forward: ClassVar[bool] = False
     composite: ClassVar[bool] = False
+    multi_label: ClassVar[bool] = False
     recommended_weight: ClassVar[float] = 1.0
     recommended_warmup_epochs: ClassVar[int] = 0
     formula: ClassVar[str] = ""
@@ -73,7 +76,7 @@ class Loss(nn.Module):
         self,
         student: Outputs,
         teacher: Outputs,
-        target: Int64[Tensor, " b"] | None = None,
+        target: Int64[Tensor, "b ..."] | None = None,
         *,
         valid: Bool[Tensor, " b"] | None = None,
         index: Int64[Tensor, " b"] | None = None,
@@ -83,15 +86,18 @@ class Loss(nn.Module):
         Args:
             student: the student's outputs for B rows.
             teacher: the teacher's outputs for the same rows.
-            target: [B] class index, -1 where unlabelled.
+            target: [B] class index, -1 where unlabelled; or [B, K] (`PairedBatch`).
             valid: [B] False where the teacher's modality is missing; those rows contribute only to
                 task losses.
             index: [B] position of each row in the dataset, for losses with instance memories.
 
         Raises:
-            ValueError: numbers of rows that disagree, or a target out of range.
+            ValueError: numbers of rows that disagree, a target out of range, or several classes a
+                row for a loss that reads one.
         """
         check_rows(student, teacher, target, valid, index)
+        if target is not None and target.ndim > 1:
+            self._check_multi_label(target)
         if not self.mutual:
             teacher = teacher.detach()
         with torch.autocast(student.embedding.device.type, enabled=False):
@@ -104,6 +110,14 @@ class Loss(nn.Module):
         if not self.composite:
             self.terms = {**self.terms, self.label: value.detach()}
         return value
+
+    def _check_multi_label(self, target: Int64[Tensor, "b k"]) -> None:
+        if "labels" in (*self.needs, *self.uses) and not (self.multi_label or self.composite):
+            raise ValueError(
+                f"{self.label} reads one class a row, target [B], got target {list(target.shape)} "
+                "for several; take binary_cross_entropy for the task, and to distil a loss that "
+                "reads no labels (`xdistill losses` tells), khn or sacd"
+            )
 
     @property
     def label(self) -> str:
@@ -321,14 +335,18 @@ def check_rows(
         raise TypeError(f"target must be int64 class indices, got {target.dtype}; use .long()")
     if target.device.type == "cpu" and student.logits is not None and rows:
         low, high, classes = int(target.min()), int(target.max()), student.logits.shape[1]
-        if low < -1 or high >= classes:
+        if target.ndim > 1 and target.shape[1:] != (classes,):
             raise ValueError(
-                f"target holds {low if low < -1 else high}, expected -1 (unlabelled) or a class "
-                f"from 0 to {classes - 1}"
+                f"target has shape {list(target.shape)}, expected [{rows}] or [{rows}, {classes}]"
+            )
+        if low < -1 or high >= (classes if target.ndim == 1 else 2):
+            expected = f"a class from 0 to {classes - 1}" if target.ndim == 1 else "0 or 1"
+            raise ValueError(
+                f"target holds {low if low < -1 else high}, expected -1 (unlabelled) or {expected}"
             )
 
 
-def require_target(loss: str, target: Tensor | None) -> Int64[Tensor, " b"]:
+def require_target(loss: str, target: Tensor | None) -> Int64[Tensor, "b ..."]:
     """The labels; refuse to go without them."""
     if target is None:
         raise ValueError(f"{loss} needs target, got None; pass the batch's labels")

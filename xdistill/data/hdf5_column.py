@@ -1,0 +1,54 @@
+"""Rows of an array in an HDF5 file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class HDF5Column(Sequence):
+    """Rows of one array of a file, opened in each process when a row is first read.
+
+    Args:
+        path: the file.
+        name: of the array.
+        length: number of its rows.
+        convert: makes the float32 tensor of a row from what is stored.
+
+    Raises:
+        ValueError: a row that cannot be read, or has NaN or infinity.
+    """
+
+    def __init__(self, path: Path, name: str, length: int, convert: Callable[[np.ndarray], Tensor]):
+        self.path, self.name, self.length, self.convert = path, name, length, convert
+        self._file: Any = None
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_file": None}
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, row: int) -> Tensor:
+        import h5py
+
+        if not -self.length <= row < self.length:
+            raise IndexError(row)
+        try:
+            if self._file is None:
+                self._file = h5py.File(self.path, "r")
+            stored = self._file[self.name][row % self.length]
+        except (OSError, KeyError) as error:
+            raise ValueError(
+                f"{self.path} cannot be read in row {row} ({type(error).__name__}: {error}); it "
+                "may be truncated: copy it again"
+            ) from error
+        values = self.convert(stored)
+        if not bool(torch.isfinite(values).all()):
+            raise ValueError(f"{self.path} has NaN or infinite values in row {row} of {self.name}")
+        return values
