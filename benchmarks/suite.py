@@ -38,6 +38,7 @@ METHODS = (
     "ccl",
     "c2kd",
     "sacd",
+    "dist+sacd/bank_0",
 )
 FACTORS = (1.0, 1 / 3, 3.0)
 """What the search tries: multiples of the learning rate, and of a recommended weight."""

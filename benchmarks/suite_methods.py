@@ -11,7 +11,9 @@ import xdistill as xd
 # 16,384 negatives per row, CRD's own number, would take minutes a run where others take seconds.
 OPTIONS: Mapping[str, Mapping[str, Any]] = {"crd": {"num_negatives": 256}}
 
-VARIANTS: Mapping[str, partial[xd.Loss]] = {
+ALL_NEGATIVES = {"bank_size": 0, "form": "nce", "mining": "all"}
+
+PARTS: Mapping[str, partial[xd.Loss]] = {
     name: partial(xd.create_loss, "sacd", **options)
     for name, options in {
         "sacd/contrast_only": {"structure": None},
@@ -32,13 +34,45 @@ VARIANTS: Mapping[str, partial[xd.Loss]] = {
 }
 """SACD with one part changed; `sacd` itself is what all others are compared with."""
 
+LIGHT: Mapping[str, partial[xd.Loss]] = {
+    name: partial(xd.create_loss, "sacd", **options)
+    for name, options in {
+        "sacd/bank_0_weight_1": {"bank_size": 0, "structure_weight": 1.0},
+        "sacd/bank_0_no_projector": {"bank_size": 0, "dim": None},
+        "sacd/all_negatives": ALL_NEGATIVES,
+        "sacd/all_negatives_weight_1": {**ALL_NEGATIVES, "structure_weight": 1.0},
+        "sacd/all_negatives_no_projector": {**ALL_NEGATIVES, "dim": None},
+        "sacd/all_negatives_no_structure": {**ALL_NEGATIVES, "dim": None, "structure": None},
+    }.items()
+}
+"""SACD without its bank and with more changed, to be combined with other losses."""
+
+COMBINATIONS = (
+    "dist",
+    "ccl",
+    "supcon",
+    "infonce",
+    "dist+supcon",
+    "kd+sacd/bank_0",
+    "sacd/bank_0",
+    *LIGHT,
+    "dist+sacd",
+    "dist+sacd/bank_0",
+    "dist+sacd/bank_0_weight_1",
+    "dist+sacd/all_negatives",
+    "dist+sacd/all_negatives_weight_1",
+    "dist+sacd/all_negatives_no_structure",
+)
+"""SACD beside another loss, and what that loss and others do by themselves."""
+
 WARMUP_SHARE = 0.25
 
 
 def create_term(method: str) -> xd.Loss:
     """The loss of a name: registered, or a variant of SACD."""
-    if method in VARIANTS:
-        return VARIANTS[method]()
+    variants = {**PARTS, **LIGHT}
+    if method in variants:
+        return variants[method]()
     return xd.create_loss(method, **OPTIONS.get(method, {}))
 
 

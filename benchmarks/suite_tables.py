@@ -64,7 +64,7 @@ def curves_table(results: Mapping[str, Any], kind: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def ablation_table(results: Mapping[str, Any]) -> str:
+def parts_table(results: Mapping[str, Any]) -> str:
     """Each variant's difference to SACD on validation, in points, best mean first."""
     conditions = list(results["mean"])
     head = ["", "mean", "better", "worse", *conditions]
@@ -75,6 +75,24 @@ def ablation_table(results: Mapping[str, Any]) -> str:
         each = [f"{100 * (mean[c][name] - mean[c]['sacd']):+.1f}" for c in conditions]
         counts = [str(results[key][name]) for key in ("better_in", "worse_in")]
         lines.append(f"| {' | '.join([name, f'{100 * gaps[name]:+.2f}', *counts, *each])} |")
+    return "\n".join(lines) + "\n"
+
+
+def combinations_table(results: Mapping[str, Any]) -> str:
+    """Gain over the student alone on validation, in points, and average rank, best rank first."""
+    mean, ranks = results["mean"], results["average_rank"]
+    shares = list(dict.fromkeys(condition.rpartition(" ")[2] for condition in mean))
+    head = ["", "average rank", *(f"gain with {100 * float(s):g} % of the labels" for s in shares)]
+    head.append("smallest and largest gain")
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for name in sorted(ranks, key=ranks.__getitem__):
+        gaps = {key: 100 * (one[name] - one[ALONE]) for key, one in mean.items()}
+        cells = [f"{ranks[name]:.1f}"]
+        for share in shares:
+            own = [gap for key, gap in gaps.items() if key.rpartition(" ")[2] == share]
+            cells.append(f"{sum(own) / len(own):+.1f}")
+        cells.append(f"{min(gaps.values()):+.1f}, {max(gaps.values()):+.1f}")
+        lines.append(f"| {' | '.join([name, *cells])} |")
     return "\n".join(lines) + "\n"
 
 

@@ -25,6 +25,11 @@ DOCS = HERE.parent / "docs"
 PAGES = (DOCS / "benchmarks.md", DOCS / "suite.md", DOCS / "kernels.md")
 SUITE = HERE / "results" / "suite.json"
 KERNELS = {"kernels-figures": figures_table, "kernels-targets": targets_table}
+TABLES = {
+    **KERNELS,
+    "sacd_parts": suite_tables.parts_table,
+    "sacd_combinations": suite_tables.combinations_table,
+}
 SLOT = re.compile(r"(<!-- table (?P<name>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -33,9 +38,7 @@ def table_of(name: str) -> str:
     if name.startswith(suite_tables.PREFIX):
         return _suite_table(name.removeprefix(suite_tables.PREFIX)) if SUITE.exists() else ""
     path = HERE / "results" / f"{'kernels' if name in KERNELS else name}.json"
-    if name == "sacd_ablation" and path.exists():
-        return suite_tables.ablation_table(read_json(path))
-    return KERNELS.get(name, markdown)(read_json(path)) if path.exists() else ""
+    return TABLES.get(name, markdown)(read_json(path)) if path.exists() else ""
 
 
 def _suite_table(name: str) -> str:

@@ -58,7 +58,7 @@ def test_the_tables_of_the_pages_are_up_to_date(monkeypatch):
     ]
     assert {
         *("utd_mhad-inertial", "s3ve", "kernels-figures", "kernels-targets"),
-        *("suite-ranks", "suite-labels", "suite-missing", "sacd_ablation"),
+        *("suite-ranks", "suite-labels", "suite-missing", "sacd_parts", "sacd_combinations"),
     } <= {slot["name"] for slot in slots}
     for slot in slots:
         assert slot[0] == slot[1] + write_up["table_of"](slot["name"]) + slot[3]

@@ -19,8 +19,9 @@ import xdistill as xd
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+from sacd_ablation import compare  # noqa: E402
 from suite import SuiteOptions, best, main  # noqa: E402
-from suite_methods import VARIANTS, create_losses, create_term  # noqa: E402
+from suite_methods import COMBINATIONS, PARTS, create_losses, create_term  # noqa: E402
 from suite_report import ranks  # noqa: E402
 from suite_settings import SETTINGS, chosen_settings  # noqa: E402
 from suite_trial import Place, TeacherTrial, Trial, hide_teachers, run_and_keep  # noqa: E402
@@ -240,13 +241,42 @@ def test_of_equal_trials_the_first_is_best_and_failed_ones_are_none():
     assert best(trials, {trials[0]: {"error": "x"}}) is None
 
 
-@pytest.mark.parametrize("method", ["kd", "sacd", "dkd", "kd+sacd", *VARIANTS])
+@pytest.mark.parametrize("method", ["kd", "sacd", "dkd", "kd+sacd", *PARTS, *COMBINATIONS])
 def test_losses_have_their_weights(method):
     losses = create_losses(method, ("one", "two"), 3.0, epochs=8)
     assert list(losses) == ["one", "two"]
     first, second = losses.values()
     assert len(list(first.leaves())) == 1 + len(list(second.leaves()))  # the task's loss
-    assert create_term(method.split("+")[0]).name in {"kd", "sacd", "dkd"}
+    assert [create_term(one).name for one in method.split("+")] == [
+        one.partition("/")[0] for one in method.split("+")
+    ]
+
+
+def test_the_ablation_ranks_conditions_in_which_nothing_failed():
+    values = {
+        "student": (0.5, 0.3, 0.9),
+        "sacd": (0.6, 0.5, 0.9),
+        "dist+sacd": (0.7, 0.4, None),  # it fails in the last condition
+    }
+    conditions = [("a", 1.0), ("a", 0.1), ("b", 1.0)]
+    done = {
+        Trial(setting, method, seed, labels=labels): {"error": "x"}
+        if each[at] is None
+        else {"val": {"macro_f1": each[at] + 0.1 * seed}}
+        for method, each in values.items()
+        for at, (setting, labels) in enumerate(conditions)
+        for seed in (0, 1)
+    }
+    found = compare(list(done), done, tuple(values))
+    assert found["conditions"] == 2 and len(found["runs"]) == 3
+    assert found["mean"]["a, labels 0.1"]["sacd"] == pytest.approx(0.55)
+    assert found["difference_to_sacd"] == pytest.approx(
+        {"student": -0.15, "sacd": 0, "dist+sacd": 0}
+    )
+    assert found["average_rank"] == {"student": 3, "sacd": 1.5, "dist+sacd": 1.5}
+    assert (found["better_in"]["dist+sacd"], found["worse_in"]["dist+sacd"]) == (1, 1)
+    with pytest.raises(ValueError, match="failed in every condition"):
+        compare(list(done)[:6], done, ("sacd", "dist+sacd"))
 
 
 def test_hidden_teachers_are_nested_and_counted():
