@@ -237,6 +237,8 @@ def test_rows_of_several_classes():
         ([[0, 1]] * 6, r"shape \[6, 2\], expected \[6\] for one class a row or \[6, 3\]"),
         ([[0, 1, 0]] * 5 + [[0, 2, 0]], r"row 5 \(clip5\) has target 2, expected .* 0 to 1"),
         ([[0, 1, 0]] * 5 + [[0, -2, 0]], r"row 5 \(clip5\) has target -2"),
+        ([[0, 0.5, 1]] * 6, "no whole numbers"),
+        ([0.0, 1.0, 2.0, 0.0, 1.0, float("nan")], "no whole numbers"),
     ],
 )
 def test_several_classes_that_are_none(target, message):

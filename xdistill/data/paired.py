@@ -40,7 +40,7 @@ class PairedDataset(Dataset[PairedSample]):
     def __init__(
         self,
         inputs: Mapping[str, Column],
-        target: Int64[Tensor, "n ..."] | Sequence[int],
+        target: Int64[Tensor, "n ..."] | Sequence[int] | Sequence[Sequence[int]],
         *,
         classes: Sequence[str],
         group: Int64[Tensor, " n"] | Sequence[int] | None = None,
@@ -51,7 +51,7 @@ class PairedDataset(Dataset[PairedSample]):
         cached: Mapping[str, Outputs] | None = None,
     ):
         self.inputs = dict(inputs)
-        self.target = torch.as_tensor(target, dtype=torch.int64)
+        self.target = _whole(target)
         self.classes = tuple(classes)
         self.group = (
             torch.arange(len(self.target))
@@ -171,6 +171,17 @@ class PairedDataset(Dataset[PairedSample]):
                 f"a mask of {len(chosen)} rows cannot choose from a dataset of {len(self)}"
             )
         return chosen.nonzero().flatten()
+
+
+def _whole(target: Any) -> Int64[Tensor, "n ..."]:
+    given = torch.as_tensor(target)
+    whole = given.to(torch.int64)
+    if given.is_floating_point() and not torch.equal(whole.to(given.dtype), given):
+        raise ValueError(
+            "target has values that are no whole numbers; a row has a class or has it not, soft "
+            "labels are for a loss of your own"
+        )
+    return whole
 
 
 class RowView(Sequence):
