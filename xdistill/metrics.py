@@ -98,7 +98,7 @@ def predict(encoder: nn.Module, loader: Iterable[PairedBatch], num_classes: int)
         ValueError: the encoder has no classifier, or the rows may have several classes: those are
             for `xdistill.multi_label.predict_multi_label`.
     """
-    answers, target = run(encoder, loader)
+    answers, target = logits_and_targets(encoder, loader)
     if target.ndim > 1:
         raise ValueError(
             f"the rows may have several classes, target {list(target.shape)}; use "
@@ -108,7 +108,7 @@ def predict(encoder: nn.Module, loader: Iterable[PairedBatch], num_classes: int)
 
 
 @torch.no_grad()
-def run(
+def logits_and_targets(
     encoder: nn.Module, loader: Iterable[PairedBatch]
 ) -> tuple[Float[Tensor, "n k"], Int64[Tensor, "n ..."]]:
     """Logits of an encoder in eval mode, and the targets, in the order of the loader.

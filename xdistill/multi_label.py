@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from xdistill.metrics import run
+from xdistill.metrics import logits_and_targets
 from xdistill.types import PairedBatch
 
 
@@ -88,7 +88,7 @@ def predict_multi_label(encoder: nn.Module, loader: Iterable[PairedBatch]) -> Mu
         ValueError: the encoder has no classifier, or the rows have one class each: those are for
             `xdistill.metrics.predict`.
     """
-    logits, target = run(encoder, loader)
+    logits, target = logits_and_targets(encoder, loader)
     if target.shape != logits.shape:
         raise ValueError(
             f"target has shape {list(target.shape)}, expected that of the logits, "

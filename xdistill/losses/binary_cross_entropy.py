@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,8 +22,8 @@ def binary_cross_entropy(
     """
     if target.ndim == 1:
         of_row = target[:, None]
-        one_hot = (of_row == of_row.new_tensor(range(logits.shape[1]))).long()
-        target = one_hot.masked_fill(of_row < 0, -1)
+        one_hot = of_row == torch.arange(logits.shape[1], device=target.device)
+        target = one_hot.long().masked_fill(of_row < 0, -1)
     known = target >= 0
     each = F.binary_cross_entropy_with_logits(
         logits, target.clamp(min=0).to(logits.dtype), reduction="none"

@@ -62,7 +62,7 @@ class KHN(Loss):
         k: number K of negatives for each anchor and positive.
         bank_size: number Q of keys in the bank; 0 for none.
         form: "triplet" as published, or "nce".
-        mining: "semihard", "hard" or "random".
+        mining: "semihard", "hard", "random" or "all".
         positives: "class" makes keys of the anchor's class positives, "pair" its own alone. Where
             rows may have several classes (target [B, K]), every row counts as unlabelled.
         symmetric: add the same loss of teacher anchors among the student's rows of the batch. The
