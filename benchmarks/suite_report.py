@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from suite_settings import Setting
 from suite_trial import TeacherTrial, Trial
 
 from xdistill.metrics import Scores
-from xdistill.report import SCALARS, Interval, interval, paired_difference
+from xdistill.report import SCALARS, Interval, interval, paired_difference, paired_interval
 
 AnyTrial = Trial | TeacherTrial
 Result = Mapping[str, Any]
@@ -153,36 +153,37 @@ def _entry(runs: Sequence[Result]) -> dict[str, Any]:
 
 
 def _curves(suite: Suite) -> dict[str, Any]:
-    """Mean and interval of each point: setting → "labels" or "missing" → method → share."""
-    found: dict[str, Any] = {}
+    """The points of each curve: setting → "labels" or "missing" → method → share.
+
+    A point has a mean over seeds with its interval, and the paired difference to the student alone
+    with as many labels.
+    """
+    values: dict[tuple[str, str, str, float], dict[int, float]] = {}
     for trial in dict.fromkeys(suite.curves):
         if "error" in suite.done[trial]:
             continue
         value = suite.done[trial]["test"][MEASURE]
+        own = (trial.setting, trial.method)
         if trial.missing == 0:
-            _append(found, (trial.setting, "labels", trial.method, trial.labels), value)
+            values.setdefault((own[0], "labels", own[1], trial.labels), {})[trial.seed] = value
         if trial.labels == 1:
-            _append(found, (trial.setting, "missing", trial.method, trial.missing), value)
+            values.setdefault((own[0], "missing", own[1], trial.missing), {})[trial.seed] = value
+    found: dict[str, Any] = {}
+    for (setting, kind, method, share), runs in sorted(values.items(), key=lambda item: item[0][3]):
+        alone = values.get((setting, "labels", ALONE, share if kind == "labels" else 1.0), {})
+        point: dict[str, Any] = asdict(interval(list(runs.values())))
+        if method != ALONE and runs.keys() == alone.keys():
+            gaps = [runs[seed] - alone[seed] for seed in runs]
+            point["difference"] = paired_interval(gaps)
+        methods = found.setdefault(setting, {}).setdefault(kind, {})
+        methods.setdefault(method, {})[f"{share:g}"] = point
     return {
-        setting: {
-            kind: {
-                method: {
-                    f"{share:g}": {"mean": one.mean, "half_width": one.half_width}
-                    for share, values in sorted(points.items())
-                    for one in [interval(values)]
-                }
-                for method, points in methods.items()
-            }
-            for kind, methods in kinds.items()
+        name: {
+            kind: {method: kinds[kind][method] for method in suite.methods if method in kinds[kind]}
+            for kind in ("labels", "missing")
         }
-        for setting, kinds in found.items()
+        for name, kinds in ((name, found[name]) for name in suite.settings if name in found)
     }
-
-
-def _append(tree: dict, keys: tuple, value: float) -> None:
-    for key in keys[:-1]:
-        tree = tree.setdefault(key, {})
-    tree.setdefault(keys[-1], []).append(value)
 
 
 def _text(name: str, setting: Mapping[str, Any]) -> str:

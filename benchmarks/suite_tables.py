@@ -123,4 +123,10 @@ def _wins(results: Mapping[str, Any], method: str) -> tuple[int, int]:
 
 
 def _point(point: Mapping[str, Any] | None) -> str:
-    return "" if point is None else str(Interval(point["mean"], point["half_width"]))
+    """Bold where the interval of the difference to the student alone leaves zero out."""
+    if point is None:
+        return ""
+    text = str(Interval(point["mean"], point["half_width"]))
+    gap = point.get("difference")
+    clear = gap and gap["half_width"] is not None and abs(gap["mean"]) > gap["half_width"]
+    return f"**{text}**" if clear else text

@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 from sacd_ablation import compare  # noqa: E402
 from suite import SuiteOptions, best, main  # noqa: E402
 from suite_methods import COMBINATIONS, PARTS, create_losses, create_term  # noqa: E402
-from suite_report import ranks  # noqa: E402
+from suite_report import Suite, ranks, summary  # noqa: E402
 from suite_settings import SETTINGS, chosen_settings  # noqa: E402
 from suite_trial import Place, TeacherTrial, Trial, hide_teachers, run_and_keep  # noqa: E402
 
@@ -231,6 +231,43 @@ def test_ranks_are_those_of_demsar():
     assert found["critical_difference"] == pytest.approx(2.569 * (4 * 5 / (6 * 6)) ** 0.5, rel=1e-3)
     del settings["set0"]["methods"]["c"]
     assert "set0" not in ranks(settings, methods)["settings"]
+
+
+def test_points_of_a_curve_are_paired_with_the_student_that_has_as_many_labels():
+    name, scores = "mfh_gaussian", {"accuracy": 0.5, "kappa": 0.1}
+    macro_f1 = {
+        ("student", 1.0, 0.0): (0.8, 0.7),
+        ("student", 0.1, 0.0): (0.5, 0.4),
+        ("kd", 1.0, 0.0): (0.7, 0.9),
+        ("kd", 0.1, 0.0): (0.6, 0.7),
+        ("kd", 1.0, 0.9): (0.6, None),  # a run that failed
+    }
+    done: dict = {TeacherTrial(name, "teacher", 0): {"error": "x", "setting": name, "seed": 0}}
+    done = {trial: {**one, "method": "teacher", "seconds": 1} for trial, one in done.items()}
+    for (method, labels, missing), values in macro_f1.items():
+        for seed, value in enumerate(values):
+            trial = Trial(name, method, seed, labels=labels, missing=missing)
+            run = {"error": "x"} if value is None else {"test": {**scores, "macro_f1": value}}
+            done[trial] = {"setting": name, "method": method, "seed": seed, "seconds": 1, **run}
+    curves = tuple(one for one in done if isinstance(one, Trial))
+    settings = {name: SETTINGS[name]}
+    suite = Suite(settings, ("student", "kd"), (0,), {}, curves, done)
+    found = summary(suite)["curves"][name]
+    assert list(found["labels"]) == ["student", "kd"] and list(found["missing"]) == [
+        "student",
+        "kd",
+    ]
+    few, all_labels = found["labels"]["kd"]["0.1"], found["labels"]["kd"]["1"]
+    assert (
+        few["mean"] == pytest.approx(0.65) and "difference" not in found["labels"]["student"]["1"]
+    )
+    assert few["difference"]["mean"] == pytest.approx((0.1 + 0.3) / 2)
+    expected = stats.ttest_rel((0.6, 0.7), (0.5, 0.4)).pvalue
+    assert few["difference"]["p_value"] == pytest.approx(expected)
+    assert all_labels["difference"]["mean"] == pytest.approx((-0.1 + 0.2) / 2)
+    assert found["missing"]["kd"]["0"] == all_labels
+    assert found["missing"]["kd"]["0.9"]["mean"] == 0.6
+    assert "difference" not in found["missing"]["kd"]["0.9"]
 
 
 def test_of_equal_trials_the_first_is_best_and_failed_ones_are_none():

@@ -70,10 +70,12 @@ def paired_difference(runs: Sequence[Scores], baseline: Sequence[Scores]) -> dic
         name: [getattr(a, name) - getattr(b, name) for a, b in zip(runs, baseline, strict=True)]
         for name in SCALARS
     }
-    return {
-        name: {**asdict(interval(values)), "p_value": _p_value(values)}
-        for name, values in differences.items()
-    }
+    return {name: paired_interval(values) for name, values in differences.items()}
+
+
+def paired_interval(differences: Sequence[float]) -> dict[str, float | None]:
+    """Mean of one difference per seed, its 95 % interval, and the p-value of that being zero."""
+    return {**asdict(interval(differences)), "p_value": _p_value(differences)}
 
 
 def _p_value(differences: Sequence[float]) -> float | None:
