@@ -5,7 +5,9 @@ import runpy
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from xdistill.registry import list_losses
 from xdistill.report import SCALARS, interval, read_json
@@ -83,7 +85,7 @@ def test_the_suite_has_what_it_promises():
     assert results["seeds"] == [0, 1, 2, 3, 4] and results["versions"]["torch"]
     for name, setting in settings.items():
         missing = {"dkd"} if name == "mfh_gaussian" else set()  # it needs three classes
-        assert len(setting["methods"]) == 14 - len(missing) and setting["teachers"]
+        assert len(setting["methods"]) == 15 - len(missing) and setting["teachers"]
         assert not missing & set(setting["methods"])
     assert {(one["setting"], one["method"]) for one in results["failures"]} == {
         ("mfh_gaussian", "dkd")
@@ -111,13 +113,22 @@ def test_the_means_of_the_suite_follow_from_its_runs():
             assert entry["confidence_95"]["macro_f1"] == pytest.approx(one.half_width, abs=1e-3)
 
 
-def test_the_ablation_counts_every_condition_once():
-    results = read_json(ROOT / "benchmarks/results/sacd_ablation.json")
-    assert len(results["runs"]) == results["conditions"] == len(results["mean"])
+@pytest.mark.parametrize(
+    ("study", "conditions", "of_it"),
+    [
+        ("parts", 8, {"sacd/structure_only", "sacd/contrast_only"}),
+        ("combinations", 22, {"dist", "dist+sacd", "dist+sacd/bank_0"}),
+    ],
+)
+def test_the_ablation_counts_every_condition_once(study, conditions, of_it):
+    results = read_json(ROOT / f"benchmarks/results/sacd_{study}.json")
+    assert len(results["runs"]) == results["conditions"] == len(results["mean"]) == conditions
     for condition, methods in results["runs"].items():
-        assert {"sacd", "student", "sacd/structure_only", "sacd/contrast_only"} <= set(methods)
+        assert {"sacd", "student", *of_it} <= set(methods)
         for method, values in methods.items():
             assert results["mean"][condition][method] == pytest.approx(sum(values) / len(values))
     for method, gap in results["difference_to_sacd"].items():
         each = [one[method] - one["sacd"] for one in results["mean"].values()]
         assert gap == pytest.approx(sum(each) / len(each), abs=1e-12)
+    ranks = [stats.rankdata([-x for x in one.values()]) for one in results["mean"].values()]
+    assert list(results["average_rank"].values()) == pytest.approx(np.mean(ranks, axis=0))
