@@ -10,6 +10,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+if not torch.cuda.is_available():
+    # Triton's interpreter runs the Triton kernels on the CPU. Triton looks at this when it is first
+    # imported, which any test module may do.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 settings.register_profile(
