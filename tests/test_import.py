@@ -9,7 +9,6 @@ HEAVY = (
     "av braindecode h5py lightning matplotlib mne pandas PIL pytorch_lightning scipy sklearn "
     "soundfile timm torchaudio torchmetrics torchvision triton tyro"
 ).split()
-LIMIT_S = 0.3
 
 
 def run(code: str, warnings: str = "error") -> str:
@@ -41,19 +40,23 @@ loss = sum(xd.create_loss(name) for name in xd.list_losses())
     assert run(NEW_MODULES.format(use=use)).split() == []
 
 
-def test_importing_takes_under_a_third_of_a_second_beyond_torch():
-    # torch is imported once; every fork then imports xdistill for its first time.
+def test_importing_takes_under_a_third_of_what_torch_takes():
+    # torch is imported once; every fork then imports xdistill for its first time. A ratio of
+    # processor times, so that neither the machine's speed nor what else it does matters.
     code = """
-import os, time, torch
+import os, time
+start = time.process_time()
+import torch
+of_torch = time.process_time() - start
 for attempt in range(5):
     if os.fork() == 0:
-        start = time.perf_counter()
+        start = time.process_time()
         import xdistill
-        print(time.perf_counter() - start, flush=True)
+        print((time.process_time() - start) / of_torch, flush=True)
         os._exit(0)
     os.wait()
 """
-    assert min(map(float, run(code, warnings="ignore").split())) < LIMIT_S
+    assert min(map(float, run(code, warnings="ignore").split())) < 1 / 3
 
 
 def test_every_public_name_exists():
