@@ -163,11 +163,14 @@ def _curves(suite: Suite) -> dict[str, Any]:
         if "error" in suite.done[trial]:
             continue
         value = suite.done[trial]["test"][MEASURE]
-        own = (trial.setting, trial.method)
         if trial.missing == 0:
-            values.setdefault((own[0], "labels", own[1], trial.labels), {})[trial.seed] = value
+            values.setdefault((trial.setting, "labels", trial.method, trial.labels), {})[
+                trial.seed
+            ] = value
         if trial.labels == 1:
-            values.setdefault((own[0], "missing", own[1], trial.missing), {})[trial.seed] = value
+            values.setdefault((trial.setting, "missing", trial.method, trial.missing), {})[
+                trial.seed
+            ] = value
     found: dict[str, Any] = {}
     for (setting, kind, method, share), runs in sorted(values.items(), key=lambda item: item[0][3]):
         alone = values.get((setting, "labels", ALONE, share if kind == "labels" else 1.0), {})

@@ -109,16 +109,14 @@ def _bold(entry: Mapping[str, Any]) -> str:
     text = difference(entry)
     if "difference" not in entry:
         return text
-    one = entry["difference"][MEASURE]
-    clear = one["half_width"] is not None and abs(one["mean"]) > one["half_width"]
-    return f"**{text}**" if clear else text
+    return f"**{text}**" if _is_clear(entry["difference"][MEASURE]) else text
 
 
 def _wins(results: Mapping[str, Any], method: str) -> tuple[int, int]:
     """On how many settings the interval of the difference lies above, and below, zero."""
     found = [one["methods"].get(method, {}) for one in results["settings"].values()]
     gaps = [one["difference"][MEASURE] for one in found if "difference" in one]
-    clear = [gap for gap in gaps if abs(gap["mean"]) > (gap["half_width"] or float("inf"))]
+    clear = [gap for gap in gaps if _is_clear(gap)]
     return sum(gap["mean"] > 0 for gap in clear), sum(gap["mean"] < 0 for gap in clear)
 
 
@@ -127,6 +125,10 @@ def _point(point: Mapping[str, Any] | None) -> str:
     if point is None:
         return ""
     text = str(Interval(point["mean"], point["half_width"]))
-    gap = point.get("difference")
-    clear = gap and gap["half_width"] is not None and abs(gap["mean"]) > gap["half_width"]
+    clear = "difference" in point and _is_clear(point["difference"])
     return f"**{text}**" if clear else text
+
+
+def _is_clear(gap: Mapping[str, Any]) -> bool:
+    """Whether the interval of a difference leaves zero out; that of a single seed never does."""
+    return gap["half_width"] is not None and abs(gap["mean"]) > gap["half_width"]
