@@ -24,7 +24,7 @@ import tyro
 from torch import Tensor
 
 import xdistill as xd
-from xdistill.losses.loss import Loss
+from xdistill.losses.parts.loss import Loss
 from xdistill.report import environment, write_json
 
 HERE = Path(__file__).parent

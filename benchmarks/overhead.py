@@ -22,7 +22,8 @@ import tyro
 import xdistill as xd
 from xdistill.data.cache import cache_teacher
 from xdistill.data.paired import PairedDataset, paired_loader
-from xdistill.engine import fit, warmup_cosine
+from xdistill.engine.fit import fit
+from xdistill.engine.module import warmup_cosine
 from xdistill.report import environment, write_json
 
 RESULTS = Path(__file__).parent / "results" / "overhead.json"

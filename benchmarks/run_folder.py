@@ -10,7 +10,7 @@ from typing import Any
 
 from options import Options, as_config
 
-from xdistill.engine import prepare_run_dir
+from xdistill.engine.run_dir import prepare_run_dir
 from xdistill.export import CONFIG
 from xdistill.metrics import Scores
 from xdistill.report import read_json, write_json

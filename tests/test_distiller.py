@@ -12,7 +12,7 @@ from xdistill.data.paired import collate
 from xdistill.distiller import Distiller
 from xdistill.losses.binary_cross_entropy import BinaryCrossEntropy, binary_cross_entropy
 from xdistill.losses.cross_entropy import CrossEntropy
-from xdistill.losses.loss import Loss
+from xdistill.losses.parts.loss import Loss
 from xdistill.losses.sacd import SACD
 from xdistill.types import PairedBatch
 

@@ -48,9 +48,7 @@ from xdistill.losses.jeffreys import Jeffreys
 from xdistill.losses.jsd import JSD
 from xdistill.losses.kd import KD
 from xdistill.losses.khn import KHN
-from xdistill.losses.layers import LayerPair
 from xdistill.losses.logit_mse import LogitMSE
-from xdistill.losses.loss import Loss, WeightedSum
 from xdistill.losses.lskd import LSKD
 from xdistill.losses.mfh import MFH
 from xdistill.losses.mi_jsd import MIJSD
@@ -62,12 +60,14 @@ from xdistill.losses.nkd import NKD
 from xdistill.losses.nst import NST
 from xdistill.losses.ofa import OFA
 from xdistill.losses.ofd import OFD
+from xdistill.losses.parts.layers import LayerPair
+from xdistill.losses.parts.loss import Loss, WeightedSum
+from xdistill.losses.parts.salience import permutation_salience
+from xdistill.losses.parts.schedule import Scheduled, ramp, warmup
 from xdistill.losses.pkt import PKT
 from xdistill.losses.reviewkd import ReviewKD
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
-from xdistill.losses.salience import permutation_salience
-from xdistill.losses.schedule import Scheduled, ramp, warmup
 from xdistill.losses.siglip import SigLIP
 from xdistill.losses.simkd import SimKD
 from xdistill.losses.sp import SP

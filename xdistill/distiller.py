@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.khn import KHN
-from xdistill.losses.loss import Loss
+from xdistill.losses.parts.loss import Loss
 from xdistill.memory import EMA
 from xdistill.registry import create_projector
 from xdistill.types import Outputs, PairedBatch, Spec, StepOutput

@@ -204,7 +204,7 @@ modalities: Registry[Any] = Registry("modality", "xdistill.modalities", ("xdisti
 encoders: Registry[Any] = Registry("encoder", "xdistill.encoders", ("xdistill.encoders",))
 projectors: Registry[Any] = Registry("projector", "xdistill.projectors", ("xdistill.projectors",))
 losses: Registry[Any] = Registry("loss", "xdistill.losses", ("xdistill.losses",))
-datasets: Registry[Any] = Registry("dataset", "xdistill.datasets", ("xdistill.data",))
+datasets: Registry[Any] = Registry("dataset", "xdistill.datasets", ("xdistill.data.adapters",))
 
 
 def register_modality(modality: T) -> T:

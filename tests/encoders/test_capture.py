@@ -217,7 +217,7 @@ class Adapted(xd.Loss):
     shared_space = False
 
     def bind(self, student, teacher, num_classes=None, num_samples=None):
-        from xdistill.losses.layers import channel_counts
+        from xdistill.losses.parts.layers import channel_counts
 
         layers = [("norm", "norm")]
         ((ours, theirs),) = channel_counts(self.name, layers, student, teacher)

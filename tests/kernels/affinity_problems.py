@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from xdistill.kernels import affinity_kl, tiled, tiled_affinity
+from xdistill.kernels import affinity_kl
+from xdistill.kernels.tiled import affinity as tiled_affinity
+from xdistill.kernels.tiled import passes as tiled
 
 IMPLS = ("reference", "tiled")
 ALLOWED = {torch.float64: 1e-10, torch.float32: 5e-4, torch.float16: 1e-3, torch.bfloat16: 1e-2}

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 import xdistill as xd
 from tests.losses.largest_tensor import LargestTensor
 from xdistill import kernels
-from xdistill.kernels import tiled
+from xdistill.kernels.tiled import passes as tiled
 
 ROWS = 5  # of each process
 GATHERS = ("all", "ring")

@@ -12,8 +12,8 @@ from torch.nn.functional import normalize
 
 from tests.kernels import twins
 from xdistill import kernels
-from xdistill.kernels import operators
 from xdistill.kernels.dispatch import why_no_triton
+from xdistill.kernels.passes import operators
 
 LABELLED = ("supcon", "multiclass_nce")
 OPS = ("infonce", "siglip", *LABELLED)

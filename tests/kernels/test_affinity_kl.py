@@ -282,7 +282,7 @@ def test_mixed_types_meet_in_the_wider_one():
 def test_auto_takes_the_dense_matrix_while_it_is_small(neighbours, monkeypatch):
     made = replace(problem("keys", 13, 11, 4, 3), neighbours=neighbours)
     calls = []
-    module = importlib.import_module("xdistill.kernels.reference_affinity")
+    module = importlib.import_module("xdistill.kernels.reference.affinity")
     dense = module.affinity_kl
     monkeypatch.setattr(module, "affinity_kl", lambda *args: calls.append(1) or dense(*args))
     for smallest, expected in [(13 * 11 + 1, 1), (13 * 11, 0)]:

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from tests.kernels.problems import OPS, make
-from xdistill.kernels import dispatch, operators, tiled
+from xdistill.kernels import dispatch
 from xdistill.kernels.dispatch import SMALLEST_TILED, choose, why_no_triton
+from xdistill.kernels.passes import operators
+from xdistill.kernels.tiled import passes as tiled
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from xdistill.kernels.keys import (
     prepare,
     working_dtype,
 )
-from xdistill.kernels.reference import pairs_of
+from xdistill.kernels.reference.passes import pairs_of
 
 every_op = pytest.mark.parametrize("op", OPS)
 labelled = pytest.mark.parametrize("op", LABELLED)

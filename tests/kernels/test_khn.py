@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from xdistill.kernels import khn
-from xdistill.kernels.khn_mining import draw, sort_rows
+from xdistill.kernels.mined.mining import draw, sort_rows
 
 MINED = ("semihard", "hard")
 BOTH = ("tiled", "reference")

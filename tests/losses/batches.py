@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from xdistill.losses.loss import Loss
+from xdistill.losses.parts.loss import Loss
 from xdistill.registry import create_loss
 from xdistill.types import Outputs, Spec
 

@@ -10,7 +10,7 @@ from tests.losses.batches import random_batch
 from tests.losses.loops import MASKS, close, gradcheck, kept, mean, norm, optional, rows64
 from tests.losses.parity import agree
 from xdistill.losses.at import AT, at
-from xdistill.losses.layers import LayerPair
+from xdistill.losses.parts.layers import LayerPair
 from xdistill.types import Outputs
 
 

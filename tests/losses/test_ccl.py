@@ -7,8 +7,7 @@ import torch
 
 from tests.losses.batches import bound_loss, random_batch, step
 from tests.losses.loops import close, cosine, mean, same_kind, softmax
-from xdistill.losses.ccl import CCL
-from xdistill.losses.composition import composition_loss
+from xdistill.losses.ccl import CCL, composition_loss
 from xdistill.types import Outputs
 
 

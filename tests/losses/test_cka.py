@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from tests.losses.loops import MASKS, close, dot, gradcheck, kept, mean, optional, rows64
-from xdistill.losses.centred_rows import centred_rows
 from xdistill.losses.cka import cka
+from xdistill.losses.parts.centred_rows import centred_rows
 
 
 def centred(x):

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from tests.losses.loops import rows64
-from xdistill.losses.composition import Composition, composition_loss, composition_terms
+from xdistill.losses.ccl import Composition, composition_loss, composition_terms
 from xdistill.losses.jeffreys import jeffreys
 from xdistill.losses.multiclass_nce import multiclass_nce
 

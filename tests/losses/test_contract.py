@@ -25,7 +25,7 @@ from tests.losses.batches import (
     step,
 )
 from tests.losses.largest_tensor import LargestTensor
-from xdistill.losses.loss import Loss
+from xdistill.losses.parts.loss import Loss
 from xdistill.registry import create_loss, list_losses, losses
 from xdistill.types import Outputs, Spec
 

@@ -10,8 +10,8 @@ from tests.losses.batches import SAMPLES, bound_loss, random_batch, step
 from tests.losses.loops import close, dot, gradcheck, mean, rows64
 from tests.losses.parity import agree
 from xdistill.losses.crd import CRD, crd
-from xdistill.losses.crd_memory import IndexMemory
-from xdistill.losses.unit_rows import unit_rows
+from xdistill.losses.parts.crd_memory import IndexMemory
+from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.types import Outputs
 
 

@@ -9,8 +9,8 @@ from tests.losses.batches import STUDENT_HIDDEN, TEACHER_HIDDEN, random_batch
 from tests.losses.loops import MASKS, close, gradcheck, kept, mean, optional, rows64
 from tests.losses.parity import agree
 from xdistill.losses.fsp import FSP, fsp, fsp_matrix
-from xdistill.losses.layers import LayerPair, channels_first
-from xdistill.losses.shared_axes import ChannelAdapter
+from xdistill.losses.parts.layers import LayerPair, channels_first
+from xdistill.losses.parts.shared_axes import ChannelAdapter
 from xdistill.types import Outputs, Spec
 
 

@@ -11,8 +11,8 @@ from tests.losses.batches import bound_loss, random_batch, step
 from tests.losses.loops import MASKS, close, gradcheck, kept, mean, optional, rows64
 from tests.losses.parity import agree
 from xdistill.losses.ft import FT, Paraphraser, ft
-from xdistill.losses.layers import LayerPair, channels_first
-from xdistill.losses.shared_axes import align
+from xdistill.losses.parts.layers import LayerPair, channels_first
+from xdistill.losses.parts.shared_axes import align
 from xdistill.types import Outputs, Spec
 
 

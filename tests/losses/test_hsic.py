@@ -12,7 +12,7 @@ from sklearn.metrics.pairwise import rbf_kernel as sklearn_rbf
 from tests.losses.batches import bound_loss, fresh_step, random_batch, step
 from tests.losses.loops import MASKS, close, dot, gradcheck, kept, norm, optional, rows64
 from xdistill.losses.hsic import HSIC, hsic, linear_kernel, normalised_hsic, rbf_kernel
-from xdistill.losses.masking import row_mask
+from xdistill.losses.parts.masking import row_mask
 from xdistill.types import Outputs
 
 

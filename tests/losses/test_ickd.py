@@ -11,7 +11,7 @@ from tests.losses.batches import bound_loss, random_batch
 from tests.losses.loops import MASKS, close, dot, gradcheck, kept, mean, norm, optional, rows64
 from tests.losses.parity import agree
 from xdistill.losses.ickd import ICKD, ickd
-from xdistill.losses.layers import LayerPair
+from xdistill.losses.parts.layers import LayerPair
 from xdistill.types import Outputs
 
 

@@ -12,9 +12,9 @@ from torch import nn
 from tests.losses.batches import STUDENT_HIDDEN, TEACHER_HIDDEN, bound_loss, random_batch, step
 from tests.losses.loops import MASKS, close, gradcheck, kept, mean, optional, rows64
 from tests.losses.parity import agree
-from xdistill.losses.layers import channels_first
 from xdistill.losses.ofd import OFD, MarginReLU, margin_from_batch_norm, margin_relu, partial_l2
-from xdistill.losses.shared_axes import align
+from xdistill.losses.parts.layers import channels_first
+from xdistill.losses.parts.shared_axes import align
 from xdistill.types import Outputs, Spec
 
 

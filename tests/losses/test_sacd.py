@@ -9,12 +9,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from xdistill.losses.composition import composition_loss
+from xdistill.losses.ccl import composition_loss
 from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.khn import KHN
+from xdistill.losses.parts.structure import affinity
 from xdistill.losses.sacd import SACD
 from xdistill.losses.sp import sp
-from xdistill.losses.structure import affinity
 from xdistill.registry import create_loss
 from xdistill.types import Outputs
 

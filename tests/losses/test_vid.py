@@ -11,8 +11,8 @@ from torchdistill.models.wrapper import Regressor4VID
 from tests.losses.batches import STUDENT_HIDDEN, TEACHER_HIDDEN, bound_loss, random_batch
 from tests.losses.loops import MASKS, close, gradcheck, kept, mean, optional, rows64
 from tests.losses.parity import agree
-from xdistill.losses.layers import hidden_maps
-from xdistill.losses.shared_axes import align
+from xdistill.losses.parts.layers import hidden_maps
+from xdistill.losses.parts.shared_axes import align
 from xdistill.losses.vid import VID, Gaussian, Regressor, vid
 from xdistill.types import Spec
 

@@ -9,8 +9,8 @@ import torch
 
 from tests.losses.batches import bound_loss, random_batch, step
 from tests.losses.loops import MASKS, close, cosine, dot, gradcheck, kept, mean, optional, rows64
-from xdistill.losses.crd_memory import IndexMemory, QueueMemory
-from xdistill.losses.unit_rows import unit_rows
+from xdistill.losses.parts.crd_memory import IndexMemory, QueueMemory
+from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.losses.wcord import Critic, WCoRD, global_contrast, local_contrast
 
 

@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from xdistill.kernels import affinity_operators, reference_affinity
 from xdistill.kernels.dispatch import Impl, choose
 from xdistill.kernels.distributed import (
     Gather,
@@ -25,7 +24,9 @@ from xdistill.kernels.keys import (
     prepare,
     working_dtype,
 )
-from xdistill.kernels.statistics import affinity_stats
+from xdistill.kernels.passes import affinity as affinity_operators
+from xdistill.kernels.passes.statistics import affinity_stats
+from xdistill.kernels.reference import affinity as reference_affinity
 
 OP = "affinity_kl"
 

@@ -56,9 +56,6 @@ def why_no_triton(x: Tensor) -> str | None:
     return None
 
 
-def tiles_of(impl: str, family: str = "") -> ModuleType:
+def tiles_of(impl: str, family: str = "passes") -> ModuleType:
     """The module with the tile passes of an implementation; Triton is imported here at first."""
-    name = {"tiled": "tiled", "triton": "triton_kernels"}[impl]
-    if family:
-        name = f"{impl}_{family}"
-    return importlib.import_module(f"xdistill.kernels.{name}")
+    return importlib.import_module(f"xdistill.kernels.{impl}.{family}")

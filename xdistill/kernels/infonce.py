@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from xdistill.kernels import reference
 from xdistill.kernels.dispatch import Impl, choose
 from xdistill.kernels.distributed import (
     Gather,
@@ -20,7 +19,8 @@ from xdistill.kernels.distributed import (
     whole_rows,
 )
 from xdistill.kernels.keys import Keys, Rows, check_beside, check_rows, prepare, working_dtype
-from xdistill.kernels.statistics import row_column_lse, row_lse
+from xdistill.kernels.passes.statistics import row_column_lse, row_lse
+from xdistill.kernels.reference import passes as reference
 
 
 def infonce(

@@ -21,10 +21,10 @@ from xdistill.kernels.distributed import (
     sum_over_ranks,
 )
 from xdistill.kernels.keys import Keys, prepare, working_dtype
-from xdistill.kernels.khn_dense import Options, dense
-from xdistill.kernels.khn_mining import Mining
-from xdistill.kernels.khn_operator import khn_fused
-from xdistill.kernels.khn_relations import Positives, Side, relate
+from xdistill.kernels.mined.mining import Mining
+from xdistill.kernels.mined.operator import khn_fused
+from xdistill.kernels.mined.reference import Options, dense
+from xdistill.kernels.mined.relations import Positives, Side, relate
 
 Form = Literal["triplet", "nce"]
 

@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from xdistill.kernels import reference
 from xdistill.kernels.dispatch import Impl
 from xdistill.kernels.distributed import ALONE, Gather, Ranks, mean_over_all
 from xdistill.kernels.keys import Keys, Rows, count_negatives, own_keys
 from xdistill.kernels.labelled import Contrast, positives_of, read_contrast
-from xdistill.kernels.statistics import repel, top_lse
+from xdistill.kernels.passes.statistics import repel, top_lse
+from xdistill.kernels.reference import passes as reference
 
 
 class Softmax(NamedTuple):

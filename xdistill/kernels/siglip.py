@@ -7,7 +7,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from xdistill.kernels import reference
 from xdistill.kernels.dispatch import Impl, choose
 from xdistill.kernels.distributed import (
     Gather,
@@ -20,7 +19,8 @@ from xdistill.kernels.distributed import (
     whole_rows,
 )
 from xdistill.kernels.keys import Keys, Rows, check_beside, check_rows, prepare, working_dtype
-from xdistill.kernels.statistics import softplus_sum
+from xdistill.kernels.passes.statistics import softplus_sum
+from xdistill.kernels.reference import passes as reference
 
 
 def siglip(

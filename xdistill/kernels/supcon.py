@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from xdistill.kernels import reference
 from xdistill.kernels.dispatch import Impl
 from xdistill.kernels.distributed import Gather, mean_over_all
 from xdistill.kernels.labelled import Contrast, positives_of, read_contrast
-from xdistill.kernels.statistics import row_lse
+from xdistill.kernels.passes.statistics import row_lse
+from xdistill.kernels.reference import passes as reference
 
 
 def supcon(

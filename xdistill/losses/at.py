@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from xdistill.losses.layers import FeatureMap, Layers, hidden_maps
-from xdistill.losses.loss import Loss
-from xdistill.losses.masking import masked_mean, row_mask, zero_rows
-from xdistill.losses.shared_axes import align
-from xdistill.losses.unit_rows import unit_rows
+from xdistill.losses.parts.layers import FeatureMap, Layers, hidden_maps
+from xdistill.losses.parts.loss import Loss
+from xdistill.losses.parts.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.parts.shared_axes import align
+from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.registry import register_loss
 
 

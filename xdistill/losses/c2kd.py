@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from xdistill.kernels.dispatch import EXCLUDED
 from xdistill.losses.kd import kd
-from xdistill.losses.kendall import kendall_tau_b
-from xdistill.losses.loss import Loss, require_logits, require_target, width
-from xdistill.losses.masking import masked_mean, row_mask, zero_rows
-from xdistill.losses.options import require_num_classes, require_positive
+from xdistill.losses.parts.kendall import kendall_tau_b
+from xdistill.losses.parts.loss import Loss, require_logits, require_target, width
+from xdistill.losses.parts.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.parts.options import require_num_classes, require_positive
 from xdistill.registry import create_projector, register_loss
 
 

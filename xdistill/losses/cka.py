@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from xdistill.losses.centred_rows import centred_rows
-from xdistill.losses.loss import Loss
-from xdistill.losses.masking import row_mask
-from xdistill.losses.unit_rows import unit_rows
+from xdistill.losses.parts.centred_rows import centred_rows
+from xdistill.losses.parts.loss import Loss
+from xdistill.losses.parts.masking import row_mask
+from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.registry import register_loss
 
 

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from xdistill.losses.loss import Loss, width
-from xdistill.losses.masking import row_mask, zero_rows
+from xdistill.losses.parts.loss import Loss, width
+from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.registry import create_projector, register_loss
 
 

@@ -9,10 +9,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xdistill.losses.layers import FeatureMap, Layers, channel_counts, hidden_maps
-from xdistill.losses.loss import Loss
-from xdistill.losses.masking import masked_mean, row_mask, zero_rows
-from xdistill.losses.shared_axes import ChannelAdapter, on_axes
+from xdistill.losses.parts.layers import FeatureMap, Layers, channel_counts, hidden_maps
+from xdistill.losses.parts.loss import Loss
+from xdistill.losses.parts.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.parts.shared_axes import ChannelAdapter, on_axes
 from xdistill.registry import register_loss
 
 MAX_POOLS = {1: F.adaptive_max_pool1d, 2: F.adaptive_max_pool2d, 3: F.adaptive_max_pool3d}

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from xdistill.losses.layers import (
+from xdistill.losses.parts.layers import (
     FeatureMap,
     LayerPair,
     Layers,
@@ -20,9 +20,9 @@ from xdistill.losses.layers import (
     hidden_shapes,
     layer_pairs,
 )
-from xdistill.losses.loss import Loss, at_least_float32
-from xdistill.losses.masking import masked_mean, row_mask, zero_rows
-from xdistill.losses.shared_axes import ChannelAdapter, align
+from xdistill.losses.parts.loss import Loss, at_least_float32
+from xdistill.losses.parts.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.parts.shared_axes import ChannelAdapter, align
 from xdistill.registry import register_loss
 from xdistill.types import Outputs
 

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from xdistill import kernels
 from xdistill.kernels.distributed import Gather
-from xdistill.losses.across_ranks import for_averaging
-from xdistill.losses.loss import Loss
-from xdistill.losses.masking import given_mask, row_mask, zero_rows
-from xdistill.losses.unit_rows import unit_rows
+from xdistill.losses.parts.across_ranks import for_averaging
+from xdistill.losses.parts.loss import Loss
+from xdistill.losses.parts.masking import given_mask, row_mask, zero_rows
+from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.registry import register_loss
 
 LARGEST_LOG_SCALE = math.log(100.0)

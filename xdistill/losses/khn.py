@@ -10,11 +10,11 @@ from torch import Tensor
 
 from xdistill.kernels import khn
 from xdistill.kernels.khn import Form
-from xdistill.kernels.khn_mining import Mining
-from xdistill.kernels.khn_relations import Positives
-from xdistill.losses.loss import Loss, width
-from xdistill.losses.masking import row_mask, zero_rows
-from xdistill.losses.unit_rows import unit_rows
+from xdistill.kernels.mined.mining import Mining
+from xdistill.kernels.mined.relations import Positives
+from xdistill.losses.parts.loss import Loss, width
+from xdistill.losses.parts.masking import row_mask, zero_rows
+from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.memory import EMA, MemoryBank
 from xdistill.registry import register_loss
 from xdistill.types import Outputs

@@ -5,8 +5,8 @@ from __future__ import annotations
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from xdistill.losses.loss import Loss, require_logits
-from xdistill.losses.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.parts.loss import Loss, require_logits
+from xdistill.losses.parts.masking import masked_mean, row_mask, zero_rows
 from xdistill.registry import register_loss
 
 

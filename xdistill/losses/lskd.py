@@ -7,9 +7,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from xdistill.losses.kd import kd
-from xdistill.losses.loss import Loss, require_logits
-from xdistill.losses.masking import row_mask, zero_rows
-from xdistill.losses.options import require_positive
+from xdistill.losses.parts.loss import Loss, require_logits
+from xdistill.losses.parts.masking import row_mask, zero_rows
+from xdistill.losses.parts.options import require_positive
 from xdistill.registry import register_loss
 
 

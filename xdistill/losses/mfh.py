@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from xdistill.losses.kd import kd
-from xdistill.losses.loss import Loss, require_logits, width
-from xdistill.losses.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.parts.loss import Loss, require_logits, width
+from xdistill.losses.parts.masking import masked_mean, row_mask, zero_rows
 from xdistill.registry import create_projector, register_loss
 
 

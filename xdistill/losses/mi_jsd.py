@@ -7,9 +7,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from xdistill.losses.critic import CriticLoss
-from xdistill.losses.masking import masked_mean, row_mask
-from xdistill.losses.pairs import distinct_pairs
+from xdistill.losses.parts.critic import CriticLoss
+from xdistill.losses.parts.masking import masked_mean, row_mask
+from xdistill.losses.parts.pairs import distinct_pairs
 from xdistill.registry import register_loss
 
 

@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from xdistill.kernels.dispatch import EXCLUDED
-from xdistill.losses.critic import CriticLoss
-from xdistill.losses.masking import masked_mean, row_mask
-from xdistill.losses.pairs import distinct_pairs
+from xdistill.losses.parts.critic import CriticLoss
+from xdistill.losses.parts.masking import masked_mean, row_mask
+from xdistill.losses.parts.pairs import distinct_pairs
 from xdistill.registry import register_loss
 
 

@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from xdistill.losses.kd import kd
-from xdistill.losses.loss import Loss, require_logits
-from xdistill.losses.masking import row_mask, zero_rows
+from xdistill.losses.parts.loss import Loss, require_logits
+from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.registry import register_loss
 
 TEMPERATURES = (2.0, 3.0, 4.0, 5.0, 6.0)

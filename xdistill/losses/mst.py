@@ -10,10 +10,10 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from xdistill.kernels.dispatch import EXCLUDED
-from xdistill.losses.kl import kl
-from xdistill.losses.loss import Loss, require_logits, width
-from xdistill.losses.masking import masked_mean, row_mask, zero_rows
-from xdistill.losses.options import require_num_classes
+from xdistill.losses.parts.kl import kl
+from xdistill.losses.parts.loss import Loss, require_logits, width
+from xdistill.losses.parts.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.parts.options import require_num_classes
 from xdistill.registry import register_loss
 
 

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from xdistill.losses.layers import FeatureMap, channels_first, hidden_shapes
-from xdistill.losses.loss import Loss, require_logits, require_target
-from xdistill.losses.masking import masked_mean, row_mask, zero_rows
-from xdistill.losses.options import require_positive
+from xdistill.losses.parts.layers import FeatureMap, channels_first, hidden_shapes
+from xdistill.losses.parts.loss import Loss, require_logits, require_target
+from xdistill.losses.parts.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.parts.options import require_positive
 from xdistill.registry import create_projector, register_loss
 
 

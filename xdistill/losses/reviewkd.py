@@ -10,16 +10,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xdistill.losses.layers import (
+from xdistill.losses.parts.layers import (
     FeatureMap,
     Layers,
     channel_counts,
     hidden_maps,
     hidden_shapes,
 )
-from xdistill.losses.loss import Loss, width
-from xdistill.losses.masking import masked_mean, row_mask, zero_rows
-from xdistill.losses.shared_axes import ChannelAdapter, align, pool_to, shared_axes
+from xdistill.losses.parts.loss import Loss, width
+from xdistill.losses.parts.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.parts.shared_axes import ChannelAdapter, align, pool_to, shared_axes
 from xdistill.registry import register_loss
 from xdistill.types import Outputs, Spec
 

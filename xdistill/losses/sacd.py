@@ -9,14 +9,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from xdistill.kernels.khn import Form
-from xdistill.kernels.khn_mining import Mining
-from xdistill.kernels.khn_relations import Positives
-from xdistill.losses.composition import Composition, composition_loss
+from xdistill.kernels.mined.mining import Mining
+from xdistill.kernels.mined.relations import Positives
+from xdistill.losses.ccl import Composition, composition_loss
 from xdistill.losses.khn import KHN, Rows
-from xdistill.losses.loss import require_logits, width
+from xdistill.losses.parts.loss import require_logits, width
+from xdistill.losses.parts.structure import GraphSimilarity, affinity
+from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.losses.sp import sp
-from xdistill.losses.structure import GraphSimilarity, affinity
-from xdistill.losses.unit_rows import unit_rows
 from xdistill.registry import register_loss
 from xdistill.types import Outputs
 
@@ -30,7 +30,7 @@ class SACD(KHN):
 
     Han et al., "Seeing your sleep stage: cross-modal distillation from EEG to infrared video", 2022
     (arXiv 2208.05814). L_con is `KHN`. L_str compares the graphs that the samples of the batch form
-    in either modality; the paper gives no equation for their edges, so `xdistill.losses.structure`
+    in either modality; the paper gives no equation for their edges, so `losses.parts.structure`
     is our definition. It goes one way: gradient reaches the student (and its projector), neither
     the teacher nor the teacher's projector. L_com is the composition branch of CCL, which the
     authors' training loop has.

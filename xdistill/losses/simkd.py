@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from xdistill.losses.fitnet import fitnet
-from xdistill.losses.loss import Loss, width
+from xdistill.losses.parts.loss import Loss, width
 from xdistill.registry import create_projector, register_loss
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from xdistill.losses.loss import Loss
-from xdistill.losses.masking import row_mask, zero_rows
-from xdistill.losses.unit_rows import unit_rows
+from xdistill.losses.parts.loss import Loss
+from xdistill.losses.parts.masking import row_mask, zero_rows
+from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.registry import register_loss
 
 

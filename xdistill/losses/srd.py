@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from xdistill.losses.centred_rows import centred_rows
-from xdistill.losses.loss import Loss, width
-from xdistill.losses.masking import row_mask
+from xdistill.losses.parts.centred_rows import centred_rows
+from xdistill.losses.parts.loss import Loss, width
+from xdistill.losses.parts.masking import row_mask
 from xdistill.registry import register_loss
 
 EPS = 1e-5

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from xdistill.losses.kl import kl
-from xdistill.losses.loss import Loss, require_logits, require_target
-from xdistill.losses.masking import masked_mean, zero_rows
-from xdistill.losses.options import require_positive
+from xdistill.losses.parts.kl import kl
+from xdistill.losses.parts.loss import Loss, require_logits, require_target
+from xdistill.losses.parts.masking import masked_mean, zero_rows
+from xdistill.losses.parts.options import require_positive
 from xdistill.registry import register_loss
 
 

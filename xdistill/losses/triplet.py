@@ -8,10 +8,10 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from xdistill.kernels import khn
-from xdistill.kernels.khn_relations import Positives
-from xdistill.losses.loss import Loss
-from xdistill.losses.masking import row_mask, zero_rows
-from xdistill.losses.unit_rows import unit_rows
+from xdistill.kernels.mined.relations import Positives
+from xdistill.losses.parts.loss import Loss
+from xdistill.losses.parts.masking import row_mask, zero_rows
+from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.registry import register_loss
 
 Selection = Literal["semihard", "hard", "all"]

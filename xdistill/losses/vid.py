@@ -10,10 +10,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xdistill.losses.layers import Layers, channel_counts, hidden_maps
-from xdistill.losses.loss import Loss, width
-from xdistill.losses.masking import masked_mean, row_mask, zero_rows
-from xdistill.losses.shared_axes import ChannelAdapter, align
+from xdistill.losses.parts.layers import Layers, channel_counts, hidden_maps
+from xdistill.losses.parts.loss import Loss, width
+from xdistill.losses.parts.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.parts.shared_axes import ChannelAdapter, align
 from xdistill.registry import register_loss
 
 EPS = 1e-5

@@ -1,0 +1,177 @@
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import xdistill as xd
+from xdistill.data.simulation.sample import SampleConfig, generate
+
+ROOT = Path(__file__).parents[2]
+QUICK = (
+    "--layout clips --frames 8 --size 16 --max-epochs 2 --teacher-epochs 2 --accelerator cpu "
+    "--batch-size 16"
+).split()
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("s3ve") / "sample"
+    return generate(root, SampleConfig(subjects=4, clips_per_night=24))
+
+
+def command(script: str, *options: object) -> list[str]:
+    return [sys.executable, f"benchmarks/{script}.py", *map(str, options)]
+
+
+def start(script: str, *options: object) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        command(script, *options), cwd=ROOT, capture_output=True, text=True, env=environment
+    )
+
+
+def numbers(folder: Path) -> dict:
+    results = json.loads((folder / "results.json").read_text())
+    runs = {name: results[name]["runs"] for name in ("teacher", "student", "kd", "sacd")}
+    return {"runs": runs, "epochs": {name: results[name]["best_epoch"] for name in runs}}
+
+
+@pytest.fixture(scope="module")
+def finished(clips, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    done = start("s3ve", "--data", clips, *QUICK, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "macro-F1" in done.stdout and "sacd" in done.stdout
+    return out
+
+
+@pytest.mark.slow
+def test_the_run_folder_holds_what_it_promises(finished):
+    names = {path.name for path in finished.iterdir()}
+    pictures = {"confusion.png", "learning_curves.png", "hypnogram.png"}
+    assert names >= {"results.json", "config.json", "student.safetensors"} | pictures
+    results = json.loads((finished / "results.json").read_text())
+    assert results["seed"] == 0 and results["versions"]["torch"] and results["device"]
+    for name in ("teacher", "student", "kd", "sacd"):
+        assert {"accuracy", "macro_f1", "kappa"} <= set(results[name])
+        assert len(results[name]["f1_per_class"]) == 5
+
+
+@pytest.mark.slow
+def test_the_student_of_the_run_folder_stages_a_clip(finished, clips):
+    from xdistill.export import load_student
+    from xdistill.metrics import predict
+
+    student = load_student(finished)
+    test = xd.create_dataset("s3ve", root=clips, layout="clips", frames=8, size=16).test
+    again = predict(student.encoder, xd.paired_loader(test, 16), 5).scores
+    kept = json.loads((finished / "config.json").read_text())["kept"]
+    results = json.loads((finished / "results.json").read_text())
+    assert again.accuracy == results[kept["method"]]["runs"][kept["seed"]]["accuracy"]
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_neither_overwritten_nor_repeated(finished, clips):
+    before = (finished / "results.json").read_bytes()
+    refused = start("s3ve", "--data", clips, *QUICK, "--out", finished)
+    assert refused.returncode != 0 and "is not empty" in refused.stderr
+    other = start("s3ve", "--data", clips, *QUICK, "--lr", 1, "--out", finished, "--resume")
+    assert other.returncode != 0 and "with other options" in other.stderr
+    assert (finished / "results.json").read_bytes() == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after_s", [9, 13, 17])
+def test_a_killed_run_ends_with_the_same_numbers(finished, clips, tmp_path, after_s):
+    out = tmp_path / "killed"
+    process = subprocess.Popen(
+        command("s3ve", "--data", clips, *QUICK, "--out", out),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    time.sleep(after_s)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    resume = ["--resume"] if out.exists() else []
+    resumed = start("s3ve", "--data", clips, *QUICK, "--out", out, *resume)
+    assert resumed.returncode == 0, resumed.stderr
+    assert numbers(out) == numbers(finished)
+
+
+@pytest.mark.slow
+def test_two_processes_train_together(clips, tmp_path):
+    out = tmp_path / "two"
+    done = start("s3ve", "--data", clips, *QUICK, "--devices", 2, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((out / "results.json").read_text())["sacd"]["accuracy"] > 0
+
+
+@pytest.mark.slow
+def test_fewer_labels_more_seeds_and_other_encoders(clips, tmp_path):
+    out = tmp_path / "other"
+    options = "--seeds 2 --label-fraction 0.5 --methods fitnet kd+sp --precision bf16-mixed"
+    done = start("s3ve", "--data", clips, *QUICK, *options.split(), "--out", out)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((out / "results.json").read_text())
+    assert len(results["kd+sp"]["runs"]) == 2
+    assert results["fitnet"]["confidence_95"]["accuracy"] >= 0
+
+
+@pytest.mark.slow
+def test_methods_on_hidden_layers(clips, tmp_path):
+    """Layers that an encoder returns by itself, and a module inside one."""
+    out = tmp_path / "hidden"
+    options = "--methods at+ofa ickd --layers layer4:layer3 layer2:blocks.0"
+    done = start("s3ve", "--data", clips, *QUICK, *options.split(), "--out", out)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((out / "results.json").read_text())
+    assert results["config"]["layers"] == ["layer4:layer3", "layer2:blocks.0"]
+    assert results["at+ofa"]["accuracy"] > 0 < results["ickd"]["accuracy"]
+
+
+def test_a_method_is_its_loss_as_recommended(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    protocol = importlib.import_module("protocol")
+    loss = protocol.method_loss("dkd+at", [("late", "late")])
+    task, dkd, at = loss.summands()
+    assert loss.weights == [1.0, xd.DKD.recommended_weight, 1000.0]
+    assert isinstance(task, xd.CrossEntropy) and isinstance(at, xd.AT)
+    assert (dkd.until, dkd.unit) == (20, "epochs") and isinstance(dkd.loss, xd.DKD)
+    assert protocol.method_loss("kd", []).weights == [0.1, 0.9]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--methods", "kdd"], "did you mean"),
+        (["--methods", "at"], "--layers student:teacher"),
+        (["--methods", "at", "--layers", "layer4"], "got 'layer4'"),
+        (["--methods", "at", "--layers", "layer9:layer3"], "returns ['layer1'"),
+        (["--student", "video_smal"], "did you mean 'video_small'"),
+        (["--data", "nowhere"], "nowhere"),
+    ],
+)
+def test_mistakes_are_one_sentence_before_any_training(clips, tmp_path, options, message):
+    data = [] if "--data" in options else ["--data", clips]
+    done = start("s3ve", *data, *QUICK, *options, "--out", tmp_path / "run")
+    assert done.returncode != 0
+    assert message in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_describes_every_option():
+    done = start("s3ve", "--help")
+    for option in (
+        "data layout methods layers seeds student teacher max-epochs label-fraction devices "
+        "precision out"
+    ).split():
+        assert f"--{option}" in done.stdout
+    assert "--resume" in done.stdout

@@ -1,0 +1,5 @@
+"""The command `xdistill`."""
+
+from xdistill.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,130 @@
+"""The command `xdistill`: what is installed, which plugins are broken, losses and data sets."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import permutations
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from xdistill import registry
+from xdistill.cli.catalogue import entries, markdown_table, text_table
+from xdistill.data.listing import listed_datasets
+
+KINDS: dict[str, registry.Registry[Any]] = {
+    "modalities": registry.modalities,
+    "encoders": registry.encoders,
+    "projectors": registry.projectors,
+    "losses": registry.losses,
+    "datasets": registry.datasets,
+}
+
+
+class Row(NamedTuple):
+    """One name of a listing."""
+
+    name: str
+    provider: str
+    broken: str | None
+
+    def __str__(self) -> str:
+        note = "" if self.broken is None else f"  broken: {self.broken}"
+        return f"  {self.name:<24} {self.provider}{note}"
+
+
+def rows(entries: registry.Registry[Any]) -> Iterator[Row]:
+    """Every name of a registry, who provides it, and why it cannot be used, if it cannot."""
+    for name in entries.list():
+        with suppress(ImportError, ValueError):  # the registry keeps the reason
+            entries.get(name)
+        yield Row(name, entries.provider(name), entries.broken().get(name))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line. The exit status is 1 where a listed name is broken."""
+    parser = argparse.ArgumentParser(prog="xdistill", description="Cross-modal distillation.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    listing = commands.add_parser(
+        "list", help="names, ours and those of plugins, with the package that provides each"
+    )
+    listing.add_argument("kind", nargs="?", choices=list(KINDS), help="all kinds when left out")
+    table = commands.add_parser(
+        "losses", help="every loss: formula, paper, what it needs, recommended weight"
+    )
+    table.add_argument("--markdown", action="store_true", help="as the table of docs/losses.md")
+    data = commands.add_parser(
+        "datasets", help="every data set: pairs, classes, size, licence, and whether it was found"
+    )
+    data.add_argument(
+        "--data-root",
+        type=Path,
+        default=Path("data"),
+        help="folder that holds a folder for each data set (default: data)",
+    )
+    options = parser.parse_args(arguments)
+    if options.command == "datasets":
+        return print_datasets(options.data_root)
+    if options.command == "losses":
+        return print_losses(options.markdown)
+    return print_names([options.kind] if options.kind else list(KINDS))
+
+
+def print_names(kinds: Sequence[str]) -> int:
+    """The names of each kind. 1 where one is broken, else 0."""
+    broken = False
+    for kind in kinds:
+        print(kind)
+        for row in rows(KINDS[kind]):
+            print(row)
+            broken = broken or row.broken is not None
+        for prefix in KINDS[kind].prefixes():
+            print(f"  {prefix + '/…':<24} every model of {prefix}")
+    return int(broken)
+
+
+def print_losses(markdown: bool) -> int:
+    """The table of losses, and below it what is broken. 1 where something is, else 0."""
+    table = markdown_table if markdown else text_table
+    print(table(entries()), end="")
+    broken = registry.losses.broken()
+    for name, reason in broken.items():
+        print(f"{name}  broken: {reason}")
+    return int(bool(broken))
+
+
+def print_datasets(data_root: Path) -> int:
+    """Every data set with what its card says. 1 where one is broken, else 0."""
+    broken = False
+    for name, card, place, reason in (one[:4] for one in listed_datasets(data_root.expanduser())):
+        broken = broken or reason is not None
+        print(name)
+        if reason is not None:
+            print(f"  broken: {reason}")
+        if card is None:
+            continue
+        lines = {
+            "pairs": pairs_text(card.pairs),
+            "classes": card.classes,
+            "size": card.size,
+            "licence": card.licence,
+            "cite": card.citation,
+            "source": card.source_url,
+            "files": f"found in {place}"
+            if place is not None
+            else f"not found in {data_root / name}"
+            if card.files
+            else "none needed, it is generated",
+        }
+        for key, value in lines.items():
+            print(f"  {key:<8} {value}")
+    return int(broken)
+
+
+def pairs_text(pairs: Sequence[tuple[str, str]]) -> str:
+    """The pairs as teacher → student; of three or more in every order, their names alone."""
+    names = list(dict.fromkeys(name for pair in pairs for name in pair))
+    if len(names) > 2 and set(pairs) == set(permutations(names, 2)):
+        return f"each of {', '.join(names)} → each other"
+    return ", ".join(f"{teacher} → {student}" for teacher, student in pairs)

@@ -1,0 +1,1 @@
+"""Spoken and written digits, FSDD and MNIST."""

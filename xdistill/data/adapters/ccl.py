@@ -1,0 +1,257 @@
+"""ActivityNet and VGGSound as CCL reads them: annotations in JSON, frames, features of the sound.
+
+Chen et al., "Distilling audio-visual knowledge by compositional contrastive learning", CVPR 2021,
+distil a PANNs CNN14 teacher of sound into a student of video. UCF51, their third set, has an
+adapter of its own (`xdistill.data.adapters.ucf51.adapter`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from xdistill.data.adapters.ucf51.index import AUDIO_FOLDERS
+from xdistill.data.cards import DatasetCard
+from xdistill.data.files.audio_frames import (
+    TEST,
+    TRAIN,
+    VAL,
+    AVClip,
+    AVFolders,
+    rows_present,
+    split_clips,
+)
+from xdistill.data.files.clips import ArrayColumn, ClipColumn, find_clip, read_features
+from xdistill.data.paired import PairedDataset
+from xdistill.data.splits import Splits
+from xdistill.registry import register_dataset
+
+AUDIO_WIDTH = 512
+VIDEO_FOLDERS = ("hdf5data", "jpg", ".")
+GIB = 2**30
+CITATION = (
+    "Chen, Xian, Koepke, Shan, Akata, Distilling Audio-Visual Knowledge by Compositional "
+    "Contrastive Learning, CVPR 2021; "
+)
+ACTIVITYNET = DatasetCard(
+    name="activitynet",
+    pairs=(("audio_features", "video"),),
+    classes=200,
+    size="about 20,000 films, of which those with sound",
+    licence="none stated for the films, from YouTube; the annotations: MIT",
+    citation=CITATION + "Caba Heilbron et al., ActivityNet, CVPR 2015",
+    source_url="https://github.com/activitynet/ActivityNet",
+    files=("activitynet*.json",),
+)
+VGGSOUND = DatasetCard(
+    name="vggsound_ccl",
+    pairs=(("audio_features", "video"),),
+    classes=309,
+    size="about 200,000 films of ten seconds",
+    licence="the lists: CC BY 4.0; films from YouTube",
+    citation=CITATION + "Chen, Xie, Vedaldi, Zisserman, VGGSound, ICASSP 2020",
+    source_url="https://www.robots.ox.ac.uk/~vgg/data/vggsound/",
+    files=("vggsound*.json",),
+)
+LAYOUT = (
+    '<root>/{name}*.json ({{"labels": [...], "database": {{id: {{"subset": ..., "annotations": '
+    '{{"label": ..., "segment": [1, n + 1]}}}}}}}}), <root>/jpg/v_<id>/image_00001.jpg (or '
+    "hdf5data/v_<id>.hdf5) and <root>/" + AUDIO_FOLDERS[0] + "/v_<id>.npy"
+)
+PARTS = {"training": TRAIN, "validation": VAL, "testing": TEST}
+
+
+class Annotated(NamedTuple):
+    """An entry of the annotations: the clip, its segment, and where the label may be a folder."""
+
+    clip: AVClip
+    segment: tuple[int, int] | None
+
+
+@register_dataset("activitynet", ACTIVITYNET)
+def activitynet(
+    root: str | Path,
+    *,
+    modalities: Sequence[str] = ("audio", "video"),
+    split: Literal["published", "clean"] = "clean",
+    allow_missing: bool = False,
+    frames: int = 16,
+    size: int = 112,
+    channels: int = 3,
+    keep_gib: float = 1.0,
+    seed: int = 0,
+) -> Splits:
+    """ActivityNet in CCL's layout, as three paired datasets.
+
+    - ``audio_features`` float32 [512]: of PANNs CNN14; those of several windows are averaged.
+    - ``video`` float32 [channels, frames, size, size] from 0 to 1, decoded when a row is read.
+
+    Test labels are not published, so the subset "validation" is the test part where no entry is
+    "testing". A row's group is its film, which has one entry.
+
+    Args:
+        root: holds one annotation file ``activitynet*.json``, ``jpg`` or ``hdf5data``, and
+            ``audiocnn14embed512_features``; files may lie in a folder of their class.
+        modalities: of "audio" and "video"; the folder of the other one is not looked at.
+        split: "clean" holds 15 % of the training films out for validation. "published" trains on
+            all, and its validation part *is* the test part; a warning says so.
+        allow_missing: leave films without files out, with a warning, as they vanish from YouTube.
+        frames: frames of a clip.
+        size: side of a frame in pixels.
+        channels: 1 for grey, 3 for RGB.
+        keep_gib: what is read stays in memory if all of it fits into so many GiB each.
+        seed: of the films that are held out.
+
+    Raises:
+        FileNotFoundError: annotations or files are missing; says where they come from.
+        ValueError: an option out of range, or annotations that are none.
+    """
+    return _read(
+        ACTIVITYNET, root, modalities, split, allow_missing, frames, size, channels, keep_gib, seed
+    )
+
+
+@register_dataset("vggsound_ccl", VGGSOUND)
+def vggsound_ccl(
+    root: str | Path,
+    *,
+    modalities: Sequence[str] = ("audio", "video"),
+    split: Literal["published", "clean"] = "clean",
+    allow_missing: bool = False,
+    frames: int = 16,
+    size: int = 112,
+    channels: int = 3,
+    keep_gib: float = 1.0,
+    seed: int = 0,
+) -> Splits:
+    """VGGSound in CCL's layout; as `activitynet`, with ``vggsound*.json``."""
+    return _read(
+        VGGSOUND, root, modalities, split, allow_missing, frames, size, channels, keep_gib, seed
+    )
+
+
+def _read(
+    card: DatasetCard,
+    root: str | Path,
+    modalities: Sequence[str],
+    split: str,
+    allow_missing: bool,
+    frames: int,
+    size: int,
+    channels: int,
+    keep_gib: float,
+    seed: int,
+) -> Splits:
+    if not modalities or isinstance(modalities, str) or set(modalities) - {"audio", "video"}:
+        raise ValueError(f"{card.name} takes a list of 'audio' and 'video', got {modalities!r}")
+    if split not in ("published", "clean") or min(frames, size) < 1 or channels not in (1, 3):
+        raise ValueError(
+            f"split is 'published' or 'clean', frames and size are 1 or more and channels 1 or 3, "
+            f"got {split!r}, {frames}, {size} and {channels}"
+        )
+    root = Path(root).expanduser()
+    folders = AVFolders(
+        sound=AUDIO_FOLDERS,
+        video=VIDEO_FOLDERS,
+        layout=LAYOUT.format(name=card.name.split("_")[0]),
+        source=f"{card.source_url}, CCL's features at https://github.com/yanbeic/CCL",
+    )
+    layout = f"the layout is {folders.layout}, distributed at {folders.source}"
+    entries, classes = read_annotations(root, card, layout)
+    found: dict[str, list[Path | None]] = {}
+    if "audio" in modalities:
+        found["audio"] = [_features_of(root, one.clip) for one in entries]
+    if "video" in modalities:
+        found["video"] = [_video_of(root, one.clip) for one in entries]
+    clips = [one.clip for one in entries]
+    here = rows_present(clips, found, folders, allow_missing=allow_missing)
+    kept = [entries[at] for at in here]
+    paths = {name: [p for at in here if (p := files[at])] for name, files in found.items()}
+    columns: dict[str, Any] = {}
+    if "audio" in paths:
+        read = partial(read_features, width=AUDIO_WIDTH)
+        columns["audio_features"] = ArrayColumn(paths["audio"], read, keep_bytes=keep_gib * GIB)
+    if "video" in paths:
+        columns["video"] = ClipColumn(
+            paths["video"],
+            [one.segment for one in kept],
+            keep_bytes=keep_gib * GIB,
+            frames=frames,
+            size=size,
+            channels=channels,
+        )
+    dataset = PairedDataset(
+        columns,
+        [classes.index(one.clip.label) for one in kept],
+        classes=classes,
+        ids=[one.clip.id for one in kept],
+    )
+    return split_clips(dataset, [one.clip for one in kept], card.name, split, seed)
+
+
+def read_annotations(
+    root: Path, card: DatasetCard, layout: str
+) -> tuple[list[Annotated], tuple[str, ...]]:
+    """The entries of the one annotation file, in the order of their names, and the classes.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: several, or one that is no such JSON.
+    """
+    files = sorted(root.glob(card.files[0]))
+    if not files:
+        raise FileNotFoundError(f"{root / card.files[0]} is missing; {layout}")
+    if len(files) > 1:
+        raise ValueError(
+            f"{root} holds the annotations {', '.join(one.name for one in files)}; keep the one "
+            "that is meant there"
+        )
+    path = files[0]
+    try:
+        content = json.loads(path.read_text())
+        classes = tuple(map(str, content["labels"]))
+        entries = [_entry(name, entry, classes) for name, entry in content["database"].items()]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} cannot be used ({type(error).__name__}: {error}); {layout}"
+        ) from error
+    if not any(one.clip.part == TEST for one in entries):
+        tested = {VAL: TEST}
+        entries = [
+            one._replace(clip=one.clip._replace(part=tested.get(one.clip.part, one.clip.part)))
+            for one in entries
+        ]
+    return sorted(entries, key=lambda one: one.clip.id), classes
+
+
+def _entry(name: str, entry: Any, classes: tuple[str, ...]) -> Annotated:
+    note = entry["annotations"]
+    label, subset = str(note["label"]), entry["subset"]
+    if label not in classes:
+        raise ValueError(f"{name} has the label {label!r}, which is not among the labels")
+    if subset not in PARTS:
+        raise ValueError(f"{name} has the subset {subset!r}, expected one of {', '.join(PARTS)}")
+    segment = note.get("segment")
+    return Annotated(
+        AVClip(name, label, name, name, PARTS[subset]),
+        None if segment is None else (int(segment[0]), int(segment[1])),
+    )
+
+
+def _names(clip: AVClip) -> tuple[str, ...]:
+    return (clip.file,) if clip.file.startswith("v_") else (f"v_{clip.file}", clip.file)
+
+
+def _features_of(root: Path, clip: AVClip) -> Path | None:
+    places = [root / folder / inner for folder in AUDIO_FOLDERS for inner in (".", clip.label)]
+    files = (place / f"{name}.npy" for place in places for name in _names(clip))
+    return next((path for path in files if path.is_file()), None)
+
+
+def _video_of(root: Path, clip: AVClip) -> Path | None:
+    places = [root / folder / inner for folder in VIDEO_FOLDERS for inner in (".", clip.label)]
+    found = (find_clip(place, name) for place in places for name in _names(clip))
+    return next((path for path in found if path is not None), None)

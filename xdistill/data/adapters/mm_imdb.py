@@ -1,0 +1,169 @@
+"""MM-IMDb: films by the genres they belong to, from the poster or from the plot.
+
+Arevalo, Solorio, Montes-y-Gómez, González, "Gated multimodal units for information fusion", ICLR
+2017 workshop: 25,959 films, each of one to ten of 23 genres.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from xdistill.data.cards import DatasetCard
+from xdistill.data.files.hdf5_column import HDF5Column
+from xdistill.data.paired import PairedDataset
+from xdistill.data.splits import Splits
+from xdistill.registry import register_dataset
+
+FILE = "multimodal_imdb.hdf5"
+ARRAYS = {
+    "text_features": ("features", (300,)),
+    "image_features": ("vgg_features", (4096,)),
+    "image": ("images", (3, 256, 160)),
+}
+"""By the name of a column, what the file calls it and the shape of its rows."""
+PARTS = ("train", "dev", "test")
+MEAN_BGR = (103.939, 116.779, 123.68)
+"""What the authors took off the posters: means over ImageNet of blue, green and red, of 255."""
+CARD = DatasetCard(
+    name="mm_imdb",
+    pairs=(
+        ("text_features", "image_features"),
+        ("text_features", "image"),
+        ("image_features", "text_features"),
+    ),
+    classes=23,
+    size="25,959 films, several genres each: 15,552 for training, 2,608 for validation, 7,799 for "
+    "testing; 17 GB",
+    licence="none stated; for research",
+    citation="Arevalo, Solorio, Montes-y-Gómez, González, Gated Multimodal Units for Information "
+    "Fusion, ICLR 2017 workshop",
+    source_url="https://github.com/johnarevalo/gmu-mmimdb",
+    files=(FILE,),
+)
+
+
+@register_dataset("mm_imdb", CARD)
+def mm_imdb(
+    root: str | Path, *, modalities: Sequence[str] = ("text_features", "image_features")
+) -> Splits:
+    """MM-IMDb as three paired datasets; a row is read from the file when it is asked for.
+
+    - ``text_features`` float32 [300]: the mean of the plot's word2vec vectors. A film none of whose
+      words is known lacks it.
+    - ``image_features`` float32 [4096]: the poster as VGG-16's last hidden layer sees it.
+    - ``image`` float32 [3, 256, 160] from 0 to 1: the poster, red, green, blue.
+
+    A film may have several genres: `target` is [N, 23], for `BinaryCrossEntropy`. The split is the
+    authors', drawn by genre. Every film is in one part, so there is no other, cleaner one.
+
+    Args:
+        root: holds ``multimodal_imdb.hdf5``.
+        modalities: of "text_features", "image_features" and "image".
+
+    Raises:
+        FileNotFoundError: the file is missing; says where it comes from.
+        ValueError: an option out of range, or a file that is no such thing.
+    """
+    names = tuple(modalities)
+    if not names or isinstance(modalities, str) or set(names) - set(ARRAYS):
+        raise ValueError(f"mm_imdb takes a list of {', '.join(ARRAYS)}, got {modalities!r}")
+    path = Path(root).expanduser() / FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing; the layout is <root>/{FILE}, distributed at {CARD.source_url}"
+        )
+    films = _read(path, names)
+    dataset = PairedDataset(
+        {
+            name: HDF5Column(
+                path, ARRAYS[name][0], len(films.ids), _poster if name == "image" else _features
+            )
+            for name in names
+        },
+        films.target,
+        classes=films.genres,
+        ids=films.ids,
+        valid=films.valid,
+    )
+    return Splits(*(dataset.subset(range(*bounds)) for bounds in films.parts))
+
+
+class Films(NamedTuple):
+    """What the file says of all films.
+
+    Attributes:
+        target: [N, K] 1 for each genre of the film.
+        genres: their names.
+        ids: IMDb's numbers.
+        valid: the films with a text, where texts are asked for.
+        parts: first film and the one after the last of each part.
+    """
+
+    target: Int64[Tensor, "n k"]
+    genres: tuple[str, ...]
+    ids: tuple[str, ...]
+    valid: dict[str, Tensor]
+    parts: list[tuple[int, int]]
+
+
+def _read(path: Path, names: tuple[str, ...]) -> Films:
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as opened:
+            file: Any = opened
+            genres = file["genres"]
+            films = Films(
+                torch.from_numpy(np.asarray(genres, dtype=np.int64)),
+                tuple(json.loads(genres.attrs["target_names"])),
+                tuple(name.decode() for name in np.asarray(file["imdb_ids"])),
+                _with_text(file) if "text_features" in names else {},
+                [_bounds(file.attrs["split"], part) for part in PARTS],
+            )
+            shapes = {name: file[ARRAYS[name][0]].shape for name in names}
+    except Exception as error:
+        raise ValueError(
+            f"{path} is no such HDF5 file ({type(error).__name__}: {error}); it may be truncated: "
+            "copy it again"
+        ) from error
+    count = len(films.ids)
+    expected = {name: (count, *ARRAYS[name][1]) for name in names}
+    if shapes != expected or films.target.shape != (count, len(films.genres)):
+        raise ValueError(
+            f"{path} has {count} imdb_ids, genres of shape {tuple(films.target.shape)} under "
+            f"{len(films.genres)} names, and {shapes}, expected as many films everywhere and "
+            f"{expected}"
+        )
+    covered = [film for bounds in films.parts for film in range(*bounds)]
+    if sorted(covered) != list(range(count)):
+        raise ValueError(f"{path} has parts {films.parts} that do not hold each of {count} films")
+    return films
+
+
+def _with_text(file: Any) -> dict[str, Tensor]:
+    """The mean of no vectors is NaN."""
+    whole = np.isfinite(np.asarray(file["features"])).all(axis=1)
+    return {"text_features": torch.from_numpy(whole)}
+
+
+def _bounds(split: np.ndarray, part: str) -> tuple[int, int]:
+    """The films of a part in Fuel's table of parts and arrays."""
+    own = (split["split"] == part.encode()) & (split["source"] == b"genres")
+    return int(split["start"][own].item()), int(split["stop"][own].item())
+
+
+def _features(stored: np.ndarray) -> Float[Tensor, " d"]:
+    return torch.from_numpy(stored.astype(np.float32))
+
+
+def _poster(stored: np.ndarray) -> Float[Tensor, "c h w"]:
+    pixels = torch.from_numpy(stored.astype(np.float32)) + torch.tensor(MEAN_BGR)[:, None, None]
+    return pixels.flip(0).clamp(0, 255) / 255

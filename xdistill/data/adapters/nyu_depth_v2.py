@@ -1,0 +1,172 @@
+"""NYU Depth V2: rooms seen by a camera and by a depth sensor, as a classification of scenes.
+
+Silberman, Hoiem, Kohli, Fergus, "Indoor segmentation and support inference from RGBD images", ECCV
+2012: 1,449 labelled frames of 464 rooms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from xdistill.data.cards import DatasetCard
+from xdistill.data.files.audio_frames import (
+    TEST,
+    TRAIN,
+    AVClip,
+    split_clips,
+)
+from xdistill.data.files.hdf5_column import HDF5Column
+from xdistill.data.paired import PairedDataset
+from xdistill.data.splits import Splits
+from xdistill.registry import register_dataset
+
+FILE, SPLITS_FILE = "nyu_depth_v2_labeled.mat", "splits.mat"
+SCENES = (
+    "bedroom",
+    "kitchen",
+    "living_room",
+    "bathroom",
+    "dining_room",
+    "office",
+    "home_office",
+    "classroom",
+    "bookstore",
+    "other",
+)
+"""The nine most frequent kinds of room, and all others."""
+CARD = DatasetCard(
+    name="nyu_depth_v2",
+    pairs=(("depth", "image"), ("image", "depth")),
+    classes=len(SCENES),
+    size="1,449 frames of 464 rooms, 795 for training and 654 for testing; 2.8 GB",
+    licence="none stated; for research",
+    citation="Silberman, Hoiem, Kohli, Fergus, Indoor Segmentation and Support Inference from RGBD "
+    "Images, ECCV 2012",
+    source_url="https://cs.nyu.edu/~fergus/datasets/nyu_depth_v2.html",
+    files=(FILE, SPLITS_FILE),
+)
+COLUMNS = {"image": "images", "depth": "depths"}
+
+
+@register_dataset("nyu_depth_v2", CARD)
+def nyu_depth_v2(
+    root: str | Path,
+    *,
+    modalities: Sequence[str] = ("image", "depth"),
+    split: Literal["published", "clean"] = "clean",
+    size: tuple[int, int] = (112, 144),
+    seed: int = 0,
+) -> Splits:
+    """NYU Depth V2 as three paired datasets; a frame is read from the file when it is asked for.
+
+    - ``image`` float32 [3, height, width] from 0 to 1.
+    - ``depth`` float32 [1, height, width] in m, filled in by the authors.
+
+    Classes are `SCENES`: the ten of the usual scene classification. A row's group is its room.
+
+    Args:
+        root: holds ``nyu_depth_v2_labeled.mat`` (MATLAB 7.3, that is HDF5) and ``splits.mat``.
+        modalities: of "image" and "depth".
+        split: "clean" holds 15 % of the training rooms out for validation. "published" trains on
+            all, and its validation part *is* the test part; a warning says so.
+        size: height and width to which a frame of 480 × 640 is brought (areas are averaged).
+        seed: of the rooms that are held out.
+
+    Raises:
+        FileNotFoundError: a file is missing; says where it comes from.
+        ValueError: an option out of range, or a file that is none of these.
+    """
+    names = tuple(modalities)
+    if not names or isinstance(modalities, str) or set(names) - set(COLUMNS):
+        raise ValueError(f"nyu_depth_v2 takes a list of 'image' and 'depth', got {modalities!r}")
+    if split not in ("published", "clean") or min(size) < 1:
+        raise ValueError(
+            f"split is 'published' or 'clean' and size 1 or more, got {split!r} and {size}"
+        )
+    root = Path(root).expanduser()
+    for name in (FILE, SPLITS_FILE):
+        if not (root / name).is_file():
+            raise FileNotFoundError(
+                f"{root / name} is missing; the layout is <root>/{FILE} and <root>/{SPLITS_FILE}, "
+                f"distributed at {CARD.source_url}"
+            )
+    kinds, rooms = _read_scenes(root / FILE)
+    parts = _read_parts(root / SPLITS_FILE, len(kinds))
+    clips = [
+        AVClip(f"frame{row + 1:04d}", _scene(kind), room, "", part)
+        for row, (kind, room, part) in enumerate(zip(kinds, rooms, parts, strict=True))
+    ]
+    numbers = {room: at for at, room in enumerate(sorted(set(rooms)))}
+    dataset = PairedDataset(
+        {
+            name: HDF5Column(root / FILE, COLUMNS[name], len(kinds), partial(_frame, size=size))
+            for name in names
+        },
+        [SCENES.index(clip.label) for clip in clips],
+        classes=SCENES,
+        group=[numbers[clip.group] for clip in clips],
+        ids=[clip.id for clip in clips],
+    )
+    return split_clips(dataset, clips, "NYU Depth V2", split, seed)
+
+
+def _frame(stored: np.ndarray, size: tuple[int, int]) -> Float[Tensor, "c h w"]:
+    frame = stored if stored.ndim == 3 else stored[None]  # [c, w, h]
+    pixels = torch.from_numpy(np.ascontiguousarray(frame.swapaxes(1, 2)))
+    scaled = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
+    return F.interpolate(scaled[None], size, mode="area")[0]
+
+
+def _scene(kind: str) -> str:
+    return kind if kind in SCENES else "other"
+
+
+def _read_scenes(path: Path) -> tuple[list[str], list[str]]:
+    """The kind of room and the room of each frame."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            found = []
+            for name in ("sceneTypes", "scenes"):
+                cells = np.asarray(file[name]).reshape(-1)  # references to strings
+                found.append(["".join(map(chr, np.asarray(file[c]).reshape(-1))) for c in cells])
+            count = len(file["images"])  # type: ignore[arg-type]
+    except Exception as error:
+        raise ValueError(
+            f"{path} is no such MATLAB 7.3 file ({type(error).__name__}: {error}); it may be "
+            "truncated: copy it again"
+        ) from error
+    kinds, rooms = found
+    if len(kinds) != count or len(rooms) != count:
+        raise ValueError(
+            f"{path} has {count} images, {len(kinds)} sceneTypes and {len(rooms)} scenes, expected "
+            "as many of each"
+        )
+    return kinds, rooms
+
+
+def _read_parts(path: Path, count: int) -> list[int]:
+    from scipy.io import loadmat
+
+    try:
+        stored = loadmat(path)
+        train, test = (np.asarray(stored[f"{name}Ndxs"]).reshape(-1) for name in ("train", "test"))
+    except Exception as error:
+        raise ValueError(
+            f"{path} cannot be read as a .mat file with trainNdxs and testNdxs "
+            f"({type(error).__name__}: {error}); copy it again"
+        ) from error
+    if sorted([*train.tolist(), *test.tolist()]) != list(range(1, count + 1)):
+        raise ValueError(f"{path} does not name each of the {count} frames once; copy both again")
+    tested = set(test.tolist())
+    return [TEST if row in tested else TRAIN for row in range(1, count + 1)]

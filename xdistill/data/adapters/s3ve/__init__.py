@@ -1,0 +1,1 @@
+"""S3VE: synchronised infrared video and EEG of sleepers."""

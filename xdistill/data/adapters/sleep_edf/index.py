@@ -1,0 +1,194 @@
+"""Which nights a folder of Sleep-EDF has, and which of their epochs are scored."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from xdistill.data.files.edf import EdfHeader, read_edf_header
+from xdistill.data.sleep_stages import EPOCH_S, ScoredEpoch, scored_epochs
+
+SOURCE = "https://physionet.org/content/sleep-edfx/1.0.0/"
+FOLDERS = (
+    ".",
+    "sleep-cassette",
+    "sleep-edfx/1.0.0/sleep-cassette",
+    "physionet.org/files/sleep-edfx/1.0.0/sleep-cassette",
+    "sleep-edf-database-expanded-1.0.0/sleep-cassette",
+)
+LAYOUT = (
+    "the layout is <root>/SC4ssNE0-PSG.edf and SC4ssNEx-Hypnogram.edf (ss subject, N night, x "
+    f"scorer), or the same in sleep-cassette/; the files are distributed at {SOURCE}"
+)
+WAKE = 0
+
+
+class Channels(NamedTuple):
+    """The signals of one modality, by their labels in the file, and their rate there."""
+
+    labels: tuple[str, ...]
+    rate_hz: int
+
+
+MODALITIES = {
+    "eeg": Channels(("EEG Fpz-Cz", "EEG Pz-Oz"), 100),
+    "eog": Channels(("EOG horizontal",), 100),
+    "emg": Channels(("EMG submental",), 1),
+    "resp": Channels(("Resp oro-nasal",), 1),
+}
+
+
+class Night(NamedTuple):
+    """One recording: its name (SC4001E0), subject, signals' file and scored epochs."""
+
+    id: str
+    subject: int
+    psg: Path
+    epochs: tuple[ScoredEpoch, ...]
+
+
+def find_nights(
+    root: Path,
+    *,
+    modalities: Sequence[str],
+    subjects: Sequence[int] | None = None,
+    wake_minutes: float | None = 30.0,
+) -> list[Night]:
+    """The nights below ``root`` in the order of their names; hypnograms alone are passed over.
+
+    Args:
+        root: the folder of the files, or one above it.
+        modalities: of `MODALITIES`; the header of each recording must have their signals.
+        subjects: numbers from 0 to 82; all that are there when None.
+        wake_minutes: as `trim_wake` takes it.
+
+    Raises:
+        FileNotFoundError: no recording, one without hypnogram, or a subject without recording.
+        ValueError: a damaged file, a signal that is missing or has another rate, a hypnogram that
+            starts at another time than its recording, or that scores no sleep in it.
+    """
+    recordings = _recordings(root)
+    absent = set(subjects or ()) - {subject for subject, _ in recordings}
+    if absent:
+        raise FileNotFoundError(
+            f"{root} has no recording of subject {', '.join(map(str, sorted(absent)))}; it has "
+            f"those of {', '.join(map(str, sorted({subject for subject, _ in recordings})))}; "
+            f"{LAYOUT}"
+        )
+    wanted = [found for found in recordings if subjects is None or found[0] in subjects]
+    pairs = [(subject, psg, _hypnogram(psg)) for subject, psg in wanted]
+    missing = [psg for _, psg, hypnogram in pairs if hypnogram is None]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(pairs)} recordings have no hypnogram (first: {missing[0]} "
+            f"needs {missing[0].name[:7]}x-Hypnogram.edf with any letter for x); {LAYOUT}"
+        )
+    return [
+        _night(subject, psg, hypnogram, modalities, wake_minutes)
+        for subject, psg, hypnogram in pairs
+        if hypnogram is not None
+    ]
+
+
+def read_hypnogram(path: Path) -> list[tuple[float, float, str]]:
+    """The annotations (start in s, length in s, text) of an EDF+ file, read by mne.
+
+    Raises:
+        ValueError: a damaged file, or one without annotations.
+    """
+    import mne
+
+    read_edf_header(path)
+    try:
+        found = mne.read_annotations(path)
+    except Exception as error:  # mne raises many kinds for a damaged file
+        raise ValueError(
+            f"{path} cannot be read as annotations ({type(error).__name__}: {error}); copy it again"
+        ) from error
+    if not len(found):
+        raise ValueError(f"{path} holds no annotation; a hypnogram has them: copy it again")
+    return [
+        (float(start_s), float(length_s), str(text))
+        for start_s, length_s, text in zip(
+            found.onset, found.duration, found.description, strict=True
+        )
+    ]
+
+
+def trim_wake(epochs: Sequence[ScoredEpoch], wake_minutes: float | None) -> list[ScoredEpoch]:
+    """Keeps so many minutes of scored epochs before the first and after the last one of sleep.
+
+    None keeps all; without any sleep nothing is kept.
+    """
+    if wake_minutes is None:
+        return list(epochs)
+    asleep = [at for at, epoch in enumerate(epochs) if epoch.stage != WAKE]
+    if not asleep:
+        return []
+    margin = int(wake_minutes * 60 // EPOCH_S)
+    return list(epochs[max(0, asleep[0] - margin) : asleep[-1] + 1 + margin])
+
+
+def _recordings(root: Path) -> list[tuple[int, Path]]:
+    for folder in (root / name for name in FOLDERS):
+        found = [
+            (int(match[1]), path)
+            for path in sorted(folder.glob("SC4*-PSG.edf"))
+            if (match := re.fullmatch(r"SC4(\d\d)\d[A-Z]\d-PSG\.edf", path.name))
+        ]
+        if found:
+            return found
+    raise FileNotFoundError(f"{root / 'SC4001E0-PSG.edf'} and all its like are missing; {LAYOUT}")
+
+
+def _hypnogram(psg: Path) -> Path | None:
+    """The scorer's letter stands where the recording has a digit."""
+    return next(iter(sorted(psg.parent.glob(f"{psg.name[:7]}?-Hypnogram.edf"))), None)
+
+
+def _night(
+    subject: int,
+    psg: Path,
+    hypnogram: Path,
+    modalities: Sequence[str],
+    wake_minutes: float | None,
+) -> Night:
+    header = read_edf_header(psg)
+    _check_signals(psg, header, modalities)
+    scored_from = read_edf_header(hypnogram).start
+    if scored_from != header.start:
+        raise ValueError(
+            f"{hypnogram} starts at {scored_from} (dd.mm.yyhh.mm.ss), but {psg.name} at "
+            f"{header.start}; a hypnogram starts with its recording: copy both again"
+        )
+    blocks = read_hypnogram(hypnogram)
+    try:
+        scored = scored_epochs(blocks)
+    except ValueError as error:
+        raise ValueError(f"{hypnogram}: {error}") from error
+    inside = [one for one in scored if 0 <= one.start_s <= header.seconds - EPOCH_S]
+    epochs = tuple(trim_wake(inside, wake_minutes))
+    if not epochs:
+        raise ValueError(
+            f"{hypnogram} scores no sleep in the {header.seconds:g} s of {psg.name}; copy both "
+            "again, or leave the subject out"
+        )
+    return Night(psg.name.split("-")[0], subject, psg, epochs)
+
+
+def _check_signals(psg: Path, header: EdfHeader, modalities: Sequence[str]) -> None:
+    rates = {signal.label: signal.rate_hz for signal in header.signals}
+    for modality in modalities:
+        for label in MODALITIES[modality].labels:
+            if label not in rates:
+                raise ValueError(
+                    f"{psg} has no signal {label!r}, it has {', '.join(rates)}; copy it again, or "
+                    f"leave {modality!r} out of modalities"
+                )
+            if rates[label] != MODALITIES[modality].rate_hz:
+                raise ValueError(
+                    f"{psg} has {label!r} at {rates[label]:g} Hz, expected "
+                    f"{MODALITIES[modality].rate_hz} Hz as in all of sleep-cassette; copy it again"
+                )

@@ -1,0 +1,115 @@
+"""The signals of Sleep-EDF's nights, read by mne once and then kept as memory-mapped epochs."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from xdistill.data.adapters.sleep_edf.index import MODALITIES, Night
+from xdistill.data.files.edf import read_edf_header
+from xdistill.data.sleep_stages import EPOCH_S
+from xdistill.data.store import digest, stored_tensors
+
+FORMAT = "1"  # changes whenever `read_epochs` would give other values
+VOLTS = ("µV", "μV", "uV", "mV", "V")
+"""Units that mne brings to volts; it leaves others as they are stored."""
+
+
+def read_epochs(night: Night, modality: str) -> Float[Tensor, "n c t"]:
+    """The signals of one modality in the night's epochs, at the rate that they are stored with.
+
+    mne brings all signals of one reading to the highest of their rates, so each modality, whose
+    signals have one rate, is read by itself and nothing is resampled.
+
+    Returns:
+        float32 in µV; a signal whose unit is no voltage (respiration) keeps its stored numbers.
+
+    Raises:
+        ValueError: a file that mne cannot read.
+    """
+    import mne
+
+    wanted = MODALITIES[modality]
+    units = {signal.label: signal.unit for signal in read_edf_header(night.psg).signals}
+    starts = np.array([round(epoch.start_s * wanted.rate_hz) for epoch in night.epochs])
+    length = EPOCH_S * wanted.rate_hz
+    first, end = int(starts.min()), int(starts.max()) + length
+    try:
+        raw = mne.io.read_raw_edf(
+            night.psg, include=list(wanted.labels), preload=False, verbose="error"
+        )
+        signals: Any = raw.get_data(start=first, stop=end, verbose="error")  # [c, end - first]
+        order = [raw.ch_names.index(label) for label in wanted.labels]
+    except Exception as error:  # mne raises many kinds for a damaged file
+        raise ValueError(
+            f"{night.psg} cannot be read ({type(error).__name__}: {error}); copy it again"
+        ) from error
+    factors = [1e6 if units[label] in VOLTS else 1.0 for label in wanted.labels]
+    epochs = np.empty((len(starts), len(order), length), np.float32)
+    for channel, (row, factor) in enumerate(zip(order, factors, strict=True)):
+        windows = np.lib.stride_tricks.sliding_window_view(signals[row], length)
+        epochs[:, channel] = windows[starts - first] * factor
+    return torch.from_numpy(epochs)
+
+
+class NightColumn(Sequence):
+    """One modality of all nights' epochs, row after row: float32 [C, T].
+
+    Each night is a file of the cache, made when the column is, and mapped into memory when one of
+    its rows is read; so the memory is that of one night, and a loader's workers share pages.
+
+    Args:
+        nights: in the order of the rows.
+        modality: of `MODALITIES`.
+        cache: folder of the files.
+    """
+
+    def __init__(self, nights: Sequence[Night], modality: str, cache: Path):
+        self.nights = list(nights)
+        self.modality = modality
+        self.files = [cache / f"{modality}-{_key(night, modality)}.safetensors" for night in nights]
+        self.ends = list(accumulate(len(night.epochs) for night in nights))
+        self._open: dict[int, Tensor] = {}
+        for at, file in enumerate(self.files):
+            if not file.exists():
+                self._load(at)
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    def __getitem__(self, row: int) -> Float[Tensor, "c t"]:
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row} of {len(self)}")
+        at = bisect_right(self.ends, row)
+        if at not in self._open:
+            self._open[at] = self._load(at)
+        night = self._open[at]
+        return night[row - self.ends[at] + len(night)].clone()  # a view would carry the whole file
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": {}}  # a worker maps the files itself
+
+    def _load(self, at: int) -> Tensor:
+        make = partial(_made, self.nights[at], self.modality)
+        return stored_tensors(self.files[at], make)[self.modality]
+
+
+def _made(night: Night, modality: str) -> dict[str, Tensor]:
+    return {modality: read_epochs(night, modality)}
+
+
+def _key(night: Night, modality: str) -> str:
+    """Differs when the recording's file was changed, or other epochs are asked for."""
+    psg = night.psg.resolve()
+    status = psg.stat()
+    starts = np.array([epoch.start_s for epoch in night.epochs]).tobytes()
+    return digest(FORMAT, modality, str(psg), f"{status.st_size} {status.st_mtime_ns}", starts)

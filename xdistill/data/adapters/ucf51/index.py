@@ -1,0 +1,188 @@
+"""Which clips UCF51 has: the official lists, or CCL's annotations, become rows with files."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from xdistill.data.files.clips import find_clip
+
+CLASSES = tuple(
+    """
+    ApplyEyeMakeup ApplyLipstick Archery BabyCrawling BalanceBeam BandMarching BasketballDunk
+    BlowDryHair BlowingCandles BodyWeightSquats Bowling BoxingPunchingBag BoxingSpeedBag
+    BrushingTeeth CliffDiving CricketBowling CricketShot CuttingInKitchen FieldHockeyPenalty
+    FloorGymnastics FrisbeeCatch FrontCrawl Haircut HammerThrow Hammering HandstandPushups
+    HandstandWalking HeadMassage IceDancing Knitting LongJump MoppingFloor ParallelBars PlayingCello
+    PlayingDaf PlayingDhol PlayingFlute PlayingSitar Rafting ShavingBeard Shotput SkyDiving
+    SoccerPenalty StillRings SumoWrestling Surfing TableTennisShot Typing UnevenBars WallPushups
+    WritingOnBoard
+    """.split()
+)
+"""The classes of UCF101 whose clips have sound."""
+SILENT = frozenset(
+    [f"v_BasketballDunk_g15_c{take:02d}" for take in range(4, 8)]
+    + [f"v_HandStandPushups_g14_c{take:02d}" for take in range(1, 5)]
+)
+"""Clips of those classes that the lists name and CCL has no sound of."""
+LIST_FOLDERS = (".", "ucfTrainTestlist")
+AUDIO_FOLDERS = ("audiocnn14embed512_features", "ucf101_audiocnn14embed512_features")
+VIDEO_FOLDERS = ("hdf5data", "jpg", "UCF-101")
+CCL = "https://github.com/yanbeic/CCL"
+CRCV = "https://www.crcv.ucf.edu/data/UCF101.php"
+
+
+class Clip(NamedTuple):
+    """One clip: its class, name, number of the video that it was cut from, and part.
+
+    ``segment`` is the first frame and the one after the last, from 1, where annotations say so.
+    """
+
+    label: str
+    id: str
+    video: int
+    test: bool
+    segment: tuple[int, int] | None = None
+
+
+def read_index(root: Path, fold: int) -> tuple[list[Clip], tuple[str, ...]]:
+    """The clips of the 51 classes in the order of their names, and those classes that occur.
+
+    The official lists are taken where both are there, else ``ucf51_0<fold>.json``.
+
+    Raises:
+        FileNotFoundError: neither the lists nor the annotations.
+        ValueError: a line, or an entry, that names no clip of its class, or a clip in both parts.
+    """
+    names = [f"{part}list0{fold}.txt" for part in ("train", "test")]
+    lists = next(
+        (folder for place in LIST_FOLDERS if _all_there(folder := root / place, names)), None
+    )
+    annotations = root / f"ucf51_0{fold}.json"
+    if lists is not None:
+        clips = _read_lists(lists, names)
+    elif annotations.is_file():
+        clips = _read_annotations(annotations)
+    else:
+        raise FileNotFoundError(
+            f"{root / names[0]} and {root / names[1]} are missing, and so is {annotations.name}; "
+            f"the lists are distributed at {CRCV} (they may lie in ucfTrainTestlist)"
+        )
+    clips = sorted((clip for clip in clips if clip.label in CLASSES), key=lambda clip: clip[:2])
+    twice = [one.id for one, other in pairwise(clips) if one.id == other.id]
+    if twice:
+        raise ValueError(f"{lists or annotations} names {twice[0]} more than once; copy it again")
+    present = {clip.label for clip in clips}
+    return clips, tuple(label for label in CLASSES if label in present)
+
+
+def audio_files(root: Path, clips: Sequence[Clip]) -> list[Path]:
+    """A file of features for each clip.
+
+    Raises:
+        FileNotFoundError: no folder of features, or clips without a file.
+    """
+    layout = f"<root>/{AUDIO_FOLDERS[0]}/<Class>/<clip>.npy, distributed packed at {CCL}"
+    folder = _folder(root, AUDIO_FOLDERS, f"the layout is {layout}")
+    files = [folder / clip.label / f"{clip.id}.npy" for clip in clips]
+    missing = [path for path in files if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(clips)} clips have no features of sound (first: "
+            f"{missing[0]}); the layout is {layout}"
+        )
+    return files
+
+
+def video_files(root: Path, clips: Sequence[Clip]) -> list[Path]:
+    """A file, or a folder of frames, for each clip.
+
+    Raises:
+        FileNotFoundError: no folder of videos, or clips without one.
+    """
+    layout = (
+        f"<root>/{VIDEO_FOLDERS[0]}/<Class>/<clip>.hdf5, or <clip>/image_00001.jpg, or <clip>.avi, "
+        f"in one of {', '.join(VIDEO_FOLDERS)}; the videos are distributed at {CRCV}"
+    )
+    folder = _folder(root, VIDEO_FOLDERS, f"the layout is {layout}")
+    files = {clip: find_clip(folder / clip.label, clip.id) for clip in clips}
+    missing = [clip for clip in clips if files[clip] is None]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(clips)} clips have no video (first: "
+            f"{folder / missing[0].label / missing[0].id}); the layout is {layout}"
+        )
+    return [path for path in files.values() if path is not None]
+
+
+def _all_there(folder: Path, names: Sequence[str]) -> bool:
+    return all((folder / name).is_file() for name in names)
+
+
+def _folder(root: Path, names: Sequence[str], layout: str) -> Path:
+    found = next((root / name for name in names if (root / name).is_dir()), None)
+    if found is None:
+        raise FileNotFoundError(f"{root / names[0]} is missing; {layout}")
+    return found
+
+
+def _read_lists(folder: Path, names: Sequence[str]) -> list[Clip]:
+    return [
+        _clip(path, *_class_and_name(path, line), test=bool(at))
+        for at, path in enumerate(folder / name for name in names)
+        for line in path.read_text().splitlines()
+        if line.strip()
+    ]
+
+
+def _class_and_name(path: Path, line: str) -> tuple[str, str]:
+    found = re.fullmatch(r"(\w+)/(\w+)\.avi( \d+)?", line.strip())
+    if found is None:
+        raise ValueError(
+            f"{path} has the line {line!r}, expected one like "
+            "'Archery/v_Archery_g08_c01.avi 3' (the number in the training list alone)"
+        )
+    return found[1], found[2]
+
+
+def _read_annotations(path: Path) -> list[Clip]:
+    try:
+        database = dict(json.loads(path.read_text())["database"])
+        entries = [(name, *_annotated(entry)) for name, entry in database.items()]
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise ValueError(
+            f"{path} cannot be used ({type(error).__name__}: {error}); expected "
+            '{"labels": [...], "database": {clip: {"subset": "training" or "validation", '
+            '"annotations": {"label": ..., "segment": [1, n + 1]}}}}'
+        ) from error
+    return [
+        _clip(path, label, name, test=test, segment=segment)
+        for name, label, test, segment in entries
+    ]
+
+
+def _annotated(entry: dict[str, Any]) -> tuple[str, bool, tuple[int, int] | None]:
+    if entry["subset"] not in ("training", "validation"):
+        raise ValueError(f"subset {entry['subset']!r}")
+    segment = entry["annotations"].get("segment")
+    return (
+        str(entry["annotations"]["label"]),
+        entry["subset"] == "validation",  # CCL's name for the test list
+        None if segment is None else (int(segment[0]), int(segment[1])),
+    )
+
+
+def _clip(
+    path: Path, label: str, name: str, *, test: bool, segment: tuple[int, int] | None = None
+) -> Clip:
+    found = re.fullmatch(r"v_(\w+)_g(\d+)_c\d+", name)
+    # The class HandstandPushups has clips that are spelt HandStandPushups.
+    if found is None or found[1].lower() != label.lower():
+        raise ValueError(
+            f"{path} names the clip {name!r} of {label}, expected a name like v_{label}_g08_c01"
+        )
+    return Clip(label, name, int(found[2]), test, segment)

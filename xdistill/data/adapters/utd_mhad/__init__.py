@@ -1,0 +1,1 @@
+"""UTD-MHAD: depth video, inertial data and skeletons of actions."""

@@ -1,0 +1,1 @@
+"""Reading one file of a kind: clips, arrays, sound, EDF, HDF5, lists of rows."""

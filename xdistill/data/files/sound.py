@@ -1,0 +1,133 @@
+"""Sound in files, wav or the track of a film, and its log-mel spectrogram."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from xdistill.data.files.clips import FILM_SUFFIXES
+
+WINDOW_S, HOP_S = 0.025, 0.010
+FLOOR = 1e-6
+"""Power below which a mel band counts as silent."""
+SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+
+
+def find_sound(folder: Path, clip_id: str) -> Path | None:
+    """The clip's sound file or film in ``folder``, whichever is there."""
+    names = (clip_id + suffix for suffix in (*SOUND_SUFFIXES, *FILM_SUFFIXES))
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def read_sound(
+    path: Path, *, rate_hz: int = 16_000, seconds: float | None = None, start_s: float = 0.0
+) -> Float[Tensor, "1 t"]:
+    """The mean of a recording's channels from -1 to 1 at ``rate_hz``.
+
+    Args:
+        path: a sound file, or a film with sound.
+        rate_hz: samples a second; a recording of another rate is resampled (torchaudio).
+        seconds: length; cut at its end or filled up with silence. None keeps what is there.
+        start_s: where to begin.
+
+    Raises:
+        ValueError: a damaged file, no sound in it, NaN, or a recording that ends before `start_s`.
+        ImportError: PyAV, soundfile or torchaudio is needed and missing.
+    """
+    read = _read_film_sound if path.suffix in FILM_SUFFIXES else _read_sound_file
+    try:
+        samples, stored_hz = read(path)
+    except (ImportError, FileNotFoundError):
+        raise
+    except Exception as error:  # soundfile and av raise many kinds for a damaged file
+        raise ValueError(
+            f"{path} cannot be read as sound ({type(error).__name__}: {error}); it may be "
+            "truncated: copy it again"
+        ) from error
+    first = round(start_s * stored_hz)
+    if len(samples) <= first:
+        raise ValueError(
+            f"{path} holds {len(samples) / stored_hz:g} s of sound, but {start_s:g} s is to be its "
+            "beginning; copy it again or correct the annotation"
+        )
+    if not np.isfinite(samples).all():
+        raise ValueError(f"{path} holds NaN or infinite samples; copy it again")
+    waveform = torch.from_numpy(samples[first:])[None]
+    if seconds is not None:
+        waveform = waveform[:, : round(seconds * stored_hz)]
+    if stored_hz != rate_hz:
+        waveform = _torchaudio().functional.resample(waveform, stored_hz, rate_hz)
+    if seconds is not None:
+        length = round(seconds * rate_hz)
+        waveform = F.pad(waveform[:, :length], (0, max(0, length - waveform.shape[1])))
+    return waveform
+
+
+def read_log_mel(
+    path: Path, *, mels: int = 64, rate_hz: int = 16_000, seconds: float, start_s: float = 0.0
+) -> Float[Tensor, "m u"]:
+    """Logarithm of the power in mel bands, windows of 25 ms every 10 ms, of `read_sound`."""
+    waveform = read_sound(path, rate_hz=rate_hz, seconds=seconds, start_s=start_s)
+    return torch.log(mel_spectrogram(rate_hz, mels)(waveform)[0] + FLOOR)
+
+
+@cache
+def mel_spectrogram(rate_hz: int, mels: int) -> Any:
+    """torchaudio's transform from waveforms [1, T] to the power in mel bands [1, M, U].
+
+    Raises:
+        ImportError: torchaudio is missing or does not fit torch.
+    """
+    window = round(WINDOW_S * rate_hz)
+    return _torchaudio().transforms.MelSpectrogram(
+        rate_hz,
+        n_fft=2 * 2 ** (window - 1).bit_length(),  # so that the lowest mel bands hold a bin each
+        win_length=window,
+        hop_length=round(HOP_S * rate_hz),
+        n_mels=mels,
+        pad_mode="constant",  # silence lies before and after a recording
+    )
+
+
+def _torchaudio() -> Any:
+    try:
+        import torchaudio
+        import torchaudio.functional
+        import torchaudio.transforms
+    except (ImportError, OSError, RuntimeError) as error:  # a binary mismatch raises the latter
+        raise ImportError(
+            f"spectrograms and resampling need torchaudio, which failed to import "
+            f"({type(error).__name__}: {error}); install it with `pip install xdistill[audio]`, or "
+            "ask for the waveform at its own rate"
+        ) from error
+    return torchaudio
+
+
+def _read_sound_file(path: Path) -> tuple[np.ndarray, int]:
+    import soundfile
+
+    sound, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)  # [t, c]
+    return sound.mean(axis=1), rate_hz
+
+
+def _read_film_sound(path: Path) -> tuple[np.ndarray, int]:
+    import av
+
+    with av.open(str(path)) as film:
+        if not film.streams.audio:
+            raise ValueError("the film has no sound")
+        track = film.streams.audio[0]
+        planar = av.AudioResampler(format="fltp")  # the mean is ours: its own mix may overshoot one
+        parts = [
+            part.to_ndarray().mean(axis=0)
+            for frame in film.decode(track)
+            for part in planar.resample(frame)
+        ]
+        return np.concatenate(parts).astype(np.float32), int(track.rate)

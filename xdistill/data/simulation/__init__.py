@@ -1,0 +1,1 @@
+"""Simulated sleepers: hypnogram, EEG, infrared film, and the sample made of them."""

@@ -1,0 +1,44 @@
+"""The order and the random numbers of an epoch, the same in whichever process it runs."""
+
+from __future__ import annotations
+
+import random
+
+import lightning as L
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, RandomSampler
+
+
+class EpochOrder(L.Callback):
+    """Seeds every epoch by itself, so that it does not matter in which process it runs."""
+
+    def __init__(self, seed: int, start: int, loader: DataLoader):
+        self.seed = seed
+        self.loader = loader
+        # Order and worker seeds draw from generators of their own: Lightning makes the iterator of
+        # a run's first epoch before that epoch's hook, and those of later epochs after it.
+        loader.generator = torch.Generator()
+        if isinstance(loader.sampler, RandomSampler):
+            loader.sampler.generator = torch.Generator()
+        self._seed_loader(start)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Seed all random numbers of this epoch."""
+        seed = self._epoch_seed(trainer.current_epoch)
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
+        self._seed_loader(trainer.current_epoch)
+
+    def _seed_loader(self, epoch: int) -> None:
+        sampler = self.loader.sampler
+        for generator in (self.loader.generator, getattr(sampler, "generator", None)):
+            if isinstance(generator, torch.Generator):
+                generator.manual_seed(self._epoch_seed(epoch))
+        set_epoch = getattr(sampler, "set_epoch", None)
+        if set_epoch is not None:
+            set_epoch(epoch)
+
+    def _epoch_seed(self, epoch: int) -> int:
+        return int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0])

@@ -1,0 +1,1 @@
+"""What `khn` is made of: relations, mining, and the loss over what was mined."""

@@ -1,0 +1,1 @@
+"""The passes over rows and keys as PyTorch operators, and their sums over processes."""

@@ -1,0 +1,1 @@
+"""The kernels as their papers write them, with whole matrices."""

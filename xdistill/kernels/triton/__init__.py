@@ -1,0 +1,1 @@
+"""The passes in Triton, for CUDA. Nothing else imports Triton but `kernels.mined.triton`."""

@@ -1,0 +1,1 @@
+"""What several losses share: the base class, masks, rows of length one, hidden layers, memories."""
