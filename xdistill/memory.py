@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, distributed, nn
 
+from xdistill.numerics import gather_processes
+
 UNKNOWN = -1
 """Label of an unlabelled key, and sample index of a key whose sample is not known."""
 
@@ -127,23 +129,14 @@ def gather_ranks(rows: _Rows) -> _Rows:
         return rows
     if distributed.get_world_size() == 1:
         return rows
-    counts = _all_gather(torch.tensor([len(rows.keep)], device=rows.keep.device))
+    counts = gather_processes(torch.tensor([len(rows.keep)], device=rows.keep.device))
     longest = int(counts.max())
-    padded = [_pad(tensor, longest) for tensor in rows]  # padding has keep = False
-    padded[3] = padded[3].to(torch.uint8)  # bool is not sent by every backend
-    gathered = [_all_gather(tensor) for tensor in padded]
-    gathered[3] = gathered[3].to(torch.bool)
-    return _Rows(*gathered)
+    # padding has keep = False
+    return _Rows(*(gather_processes(_pad(tensor, longest)) for tensor in rows))
 
 
 def _pad(tensor: Tensor, rows: int) -> Tensor:
     return torch.cat([tensor, tensor.new_zeros((rows - len(tensor), *tensor.shape[1:]))])
-
-
-def _all_gather(tensor: Tensor) -> Tensor:
-    parts = [torch.empty_like(tensor) for _ in range(distributed.get_world_size())]
-    distributed.all_gather(parts, tensor.contiguous())
-    return torch.cat(parts)
 
 
 class EMA(nn.Module):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from tests.kernels.problems import unit
-from xdistill.kernels.dispatch import EXCLUDED
 from xdistill.kernels.tiled import passes as tiled
+from xdistill.numerics import EXCLUDED
 
 PASSES = ("row_column_lse", "row_lse", "top_lse", "repel", "softplus_sum")
 

@@ -13,9 +13,6 @@ from torch import Tensor
 
 Impl = Literal["auto", "reference", "tiled", "triton"]
 
-EXCLUDED = -1e30
-"""Score of a key that takes no part: a weight of exactly 0, and no infinity in a gradient."""
-
 SMALLEST_TILED = 2**19
 """Number of scores from which the tiled implementation is faster than the dense one on a CPU."""
 

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from xdistill.kernels.keys import Keys, Rows
+from xdistill.numerics import gather_processes
 
 Gather = Literal["none", "all", "ring"]
 
@@ -51,7 +52,7 @@ def share(op: str, gather: str, *rows: Tensor) -> Ranks:
     if ranks.size == 1:
         return ALONE
     sizes = torch.tensor([len(x) for x in rows], device=rows[0].device)
-    found = gather_constant(sizes, ranks).view(ranks.size, len(rows))
+    found = gather_processes(sizes).view(ranks.size, len(rows))
     if not bool((found == found[0, 0]).all()):
         listed = ", ".join(f"rank {rank}: {row}" for rank, row in enumerate(found.tolist()))
         raise ValueError(
@@ -59,15 +60,6 @@ def share(op: str, gather: str, *rows: Tensor) -> Ranks:
             "drop the last uneven batch, or pad it and mark the padding in valid"
         )
     return ranks
-
-
-def gather_constant(x: Tensor, ranks: Ranks) -> Tensor:
-    """The tensors of all processes, in the order of their ranks. No gradient."""
-    sent = x.detach().contiguous()
-    as_bytes = sent.to(torch.uint8) if sent.dtype == torch.bool else sent
-    parts = [torch.empty_like(as_bytes) for _ in range(ranks.size)]
-    dist.all_gather(parts, as_bytes)
-    return torch.cat(parts).to(x.dtype)
 
 
 class _Gather(torch.autograd.Function):
@@ -80,7 +72,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, ranks, add_up):
         ctx.ranks, ctx.add_up = ranks, add_up
-        return gather_constant(x, ranks)
+        return gather_processes(x)
 
     @staticmethod
     def backward(ctx, *grads):
@@ -147,7 +139,7 @@ def gather_whole(x: Float[Tensor, "n d"], ranks: Ranks) -> Float[Tensor, "m d"]:
 def _gathered(
     beside: Int64[Tensor, " n"] | Bool[Tensor, " n"] | None, ranks: Ranks
 ) -> Int64[Tensor, " m"] | Bool[Tensor, " m"] | None:
-    return None if beside is None else gather_constant(beside, ranks)
+    return None if beside is None else gather_processes(beside)
 
 
 def sum_over_ranks(x: Tensor, ranks: Ranks) -> Tensor:

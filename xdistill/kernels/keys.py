@@ -105,12 +105,6 @@ def _count_label(label: Int64[Tensor, " n"], keys: Keys) -> Int64[Tensor, " n"]:
     return torch.where(label >= 0, last - torch.searchsorted(ordered, label), 0)
 
 
-def mean_over_rows(values: Float[Tensor, " n"], counted: Bool[Tensor, " n"]) -> Float[Tensor, ""]:
-    """The mean over the rows that count; 0, with a gradient of 0, when there is none."""
-    kept = torch.where(counted, values, torch.zeros_like(values))
-    return kept.sum() / counted.sum().clamp(min=1)
-
-
 def check_rows(op: str, a: Tensor, k: Tensor, extra: Tensor | None = None) -> None:
     """Raise unless all are matrices of one width.
 

@@ -15,7 +15,6 @@ from torch import Tensor
 from xdistill.kernels.dispatch import Impl, choose
 from xdistill.kernels.distributed import (
     Gather,
-    gather_constant,
     gather_keys,
     share,
     sum_over_ranks,
@@ -25,6 +24,7 @@ from xdistill.kernels.mined.mining import Mining
 from xdistill.kernels.mined.operator import khn_fused
 from xdistill.kernels.mined.reference import Options, dense
 from xdistill.kernels.mined.relations import Positives, Side, relate
+from xdistill.numerics import gather_processes
 
 Form = Literal["triplet", "nce"]
 
@@ -122,7 +122,7 @@ def khn(
         beside = side
         if ranks.size > 1:
             p = gather_keys(Keys(p), ranks).k
-            beside = Side(*(gather_constant(x, ranks) for x in side))
+            beside = Side(*(gather_processes(x) for x in side))
         if not isinstance(seed, Tensor):  # filled in on the device, which a copy would wait for
             seed = torch.full((), seed, dtype=torch.int64, device=a.device)
         if chosen == "reference":

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xdistill.losses.parts.loss import Loss, require_logits, require_target
-from xdistill.losses.parts.masking import masked_mean
+from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
 
 

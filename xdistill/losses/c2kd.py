@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from xdistill.kernels.dispatch import EXCLUDED
 from xdistill.losses.kd import kd
 from xdistill.losses.parts.kendall import kendall_tau_b
 from xdistill.losses.parts.loss import Loss, require_logits, require_target, width
-from xdistill.losses.parts.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.options import require_num_classes, require_positive
+from xdistill.numerics import EXCLUDED, masked_mean
 from xdistill.registry import create_projector, register_loss
 
 

@@ -9,11 +9,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from xdistill.kernels.dispatch import EXCLUDED
 from xdistill.losses.parts.crd_memory import Keys
-from xdistill.losses.parts.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.memory_loss import Form, MemoryLoss
 from xdistill.losses.parts.unit_rows import unit_rows
+from xdistill.numerics import EXCLUDED, masked_mean
 from xdistill.registry import register_loss
 
 

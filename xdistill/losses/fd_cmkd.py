@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from xdistill.losses.cross_entropy import cross_entropy
 from xdistill.losses.parts.loss import Loss, width
-from xdistill.losses.parts.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.options import require_num_classes
 from xdistill.losses.parts.unit_rows import unit_rows
+from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
 
 

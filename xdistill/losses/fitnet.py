@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from xdistill.losses.parts.layers import Layers, channel_counts, hidden_maps
 from xdistill.losses.parts.loss import Loss, width
-from xdistill.losses.parts.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.shared_axes import ChannelAdapter, align
+from xdistill.numerics import masked_mean
 from xdistill.registry import create_projector, register_loss
 from xdistill.types import Outputs
 

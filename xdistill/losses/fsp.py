@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from xdistill.losses.parts.layers import FeatureMap, Layers, channel_counts, hidden_maps
 from xdistill.losses.parts.loss import Loss
-from xdistill.losses.parts.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.shared_axes import ChannelAdapter, on_axes
+from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
 
 MAX_POOLS = {1: F.adaptive_max_pool1d, 2: F.adaptive_max_pool2d, 3: F.adaptive_max_pool3d}

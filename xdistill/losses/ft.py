@@ -21,8 +21,9 @@ from xdistill.losses.parts.layers import (
     layer_pairs,
 )
 from xdistill.losses.parts.loss import Loss, at_least_float32
-from xdistill.losses.parts.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.shared_axes import ChannelAdapter, align
+from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
 from xdistill.types import Outputs
 

@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from xdistill.losses.parts.layers import Layers, channel_counts, hidden_maps
 from xdistill.losses.parts.loss import Loss
-from xdistill.losses.parts.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.shared_axes import ChannelAdapter
 from xdistill.losses.parts.unit_rows import unit_rows
+from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
 
 

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from xdistill.losses.parts.kl import kl
 from xdistill.losses.parts.loss import Loss, require_logits
-from xdistill.losses.parts.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.options import require_positive
+from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
 
 

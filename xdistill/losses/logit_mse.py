@@ -6,7 +6,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from xdistill.losses.parts.loss import Loss, require_logits
-from xdistill.losses.parts.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.parts.masking import row_mask, zero_rows
+from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
 
 

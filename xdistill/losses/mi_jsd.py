@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xdistill.losses.parts.critic import CriticLoss
-from xdistill.losses.parts.masking import masked_mean, row_mask
+from xdistill.losses.parts.masking import row_mask
 from xdistill.losses.parts.pairs import distinct_pairs
+from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
 
 

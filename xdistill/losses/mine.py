@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from xdistill.kernels.dispatch import EXCLUDED
 from xdistill.losses.parts.critic import CriticLoss
-from xdistill.losses.parts.masking import masked_mean, row_mask
+from xdistill.losses.parts.masking import row_mask
 from xdistill.losses.parts.pairs import distinct_pairs
+from xdistill.numerics import EXCLUDED, masked_mean
 from xdistill.registry import register_loss
 
 

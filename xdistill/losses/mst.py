@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from xdistill.kernels.dispatch import EXCLUDED
 from xdistill.losses.parts.kl import kl
 from xdistill.losses.parts.loss import Loss, require_logits, width
-from xdistill.losses.parts.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.options import require_num_classes
+from xdistill.numerics import EXCLUDED, masked_mean
 from xdistill.registry import register_loss
 
 

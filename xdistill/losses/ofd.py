@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from xdistill.losses.parts.layers import FeatureMap, Layers, channel_counts, hidden_maps
 from xdistill.losses.parts.loss import Loss
-from xdistill.losses.parts.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.shared_axes import ChannelAdapter, align
+from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
 
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm

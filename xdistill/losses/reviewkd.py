@@ -18,8 +18,9 @@ from xdistill.losses.parts.layers import (
     hidden_shapes,
 )
 from xdistill.losses.parts.loss import Loss, width
-from xdistill.losses.parts.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.shared_axes import ChannelAdapter, align, pool_to, shared_axes
+from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
 from xdistill.types import Outputs, Spec
 

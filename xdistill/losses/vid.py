@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 from xdistill.losses.parts.layers import Layers, channel_counts, hidden_maps
 from xdistill.losses.parts.loss import Loss, width
-from xdistill.losses.parts.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.shared_axes import ChannelAdapter, align
+from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
 
 EPS = 1e-5

@@ -10,11 +10,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from xdistill.losses.parts.loss import width
-from xdistill.losses.parts.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.memory_loss import Form, MemoryLoss
 from xdistill.losses.parts.pairs import mean_over_keys
 from xdistill.losses.parts.sinkhorn import transport_cost
 from xdistill.losses.parts.unit_rows import unit_rows
+from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
 
 

@@ -9,9 +9,10 @@ from torch.nn import functional as F
 
 from xdistill.losses.parts.kl import kl
 from xdistill.losses.parts.loss import Loss, require_logits, require_target
-from xdistill.losses.parts.masking import masked_mean, row_mask, zero_rows
+from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.non_target import log_odds
 from xdistill.losses.parts.options import require_positive
+from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
 
 

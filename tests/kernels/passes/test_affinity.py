@@ -8,10 +8,10 @@ import torch
 from tests.kernels.affinity_problems import problem, small_tiles
 from tests.losses.largest_tensor import LargestTensor
 from xdistill.kernels import affinity_kl
-from xdistill.kernels.dispatch import EXCLUDED
 from xdistill.kernels.passes import affinity as affinity_operators
 from xdistill.kernels.tiled import affinity as tiled_affinity
 from xdistill.kernels.tiled import passes as tiled
+from xdistill.numerics import EXCLUDED
 
 
 @pytest.fixture(autouse=True, scope="module")

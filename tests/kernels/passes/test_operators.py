@@ -12,8 +12,8 @@ from torch import Tensor
 from tests.kernels import pass_arguments as passes
 from tests.kernels.pass_arguments import PASSES, arguments
 from tests.kernels.problems import IMPLS
-from xdistill.kernels.dispatch import EXCLUDED
 from xdistill.kernels.passes import operators
+from xdistill.numerics import EXCLUDED
 
 FUSED = [impl for impl in IMPLS if impl != "reference"]
 

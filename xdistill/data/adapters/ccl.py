@@ -27,11 +27,11 @@ from xdistill.data.files.audio_frames import (
 from xdistill.data.files.clips import ArrayColumn, ClipColumn, find_clip, read_features
 from xdistill.data.paired import PairedDataset
 from xdistill.data.splits import Splits
+from xdistill.numerics import GIB
 from xdistill.registry import register_dataset
 
 AUDIO_WIDTH = 512
 VIDEO_FOLDERS = ("hdf5data", "jpg", ".")
-GIB = 2**30
 CITATION = (
     "Chen, Xian, Koepke, Shan, Akata, Distilling Audio-Visual Knowledge by Compositional "
     "Contrastive Learning, CVPR 2021; "

@@ -20,8 +20,8 @@ from xdistill.data.files.clips import ArrayColumn, ClipColumn, find_clip
 from xdistill.data.files.sound import find_sound, read_log_mel
 from xdistill.data.paired import PairedDataset
 from xdistill.data.splits import VAL_SHARE, Splits
+from xdistill.numerics import GIB
 
-GIB = 2**30
 TRAIN, VAL, TEST = range(3)
 
 

@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from xdistill.kernels.dispatch import EXCLUDED
 from xdistill.kernels.mined.mining import Mining, mine_per_anchor, mine_semihard
 from xdistill.kernels.mined.relations import Relations
+from xdistill.numerics import EXCLUDED
 
 Total = tuple[Float[Tensor, ""], Int64[Tensor, ""]]
 

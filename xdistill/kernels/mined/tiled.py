@@ -16,10 +16,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from xdistill.kernels.dispatch import EXCLUDED
 from xdistill.kernels.mined.mining import Mined, mine_per_anchor, mine_semihard, sort_rows
 from xdistill.kernels.mined.reference import Options, count_triplets
 from xdistill.kernels.mined.relations import Positives, Relations, Side, relate
+from xdistill.numerics import EXCLUDED
 
 NUMBERS = 2**20
 """Distances, and numbers per chosen negative, that a chunk of anchors may have."""

@@ -15,10 +15,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from xdistill.kernels.dispatch import EXCLUDED
 from xdistill.kernels.distributed import Ranks
 from xdistill.kernels.passes import affinity as affinity_operators
 from xdistill.kernels.passes import operators
+from xdistill.numerics import EXCLUDED
 
 Block = list[Tensor | None]
 

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from xdistill.kernels.dispatch import EXCLUDED
-from xdistill.kernels.keys import Keys, Rows, mean_over_rows
+from xdistill.kernels.keys import Keys, Rows
+from xdistill.numerics import EXCLUDED, masked_mean
 
 
 def affinity_kl(
@@ -25,7 +25,7 @@ def affinity_kl(
         edge = edge & nearest(targets.masked_fill(~edge, EXCLUDED), neighbours)
     values = divergence(scores, targets, edge)
     keep = torch.ones_like(values, dtype=torch.bool) if rows.keep is None else rows.keep
-    return mean_over_rows(values, keep)
+    return masked_mean(values, keep)
 
 
 def candidates(rows: Rows, keys: Keys) -> Bool[Tensor, "n m"]:

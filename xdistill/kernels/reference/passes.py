@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from xdistill.kernels.dispatch import EXCLUDED
-from xdistill.kernels.keys import Keys, Rows, mean_over_rows
+from xdistill.kernels.keys import Keys, Rows
+from xdistill.numerics import EXCLUDED, masked_mean
 
 
 class Pairs(NamedTuple):
@@ -87,7 +87,7 @@ def infonce(rows: Rows, keys: Keys, extra: Keys | None) -> Float[Tensor, ""]:
             more = more.masked_fill(~extra.valid[None, :], EXCLUDED)
         scores = torch.cat([scores, more], dim=1)
     forth = scores.logsumexp(dim=1)[: len(own)] - own
-    return 0.5 * mean_over_rows(forth + back, counted)
+    return 0.5 * masked_mean(forth + back, counted)
 
 
 def supcon(rows: Rows, sets: list[Keys]) -> Float[Tensor, ""]:
@@ -95,7 +95,7 @@ def supcon(rows: Rows, sets: list[Keys]) -> Float[Tensor, ""]:
     pairs = pairs_of(rows, sets)
     scores = scores_of(rows, sets).masked_fill(~pairs.candidate, EXCLUDED)
     values = _mean_where(-scores.log_softmax(dim=1), pairs.positive)
-    return mean_over_rows(values, _counted(rows, pairs))
+    return masked_mean(values, _counted(rows, pairs))
 
 
 def multiclass_nce(rows: Rows, sets: list[Keys]) -> Float[Tensor, ""]:
@@ -104,7 +104,7 @@ def multiclass_nce(rows: Rows, sets: list[Keys]) -> Float[Tensor, ""]:
     scores = scores_of(rows, sets).masked_fill(~pairs.candidate, EXCLUDED)
     attract = _mean_where(-scores.log_softmax(dim=1), pairs.positive)
     repel = _mean_where(-log_complement(scores), pairs.negative)
-    return mean_over_rows(attract + repel, _counted(rows, pairs))
+    return masked_mean(attract + repel, _counted(rows, pairs))
 
 
 def log_complement(scores: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:

@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from xdistill.kernels.dispatch import EXCLUDED
 from xdistill.kernels.tiled.labels import Rule
 from xdistill.kernels.tiled.passes import Gradients, RunningLSE, scores_are_small, tiles
+from xdistill.numerics import EXCLUDED
 
 GATHERED = 2**20
 """Numbers of a chunk of gathered keys."""

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from xdistill.kernels.dispatch import EXCLUDED
+from xdistill.numerics import EXCLUDED
 
 COLUMNS = 32
 """How many columns are added up at a time, in float64."""

@@ -19,8 +19,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from xdistill.kernels.dispatch import EXCLUDED
 from xdistill.kernels.tiled.labels import Rule
+from xdistill.numerics import EXCLUDED
 
 ROWS, KEYS = 512, 1024
 """Scores of a tile: with both operands they stay in the second-level cache of a core."""

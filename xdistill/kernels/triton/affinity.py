@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch
 import triton
 
-from xdistill.kernels.dispatch import EXCLUDED
 from xdistill.kernels.triton import backward, forward
 from xdistill.kernels.triton.frame import pointers, precision, tile_sizes
 from xdistill.kernels.triton.passes import gradients, readable
+from xdistill.numerics import EXCLUDED
 
 
 def affinity_stats(x, k, tx, tk, valid_k, own):

@@ -16,7 +16,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-EXCLUDED = tl.constexpr(-1e30)
+from xdistill import numerics
+
+EXCLUDED = tl.constexpr(numerics.EXCLUDED)
 ROWS, KEYS, WIDTH = 64, 64, 64
 """Rows and keys of a tile, and how much of D one step of its matrix product takes."""
 

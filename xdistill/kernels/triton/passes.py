@@ -16,9 +16,9 @@ import torch
 import triton
 from torch import Tensor
 
-from xdistill.kernels.dispatch import EXCLUDED
 from xdistill.kernels.triton import backward, forward
 from xdistill.kernels.triton.frame import WIDEST, pointers, precision, tile_sizes
+from xdistill.numerics import EXCLUDED
 
 PARTIAL_NUMBERS = 2**24
 """Column sums of blocks of rows that are held at a time: 64 MB."""

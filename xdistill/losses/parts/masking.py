@@ -1,9 +1,9 @@
-"""Sums and means over the rows that count, without a data-dependent shape."""
+"""Which rows count, without a data-dependent shape."""
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
 
@@ -22,12 +22,3 @@ def given_mask(valid: Bool[Tensor, " b"] | None, like: Tensor) -> Bool[Tensor, "
 def zero_rows(x: Tensor, keep: Bool[Tensor, " b"]) -> Tensor:
     """`x` with zeros in the rows that do not count, whatever they held (NaN too)."""
     return torch.where(keep.view(-1, *[1] * (x.ndim - 1)), x, torch.zeros_like(x))
-
-
-def masked_mean(values: Float[Tensor, " *n"], keep: Bool[Tensor, " *n"]) -> Float[Tensor, ""]:
-    """Mean of the values that count; 0 with a gradient of 0 when there is none.
-
-    A value that does not count must be finite in its derivative: mask the inputs first.
-    """
-    kept = torch.where(keep, values, torch.zeros_like(values))
-    return kept.sum() / keep.sum().clamp(min=1)

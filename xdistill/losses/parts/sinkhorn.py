@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from xdistill.kernels.dispatch import EXCLUDED
 from xdistill.losses.parts.masking import row_mask
+from xdistill.numerics import EXCLUDED
 
 
 @torch.no_grad()

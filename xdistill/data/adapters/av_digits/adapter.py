@@ -31,11 +31,11 @@ from xdistill.data.cards import DatasetCard
 from xdistill.data.files.clips import ArrayColumn
 from xdistill.data.paired import PairedDataset
 from xdistill.data.splits import Splits
+from xdistill.numerics import GIB
 from xdistill.registry import register_dataset
 
 DIGITS = tuple("zero one two three four five six seven eight nine".split())
 TEST_INDICES, VAL_INDICES = range(5), range(5, 10)
-GIB = 2**30
 
 CARD = DatasetCard(
     name="av_digits",

@@ -32,9 +32,8 @@ from xdistill.data.files.clips import ArrayColumn, ClipColumn, read_features
 from xdistill.data.paired import PairedDataset
 from xdistill.data.simulation.sample import generate
 from xdistill.data.splits import Splits, split_by_group
+from xdistill.numerics import GIB
 from xdistill.registry import register_dataset
-
-GIB = 2**30
 
 CARD = DatasetCard(
     name="s3ve",

@@ -18,11 +18,11 @@ from xdistill.data.cards import DatasetCard
 from xdistill.data.files.clips import ArrayColumn, ClipColumn, read_features
 from xdistill.data.paired import PairedDataset
 from xdistill.data.splits import Splits
+from xdistill.numerics import GIB
 from xdistill.registry import register_dataset
 
 AUDIO_WIDTH = 512
 HELD_OUT_VIDEOS = 3
-GIB = 2**30
 
 CARD = DatasetCard(
     name="ucf51",
