@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from tests.toy import toy_data, toy_encoders
 from xdistill.data.cache import cache_teacher
-from xdistill.data.paired import paired_loader
+from xdistill.data.paired import collate, paired_loader
 from xdistill.distiller import Distiller
 from xdistill.engine import fit
 from xdistill.losses.cross_entropy import CrossEntropy
@@ -197,3 +198,39 @@ def test_a_loader_of_anyone_else_is_made_reproducible():
         fit(distiller, loader, max_epochs=2, **QUIET)
         results.append(distiller.student.body.weight.detach().clone())
     assert torch.equal(*results)
+
+
+def test_fit_gives_the_caller_his_data_and_his_loader_back():
+    data = toy_data()
+    data.inputs["rich"][5] = torch.nan
+    generator = torch.Generator()
+    train = DataLoader(data, 16, shuffle=True, collate_fn=collate, generator=generator)
+    used = []
+
+    class KD5(KD):
+        def forward(self, student, teacher, target=None, *, valid=None, index=None):
+            used.append(bool(valid[index == 5].any()))
+            return super().forward(student, teacher, target, valid=valid, index=index)
+
+    distiller = Distiller(*toy_encoders(), CrossEntropy() + KD5())
+    with pytest.warns(UserWarning, match="1 of 60 rows .* used without rich"):
+        fit(distiller, train, max_epochs=1, **QUIET)
+    assert used and not any(used)
+    assert data.valid == {}
+    assert train.generator is generator and train.sampler.generator is generator
+
+
+def test_a_training_that_fails_gives_them_back_too():
+    data = toy_data()
+    data.inputs["rich"][5] = torch.nan
+
+    class Broken(CrossEntropy):
+        def forward(self, *args, **kwargs):
+            raise RuntimeError("broken")
+
+    train = DataLoader(data, 16, shuffle=True, collate_fn=collate)
+    given = train.generator, train.sampler.generator
+    distiller = Distiller(*toy_encoders(), Broken())
+    with pytest.raises(RuntimeError, match="broken"), pytest.warns(UserWarning, match="1 of 60"):
+        fit(distiller, train, max_epochs=1, **QUIET)
+    assert data.valid == {} and (train.generator, train.sampler.generator) == given

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -15,13 +18,28 @@ class EpochOrder(L.Callback):
 
     def __init__(self, seed: int, start: int, loader: DataLoader):
         self.seed = seed
+        self.start = start
         self.loader = loader
-        # Order and worker seeds draw from generators of their own: Lightning makes the iterator of
-        # a run's first epoch before that epoch's hook, and those of later epochs after it.
-        loader.generator = torch.Generator()
-        if isinstance(loader.sampler, RandomSampler):
-            loader.sampler.generator = torch.Generator()
-        self._seed_loader(start)
+
+    @contextmanager
+    def of_loader(self) -> Iterator[None]:
+        """Order and worker seeds draw from generators of this run; the loader gets its own back.
+
+        Lightning makes the iterator of a run's first epoch before that epoch's hook, and those of
+        later epochs after it, so the generators must be there and seeded beforehand.
+        """
+        drawing: list[Any] = [self.loader]
+        if isinstance(self.loader.sampler, RandomSampler):
+            drawing.append(self.loader.sampler)
+        given = [one.generator for one in drawing]
+        for one in drawing:
+            one.generator = torch.Generator()
+        self._seed_loader(self.start)
+        try:
+            yield
+        finally:
+            for one, generator in zip(drawing, given, strict=True):
+                one.generator = generator
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Seed all random numbers of this epoch."""

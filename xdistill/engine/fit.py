@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import lightning as L
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
@@ -85,15 +86,14 @@ def fit(
     if mode not in ("max", "min"):
         raise ValueError(f"mode must be 'max' or 'min', got {mode!r}")
     checkpoint = prepare_run_dir(run_dir, resume)
-    if check_data:
-        _audit(distiller, train_loader, val_loader)
     state = RunState(monitor if val_loader is not None else None, mode, checkpoint)
     module = DistillerModule(distiller, lr, weight_decay, optimizer, scheduler)
     ready = checkpoint is not None and checkpoint.exists()
     start = epochs_done(checkpoint) if checkpoint is not None and ready else 0
     order = EpochOrder(seed, start, train_loader)
     trainer = _trainer(max_epochs, [order, state], trainer_options)
-    with warnings.catch_warnings():
+    rows = audited(distiller, train_loader, val_loader) if check_data else nullcontext()
+    with rows, order.of_loader(), warnings.catch_warnings():
         for message in INTENDED:
             warnings.filterwarnings("ignore", message)
         trainer.fit(
@@ -122,13 +122,26 @@ def _trainer(max_epochs: int, own: list[L.Callback], options: dict[str, Any]) ->
     return L.Trainer(**{**quiet, **options, "callbacks": callbacks, "max_epochs": max_epochs})
 
 
-def _audit(distiller: Distiller, train: DataLoader, val: DataLoader | None) -> None:
-    """Find bad rows before any training; rows without a usable teacher are marked in place."""
+@contextmanager
+def audited(distiller: Distiller, train: DataLoader, val: DataLoader | None) -> Iterator[None]:
+    """Find bad rows before any training, and train without them.
+
+    Rows whose teacher's signal holds NaN or infinity are marked in the datasets while the context
+    lasts (`audit` counts them in a warning); afterwards the datasets are the caller's again, as
+    they were.
+    """
     student = str(distiller.student.modality)
+    given: list[tuple[PairedDataset, dict[str, Tensor]]] = []
     for name, loader in (("train", train), ("val", val)):
         dataset = None if loader is None else loader.dataset
         if isinstance(dataset, PairedDataset):
             teachers = tuple(distiller.teachers) if name == "train" else ()
             optional = tuple(one for one in teachers if one not in dataset.cached)
             checked = audit(dataset, required=(student,), optional=optional, name=name)
+            given.append((dataset, dataset.valid))
             dataset.valid = checked.valid
+    try:
+        yield
+    finally:
+        for dataset, valid in reversed(given):
+            dataset.valid = valid
