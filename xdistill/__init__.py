@@ -96,7 +96,15 @@ from xdistill.registry import (
     register_modality,
     register_projector,
 )
-from xdistill.types import Encoder, Outputs, PairedBatch, PairedSample, Spec, StepOutput
+from xdistill.types import (
+    Encoder,
+    EncoderModule,
+    Outputs,
+    PairedBatch,
+    PairedSample,
+    Spec,
+    StepOutput,
+)
 
 if TYPE_CHECKING:
     from xdistill.engine import FitResult, fit
@@ -145,6 +153,7 @@ __all__ = [
     "CrossEntropy",
     "Distiller",
     "Encoder",
+    "EncoderModule",
     "FitNet",
     "FitResult",
     "InfoNCE",

@@ -17,9 +17,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from xdistill.data.splits import Splits
+    from xdistill.losses.parts.loss import Loss
+    from xdistill.modalities import Modality
+    from xdistill.types import EncoderModule
 
 T = TypeVar("T")
+Registered = TypeVar("Registered")
 
 
 @dataclass(frozen=True)
@@ -60,10 +69,12 @@ class Registry(Generic[T]):
         self._prefixes: dict[str, Callable[..., Any]] = {}
         self._loaded_builtin = False
 
-    def register(self, name: str, *, modality: str | None = None) -> Callable[[T], T]:
+    def register(
+        self, name: str, *, modality: str | None = None
+    ) -> Callable[[Registered], Registered]:
         """Decorator that gives an object a name. A second object under the name is an error."""
 
-        def decorate(target: T) -> T:
+        def decorate(target: Registered) -> Registered:
             provider = str(getattr(target, "__module__", "?"))
             if not provider.startswith(self._builtin):
                 self._load()  # ours come first, so that the clash is told here and now
@@ -80,10 +91,10 @@ class Registry(Generic[T]):
 
         return decorate
 
-    def register_prefix(self, prefix: str) -> Callable[[T], T]:
+    def register_prefix(self, prefix: str) -> Callable[[Registered], Registered]:
         """Decorator: the object serves every name "prefix/rest" as `create(rest, **options)`."""
 
-        def decorate(create: T) -> T:
+        def decorate(create: Registered) -> Registered:
             self._prefixes[prefix] = create  # type: ignore[assignment]
             return create
 
@@ -166,7 +177,6 @@ class Registry(Generic[T]):
             self._loaded_builtin = True  # set first: our modules register while they are imported
             for module in self._builtin:
                 importlib.import_module(module)
-            self._loaded_plugins = True
             for point in entry_points(group=self.group):
                 package = point.dist.name if point.dist is not None else point.value
                 self._entries.setdefault(point.name, []).append(_Entry(package, point))
@@ -200,11 +210,19 @@ def near_names(name: str, known: list[str], count: int = 3) -> list[str]:
     return sorted(near, key=likeness, reverse=True)[:count]
 
 
-modalities: Registry[Any] = Registry("modality", "xdistill.modalities", ("xdistill.modalities",))
-encoders: Registry[Any] = Registry("encoder", "xdistill.encoders", ("xdistill.encoders",))
-projectors: Registry[Any] = Registry("projector", "xdistill.projectors", ("xdistill.projectors",))
-losses: Registry[Any] = Registry("loss", "xdistill.losses", ("xdistill.losses",))
-datasets: Registry[Any] = Registry("dataset", "xdistill.datasets", ("xdistill.data.adapters",))
+modalities: Registry[Modality] = Registry(
+    "modality", "xdistill.modalities", ("xdistill.modalities",)
+)
+encoders: Registry[Callable[..., EncoderModule]] = Registry(
+    "encoder", "xdistill.encoders", ("xdistill.encoders",)
+)
+projectors: Registry[Callable[..., nn.Module]] = Registry(
+    "projector", "xdistill.projectors", ("xdistill.projectors",)
+)
+losses: Registry[type[Loss]] = Registry("loss", "xdistill.losses", ("xdistill.losses",))
+datasets: Registry[Callable[..., Splits]] = Registry(
+    "dataset", "xdistill.datasets", ("xdistill.data.adapters",)
+)
 
 
 def register_modality(modality: T) -> T:
@@ -244,23 +262,23 @@ def register_dataset(name: str, card: Any = None) -> Callable[[T], T]:
     return decorate
 
 
-def create_encoder(name: str, **options: Any) -> Any:
+def create_encoder(name: str, **options: Any) -> EncoderModule:
     """Make an encoder: one of ours, "timm/…", "torchvision/…", "braindecode/…", or a plugin's."""
     return encoders.get(name)(**options)
 
 
-def create_projector(name: str, in_dim: int, out_dim: int, **options: Any) -> Any:
+def create_projector(name: str, in_dim: int, out_dim: int, **options: Any) -> nn.Module:
     """Make a projector [B, in_dim] -> [B, out_dim]."""
     return projectors.get(name)(in_dim, out_dim, **options)
 
 
-def create_loss(name: str, **options: Any) -> Any:
+def create_loss(name: str, **options: Any) -> Loss:
     """Make a loss."""
     return losses.get(name)(**options)
 
 
-def create_dataset(name: str, **options: Any) -> Any:
-    """Make the paired datasets of a benchmark."""
+def create_dataset(name: str, **options: Any) -> Splits:
+    """Make the paired datasets of a benchmark: three parts that share no subject."""
     return datasets.get(name)(**options)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -158,3 +158,22 @@ class Encoder(Protocol):
     def __call__(self, x: Tensor) -> Outputs: ...
 
     def parameters(self) -> Iterator[torch.nn.Parameter]: ...
+
+
+class EncoderModule(torch.nn.Module):
+    """An encoder as a type checker sees it: an `nn.Module` with what `Encoder` asks for.
+
+    `create_encoder` says that it returns one. At run time any module with these attributes will
+    do, and no encoder has to inherit from this class.
+
+    Attributes:
+        modality: the modality whose tensors it takes.
+        dim: width D of its embedding.
+    """
+
+    modality: str
+    dim: int
+
+    if TYPE_CHECKING:
+
+        def __call__(self, x: Tensor) -> Outputs: ...
