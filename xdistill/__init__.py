@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from xdistill import kernels
 from xdistill.data.audit import audit
 from xdistill.data.cache import cache_teacher
+from xdistill.data.labels import keep_labels_of
 from xdistill.data.paired import PairedDataset, collate, paired_loader
 from xdistill.data.splits import (
     Splits,
@@ -193,6 +194,7 @@ __all__ = [
     "fit",
     "get_modality",
     "hide_labels",
+    "keep_labels_of",
     "kernels",
     "kfold_by_group",
     "list_datasets",

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from xdistill.data.two_streams import TwoStreams
 from xdistill.types import Outputs, PairedBatch, PairedSample
 
 Column = Tensor | Sequence[Tensor] | Any
@@ -307,12 +308,41 @@ def paired_loader(
     seed: int = 0,
     num_workers: int = 0,
     drop_last: bool = False,
+    labelled_per_batch: int | None = None,
+    balanced: bool = False,
 ) -> DataLoader[PairedSample]:
-    """A DataLoader of PairedBatch whose order and random transforms follow from the seed."""
+    """A DataLoader of PairedBatch whose order and random transforms follow from the seed.
+
+    Args:
+        dataset: rows to read.
+        batch_size: rows of a batch.
+        shuffle: a new order for every epoch.
+        seed: of the order and of random transforms.
+        num_workers: processes that read rows.
+        drop_last: leave out a last batch that has fewer rows.
+        labelled_per_batch: how many labelled rows every batch has beside unlabelled ones
+            (`TwoStreams`); needs `shuffle`. None mixes rows as they come.
+        balanced: draw those labelled rows of every class equally often.
+
+    Raises:
+        ValueError: `labelled_per_batch` out of range, without `shuffle` or for rows that are all
+            labelled or all unlabelled; `balanced` without it.
+    """
+    sampler: torch.utils.data.Sampler[int] | None = None
+    if labelled_per_batch is not None and shuffle:
+        streams = dataset.target, batch_size, labelled_per_batch
+        sampler = TwoStreams(*streams, balanced=balanced, seed=seed)
+    elif labelled_per_batch is not None or balanced:
+        raise ValueError(
+            f"labelled_per_batch={labelled_per_batch} with shuffle={shuffle} and "
+            f"balanced={balanced}: batches of two streams need labelled_per_batch and shuffle=True"
+        )
+    elif shuffle:
+        sampler = EpochSampler(len(dataset), seed)
     return DataLoader(
         dataset,
         batch_size=batch_size,
-        sampler=EpochSampler(len(dataset), seed) if shuffle else None,
+        sampler=sampler,
         num_workers=num_workers,
         collate_fn=_Collate(dataset),
         drop_last=drop_last,

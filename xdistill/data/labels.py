@@ -1,0 +1,49 @@
+"""Experiments with few labels: which rows keep theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from xdistill.data.paired import PairedDataset
+
+
+def keep_labels_of(
+    dataset: PairedDataset, groups: int | Sequence[int], seed: int = 0
+) -> PairedDataset:
+    """The same rows with the labels of some whole groups; all others become -1 (unlabelled).
+
+    A sleep lab scores nights, not single epochs: labels that come from three sleepers say less of a
+    fourth than as many labels spread over all of them (`hide_labels`).
+
+    Args:
+        dataset: some of whose rows have labels.
+        groups: the groups that keep their labels, or how many do, drawn from those that have any.
+            With one seed the groups of a smaller number are among those of a larger one.
+        seed: which groups are drawn follows from it.
+
+    Raises:
+        ValueError: a number out of range, or a group that the dataset does not have.
+    """
+    known = dataset.target >= 0
+    labelled = known.any(dim=1) if dataset.multi_label else known
+    present = dataset.group[labelled].unique()
+    if isinstance(groups, int):
+        if not 1 <= groups <= len(present):
+            raise ValueError(
+                f"groups lies between 1 and the {len(present)} groups with labels, got {groups}"
+            )
+        order = torch.randperm(len(present), generator=torch.Generator().manual_seed(seed))
+        chosen = present[order[:groups]]
+    else:
+        chosen = torch.as_tensor(list(groups), dtype=torch.int64)
+        missing = sorted(set(chosen.tolist()) - set(dataset.group.tolist()))
+        if missing or not len(chosen):
+            raise ValueError(
+                f"expected some of the groups {dataset.group.unique().tolist()}, got {list(groups)}"
+            )
+    keep = torch.isin(dataset.group, chosen)
+    target = torch.full_like(dataset.target, -1)
+    target[keep] = dataset.target[keep]
+    return dataset.replace(target=target)
