@@ -108,7 +108,7 @@ from xdistill.types import (
 )
 
 if TYPE_CHECKING:
-    from xdistill.engine import FitResult, fit
+    from xdistill.engine import CrossFitted, FitResult, cross_fit_teacher, fit
 
 __version__ = "0.1.0"
 
@@ -152,6 +152,7 @@ __all__ = [
     "BinaryCrossEntropy",
     "CLIPDistill",
     "CrossEntropy",
+    "CrossFitted",
     "Distiller",
     "Encoder",
     "EncoderModule",
@@ -191,6 +192,7 @@ __all__ = [
     "create_encoder",
     "create_loss",
     "create_projector",
+    "cross_fit_teacher",
     "fit",
     "get_modality",
     "hide_labels",
@@ -218,8 +220,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """`fit` and `FitResult`, whose module imports Lightning."""
-    if name in ("FitResult", "fit"):
+    """What trains, whose modules import Lightning."""
+    if name in ("CrossFitted", "FitResult", "cross_fit_teacher", "fit"):
         return getattr(importlib.import_module("xdistill.engine"), name)
     raise AttributeError(f"module 'xdistill' has no attribute {name!r}")
 
