@@ -14,6 +14,7 @@ from xdistill.data.audit import audit
 from xdistill.data.cache import cache_teacher
 from xdistill.data.labels import keep_labels_of
 from xdistill.data.paired import PairedDataset, collate, paired_loader
+from xdistill.data.refine import refine_targets
 from xdistill.data.splits import (
     Splits,
     check_disjoint,
@@ -207,6 +208,7 @@ __all__ = [
     "paired_loader",
     "permutation_salience",
     "ramp",
+    "refine_targets",
     "register_dataset",
     "register_encoder",
     "register_loss",
