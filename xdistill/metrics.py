@@ -14,10 +14,10 @@ from xdistill.types import PairedBatch
 
 @dataclass(frozen=True)
 class Scores:
-    """How well predictions meet the labels.
+    """How well predictions agree with the labels.
 
     Attributes:
-        accuracy: share of the labelled rows that are right.
+        accuracy: share of the labelled rows that are predicted correctly.
         macro_f1: unweighted mean of the per-class F1.
         kappa: Cohen's kappa.
         f1_per_class: F1 of each class, in the order of the classes.
@@ -33,7 +33,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Prediction:
-    """A network's answers for a dataset, in its order.
+    """A network's predictions for a dataset, in the order of its rows.
 
     Attributes:
         predicted: [N] class index.
@@ -81,7 +81,7 @@ def score(
 
 
 def as_scores(computed: dict[str, Tensor]) -> Scores:
-    """The computed metrics as plain numbers; kappa of one single class is 0."""
+    """The computed metrics as plain numbers; kappa is 0 where it is undefined (one class)."""
     return Scores(
         accuracy=float(computed["accuracy"]),
         macro_f1=float(computed["macro_f1"]),
@@ -95,14 +95,14 @@ def predict(encoder: nn.Module, loader: Iterable[PairedBatch], num_classes: int)
     """Run an encoder in eval mode over a loader that does not shuffle.
 
     Raises:
-        ValueError: the encoder has no classifier, or the rows may have several classes: those are
-            for `xdistill.multi_label.predict_multi_label`.
+        ValueError: the encoder has no classifier, or rows may have several classes (use
+            `xdistill.multi_label.predict_multi_label`).
     """
     answers, target = logits_and_targets(encoder, loader)
     if target.ndim > 1:
         raise ValueError(
-            f"the rows may have several classes, target {list(target.shape)}; use "
-            "predict_multi_label of xdistill.multi_label"
+            f"target has shape {list(target.shape)}, expected one class per row [N]; for several "
+            "classes per row use xdistill.multi_label.predict_multi_label"
         )
     return Prediction(answers.argmax(dim=1), target, score(answers, target, num_classes))
 
