@@ -95,8 +95,8 @@ def predict(encoder: nn.Module, loader: Iterable[PairedBatch], num_classes: int)
     """Run an encoder in eval mode over a loader that does not shuffle.
 
     Raises:
-        ValueError: the encoder has no classifier, or rows may have several classes (use
-            `xdistill.multi_label.predict_multi_label`).
+        ValueError: the encoder has no classifier or returns NaN, or rows may have several classes
+            (use `xdistill.multi_label.predict_multi_label`).
     """
     answers, target = logits_and_targets(encoder, loader)
     if target.ndim > 1:
@@ -114,17 +114,31 @@ def logits_and_targets(
     """Logits of an encoder in eval mode, and the targets, in the order of the loader.
 
     Raises:
-        ValueError: the encoder has no classifier.
+        ValueError: the encoder has no classifier, or returns NaN, which no prediction can be read
+            from.
     """
     device = next(encoder.parameters()).device
     training = encoder.training
     encoder.eval()
     logits, targets = [], []
-    for batch in loader:
-        outputs = encoder(batch.inputs[encoder.modality].to(device))  # type: ignore[index]
-        if outputs.logits is None:
-            raise ValueError("the encoder returns no logits; create it with num_classes")
-        logits.append(outputs.logits.float().cpu())
-        targets.append(batch.target)
-    encoder.train(training)
-    return torch.cat(logits), torch.cat(targets)
+    try:
+        for batch in loader:
+            outputs = encoder(batch.inputs[encoder.modality].to(device))  # type: ignore[index]
+            if outputs.logits is None:
+                raise ValueError("the encoder returns no logits; create it with num_classes")
+            logits.append(outputs.logits.float().cpu())
+            targets.append(batch.target)
+    finally:
+        encoder.train(training)
+    return _without_nan(torch.cat(logits)), torch.cat(targets)
+
+
+def _without_nan(logits: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
+    """The logits, refused if there is a NaN: argmax would take it for the largest."""
+    rows = logits.isnan().any(dim=1).nonzero().flatten().tolist()
+    if rows:
+        raise ValueError(
+            f"the logits are NaN in {len(rows)} of {len(logits)} rows (first: row {rows[0]}); "
+            "remove rows with NaN inputs (xdistill.audit finds them), or train the encoder again"
+        )
+    return logits

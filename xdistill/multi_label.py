@@ -85,7 +85,7 @@ def predict_multi_label(encoder: nn.Module, loader: Iterable[PairedBatch]) -> Mu
     """Run an encoder in eval mode over a loader that does not shuffle.
 
     Raises:
-        ValueError: the encoder has no classifier, or each row has one class (use
+        ValueError: the encoder has no classifier or returns NaN, or each row has one class (use
             `xdistill.metrics.predict`).
     """
     logits, target = logits_and_targets(encoder, loader)

@@ -20,8 +20,8 @@ def capture(encoder: M, layers: Sequence[str]) -> M:
     """Have an encoder return the outputs of modules inside it as `Outputs.hidden[name]`.
 
     The encoder itself is returned, with hooks on it: its code, its parameters and the names in its
-    `state_dict` stay as they are, and it may be copied, compiled and saved as before. A module that
-    returns a tuple gives its first tensor; one that runs several times in a pass gives its last
+    `state_dict` stay as they are, and it may be copied, compiled and saved as before. Of a module
+    that returns a tuple the first tensor is kept, of one that runs several times in a pass the last
     output. Frames that an encoder of images has folded into the batch are unfolded: maps
     [B·T, C, H, W] become [B, C, T, H, W], vectors [B·T, C] become [B, C, T], and tokens
     [B·T, N, C] become [B, T, N, C].
