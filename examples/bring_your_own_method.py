@@ -1,9 +1,9 @@
-"""A loss of your own, and its row in the table of the benchmark suite.
+"""A loss of your own, with its row in the table of the benchmark suite.
 
     python examples/bring_your_own_method.py
 
-compares it with kd and sacd on generated data, in about a minute. It takes the options of
-benchmarks/suite.py, so `--datasets utd_mhad --data-root DIR` compares it on real data.
+compares it with kd and sacd on generated data in about a minute. It has the options of
+benchmarks/suite.py, so that `--datasets utd_mhad --data-root DIR` compares it on real data.
 """
 
 import sys
@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 @xd.register_loss("centred_cosine")
 class CentredCosine(xd.Loss):
-    """1 minus the cosine of paired embeddings, each centred by the batch's mean."""
+    """1 minus the cosine of paired embeddings, after subtracting the batch's mean."""
 
     name = "centred_cosine"
 

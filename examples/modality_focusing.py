@@ -1,11 +1,11 @@
 """When does a teacher of another modality help? The Gaussian study of Xue et al., ICLR 2023.
 
-What helps is the share of decisive features that both modalities hold, not how good the teacher is.
-Two linear models see two sets of Gaussian channels; the label is the side of a random plane on
-which the decisive features lie. The student holds 10 of them among its 50 channels.
+What helps is the share of decisive features that both modalities contain, not the teacher's
+accuracy. Two linear models see two sets of Gaussian channels; the label says on which side of a
+random plane the decisive features lie. The student sees 10 of them among its 50 channels.
 
-gamma: of 20 decisive features the teacher holds 10 among 25 channels, 0 to 10 of them shared.
-alpha: of 50 the teacher holds the student's 10 and 0 to 40 more; it gets better and helps less.
+gamma: of 20 decisive features the teacher sees 10 among 25 channels, 0 to 10 of them shared.
+alpha: of 50 the teacher sees the student's 10 and 0 to 40 more; it becomes better and helps less.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from torch import Tensor
 import xdistill as xd
 
 SHARES = {"gamma": (0.0, 0.11, 0.25, 0.43, 0.67, 1.0), "alpha": (0.0, 0.5, 0.67, 0.75, 0.8)}
-# Gain by distillation in points: mean of ten seeds of the authors' script, run again.
+# Gain by distillation in points: mean of ten seeds of the authors' script, which we ran again.
 AUTHORS = {"gamma": (-0.71, -0.45, -0.34, 0.24, 1.53, 2.5), "alpha": (1.59, 0.97, 0.66, 0.56, 0.31)}
 # The study averages the divergence over rows times 2 classes, `KD` over rows.
 DISTIL = xd.CrossEntropy() + 1 / 2 * xd.KD(temperature=1)
 
 
 def linear_models(widths: list[int], seeds: list[int]) -> list[dict[str, Tensor]]:
-    """For each width the parameters of one linear model a run: [runs, 2, width] and [runs, 2]."""
+    """For each width, one linear model per run: weights [runs, 2, width] and biases [runs, 2]."""
     runs = []
     for seed in seeds:
         torch.manual_seed(seed + 1)
@@ -36,13 +36,13 @@ def linear_models(widths: list[int], seeds: list[int]) -> list[dict[str, Tensor]
 
 
 def outputs(model: dict[str, Tensor], x: Tensor) -> xd.Outputs:
-    """Logits of the rows of all runs below one another; no embedding is read, they stand for it."""
+    """The logits of all runs, concatenated; no loss reads the embedding, so they take its place."""
     logits = (x @ model["weight"].mT + model["bias"][:, None]).flatten(0, 1)
     return xd.Outputs(logits, logits)
 
 
 def train(model, x: Tensor, target: Tensor, epochs: int, teacher: xd.Outputs | None = None) -> None:
-    """Full-batch gradient descent, without distillation where there is no teacher."""
+    """Full-batch gradient descent, with distillation if there is a teacher."""
     optimizer = torch.optim.SGD(model.values(), lr=0.1)
     loss = xd.CrossEntropy() if teacher is None else DISTIL
     for _ in range(epochs):

@@ -22,5 +22,5 @@ def test_an_empty_or_unfinished_folder_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"config\.json is missing"):
         load_student(tmp_path)
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(FileNotFoundError, match="no finished run"):
+    with pytest.raises(FileNotFoundError, match="has not finished; continue it"):
         load_student(tmp_path)

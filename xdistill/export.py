@@ -1,4 +1,4 @@
-"""A trained student on disk: its weights, and what is needed to make the network again."""
+"""A trained student on disk: its weights, and what is needed to recreate the network."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def save_student(
     Args:
         folder: the run folder.
         encoder: the trained network.
-        name: the name that `create_encoder` knows it by.
-        options: the options that it was created with.
+        name: the encoder's name in `create_encoder`.
+        options: the options with which it was created.
         classes: names of the classes.
-        config: anything else that the run's config.json should keep.
+        config: further entries of the run's config.json.
     """
     save_weights(encoder, folder / WEIGHTS)
     write_json(
@@ -61,19 +61,21 @@ def save_student(
 
 
 def load_student(folder: str | Path) -> Student:
-    """Make the student of a run folder again.
+    """Recreate the student of a run folder.
 
     Raises:
-        FileNotFoundError: the folder holds no config.json or no weights.
+        FileNotFoundError: config.json or the weights are missing, or the run has not finished.
     """
     folder = Path(folder)
     if not (folder / CONFIG).exists():
         raise FileNotFoundError(
-            f"{folder / CONFIG} is missing; give the run folder that a benchmark wrote"
+            f"{folder / CONFIG} is missing; pass the run folder that a benchmark wrote"
         )
     config = read_json(folder / CONFIG)
     if "encoder" not in config:
-        raise FileNotFoundError(f"{folder} holds no finished run; go on with it by --resume first")
+        raise FileNotFoundError(
+            f"the run in {folder} has not finished; continue it with --resume first"
+        )
     encoder = create_encoder(config["encoder"]["name"], **config["encoder"]["options"])
     load_weights(encoder, folder / WEIGHTS)
     return Student(encoder.eval(), tuple(config["classes"]))

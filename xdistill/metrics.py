@@ -14,10 +14,10 @@ from xdistill.types import PairedBatch
 
 @dataclass(frozen=True)
 class Scores:
-    """How well predictions meet the labels.
+    """How well predictions agree with the labels.
 
     Attributes:
-        accuracy: share of the labelled rows that are right.
+        accuracy: share of the labelled rows that are predicted correctly.
         macro_f1: unweighted mean of the per-class F1.
         kappa: Cohen's kappa.
         f1_per_class: F1 of each class, in the order of the classes.
@@ -33,7 +33,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Prediction:
-    """A network's answers for a dataset, in its order.
+    """A network's predictions for a dataset, in the order of its rows.
 
     Attributes:
         predicted: [N] class index.
@@ -81,7 +81,7 @@ def score(
 
 
 def as_scores(computed: dict[str, Tensor]) -> Scores:
-    """The computed metrics as plain numbers; kappa of one single class is 0."""
+    """The computed metrics as plain numbers; kappa is 0 where it is undefined (one class)."""
     return Scores(
         accuracy=float(computed["accuracy"]),
         macro_f1=float(computed["macro_f1"]),
@@ -95,14 +95,14 @@ def predict(encoder: nn.Module, loader: Iterable[PairedBatch], num_classes: int)
     """Run an encoder in eval mode over a loader that does not shuffle.
 
     Raises:
-        ValueError: the encoder has no classifier, or the rows may have several classes: those are
-            for `xdistill.multi_label.predict_multi_label`.
+        ValueError: the encoder has no classifier or returns NaN, or rows may have several classes
+            (use `xdistill.multi_label.predict_multi_label`).
     """
     answers, target = logits_and_targets(encoder, loader)
     if target.ndim > 1:
         raise ValueError(
-            f"the rows may have several classes, target {list(target.shape)}; use "
-            "predict_multi_label of xdistill.multi_label"
+            f"target has shape {list(target.shape)}, expected one class per row [N]; for several "
+            "classes per row use xdistill.multi_label.predict_multi_label"
         )
     return Prediction(answers.argmax(dim=1), target, score(answers, target, num_classes))
 
@@ -114,17 +114,31 @@ def logits_and_targets(
     """Logits of an encoder in eval mode, and the targets, in the order of the loader.
 
     Raises:
-        ValueError: the encoder has no classifier.
+        ValueError: the encoder has no classifier, or returns NaN, which no prediction can be read
+            from.
     """
     device = next(encoder.parameters()).device
     training = encoder.training
     encoder.eval()
     logits, targets = [], []
-    for batch in loader:
-        outputs = encoder(batch.inputs[encoder.modality].to(device))  # type: ignore[index]
-        if outputs.logits is None:
-            raise ValueError("the encoder returns no logits; create it with num_classes")
-        logits.append(outputs.logits.float().cpu())
-        targets.append(batch.target)
-    encoder.train(training)
-    return torch.cat(logits), torch.cat(targets)
+    try:
+        for batch in loader:
+            outputs = encoder(batch.inputs[encoder.modality].to(device))  # type: ignore[index]
+            if outputs.logits is None:
+                raise ValueError("the encoder returns no logits; create it with num_classes")
+            logits.append(outputs.logits.float().cpu())
+            targets.append(batch.target)
+    finally:
+        encoder.train(training)
+    return _without_nan(torch.cat(logits)), torch.cat(targets)
+
+
+def _without_nan(logits: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
+    """The logits, refused if there is a NaN: argmax would take it for the largest."""
+    rows = logits.isnan().any(dim=1).nonzero().flatten().tolist()
+    if rows:
+        raise ValueError(
+            f"the logits are NaN in {len(rows)} of {len(logits)} rows (first: row {rows[0]}); "
+            "remove rows with NaN inputs (xdistill.audit finds them), or train the encoder again"
+        )
+    return logits

@@ -1,4 +1,4 @@
-"""What each kind of signal looks like as a tensor, and a check whose error a user understands."""
+"""What each kind of signal looks like as a tensor, and a check with readable errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Modality:
     """One kind of signal.
 
     Attributes:
-        name: how encoders, batches and messages call it.
+        name: the name used by encoders, batches and messages.
         axes: letters of the axes of a batch, "b c t h w"; "c" is always the channel axis.
         unit: what a value measures ("µV", "m").
         sampling_unit: what one step along the last sampled axis is ("s", "px").
@@ -31,13 +31,13 @@ class Modality:
 
         Args:
             x: a batch with the axes of this modality.
-            channels: how many channels the encoder was made for.
-            finite: also look at every value for NaN and infinity (on an accelerator this waits for
+            channels: number of channels that the encoder expects.
+            finite: also check every value for NaN and infinity (on an accelerator this waits for
                 the device).
 
         Raises:
             TypeError: not a floating-point tensor.
-            ValueError: wrong rank, no element, wrong channel count, NaN or infinity.
+            ValueError: wrong rank, empty batch, wrong number of channels, NaN or infinity.
         """
         if not isinstance(x, Tensor):
             raise TypeError(
@@ -90,7 +90,7 @@ def get_modality(name: str) -> Modality:
     """The registered modality of that name.
 
     Raises:
-        ValueError: unknown name, with the near ones.
+        ValueError: unknown name; the message lists similar ones.
     """
     return modalities.get(name)
 

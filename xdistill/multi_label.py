@@ -14,14 +14,14 @@ from xdistill.types import PairedBatch
 
 @dataclass(frozen=True)
 class MultiLabelScores:
-    """How well the classes of rows are found; a class is found where its logit is above 0.
+    """How well predicted classes agree with the labels; a class is predicted if its logit is > 0.
 
     Attributes:
-        micro_f1: F1 of all decisions together.
+        micro_f1: F1 over all rows and classes together.
         macro_f1: unweighted mean of the per-class F1.
-        weighted_f1: their mean weighted by how many rows have the class.
-        mean_average_precision: mean over classes of the area under precision and recall, which
-            needs no threshold.
+        weighted_f1: mean of the per-class F1, weighted by the number of rows that have the class.
+        mean_average_precision: mean over classes of the area under the precision-recall curve,
+            which needs no threshold.
         f1_per_class: F1 of each class, in the order of the classes.
     """
 
@@ -34,10 +34,10 @@ class MultiLabelScores:
 
 @dataclass(frozen=True)
 class MultiLabelPrediction:
-    """A network's answers for a dataset, in its order.
+    """A network's predictions for a dataset, in the order of its rows.
 
     Attributes:
-        predicted: [N, K] 1 for each class that is found, else 0.
+        predicted: [N, K] 1 for each predicted class, else 0.
         target: [N, K] 1 for each class of the row, 0 for the others, -1 where unknown.
         scores: how well they agree.
     """
@@ -85,13 +85,13 @@ def predict_multi_label(encoder: nn.Module, loader: Iterable[PairedBatch]) -> Mu
     """Run an encoder in eval mode over a loader that does not shuffle.
 
     Raises:
-        ValueError: the encoder has no classifier, or the rows have one class each: those are for
-            `xdistill.metrics.predict`.
+        ValueError: the encoder has no classifier or returns NaN, or each row has one class (use
+            `xdistill.metrics.predict`).
     """
     logits, target = logits_and_targets(encoder, loader)
     if target.shape != logits.shape:
         raise ValueError(
             f"target has shape {list(target.shape)}, expected that of the logits, "
-            f"{list(logits.shape)}; for one class a row use predict of xdistill.metrics"
+            f"{list(logits.shape)}; for one class per row use xdistill.metrics.predict"
         )
     return MultiLabelPrediction((logits > 0).long(), target, score_multi_label(logits, target))

@@ -1,4 +1,4 @@
-"""Heads that carry an embedding into the space shared by student and teacher."""
+"""Heads that map an embedding into the space shared by student and teacher."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def identity(in_dim: int, out_dim: int) -> nn.Module:
 
 @register_projector("linear")
 def linear(in_dim: int, out_dim: int, *, bias: bool = True) -> nn.Module:
-    """One affine map, [B, in_dim] -> [B, out_dim]."""
+    """One linear layer, [B, in_dim] -> [B, out_dim]."""
     return nn.Linear(in_dim, out_dim, bias=bias)
 
 
@@ -35,7 +35,7 @@ def mlp(in_dim: int, out_dim: int, *, hidden_dim: int | None = None) -> nn.Modul
     memory bank can be projected again at any time.
 
     Args:
-        hidden_dim: width between the two maps; `in_dim` when None.
+        hidden_dim: width between the two layers; None for `in_dim`.
     """
     hidden_dim = in_dim if hidden_dim is None else hidden_dim
     return nn.Sequential(

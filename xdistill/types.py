@@ -55,8 +55,8 @@ class PairedSample:
     """One row of a PairedDataset: the same moment or object, seen by several modalities.
 
     `target` is the class, -1 when the row is unlabelled, or [K] as in `PairedBatch`; `group` is
-    the subject (or any other unit that a split must not cut); `cached` holds teacher outputs that
-    were computed before (without B axis).
+    the subject (or any other unit that a split must keep together); `cached` holds precomputed
+    teacher outputs, without the batch axis.
     """
 
     inputs: dict[str, Tensor]
@@ -72,14 +72,14 @@ class PairedBatch:
     """B paired samples.
 
     Attributes:
-        inputs: one [B, ...] tensor per modality. A modality without a tensor for a row holds zeros
-            there and False in `valid`.
+        inputs: one [B, ...] tensor per modality. Where a row lacks a modality, its tensor holds
+            zeros and `valid` holds False.
         target: [B] int64 class index, -1 where unlabelled. Where rows may have several classes,
-            [B, K]: 1 for a class that the row has, 0 for one that it has not, -1 where unknown.
-        valid: per modality a [B] bool tensor. A modality that is absent here is valid everywhere.
-        index: [B] int64 position in the dataset (instance-discrimination banks are keyed by it).
+            [B, K]: 1 for a class that the row has, 0 for one that it lacks, -1 where unknown.
+        valid: one [B] bool tensor per modality. A modality without one is valid everywhere.
+        index: [B] int64 position in the dataset, by which losses with a memory tell rows apart.
         group: [B] int64 subject.
-        cached: teacher outputs that take the place of running that teacher.
+        cached: precomputed teacher outputs by modality, used instead of running that teacher.
     """
 
     inputs: dict[str, Tensor]
@@ -114,7 +114,7 @@ class PairedBatch:
 
 @dataclass(frozen=True)
 class Spec:
-    """The widths that a loss needs before it can make its parameters.
+    """The widths that a loss needs before it can create its parameters.
 
     Attributes:
         dim: width D of the embedding.
@@ -126,7 +126,7 @@ class Spec:
 
     @classmethod
     def of(cls, outputs: Outputs) -> Spec:
-        """The widths of given outputs."""
+        """The widths of these outputs."""
         shapes = {name: tuple(tensor.shape[1:]) for name, tensor in outputs.hidden.items()}
         return cls(outputs.embedding.shape[1], shapes)
 

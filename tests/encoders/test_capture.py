@@ -185,9 +185,9 @@ def test_rows_that_are_no_multiple_of_the_batch():
 @pytest.mark.parametrize(
     "name, message",
     [
-        ("layer9", "one module 'layer9' to capture, it has none; it has .*'network.layer2'"),
-        ("conv1", "it has several: .*network.conv1"),
-        ("", "it has none"),
+        ("layer9", "no module 'layer9' to capture; choose one of .*'network.layer2'"),
+        ("conv1", "several modules of Timm match 'conv1': .*network.conv1"),
+        ("", "no module ''"),
     ],
 )
 def test_names_that_lead_nowhere(name, message):

@@ -152,7 +152,7 @@ def test_mismatches_are_listed_and_nothing_changes(tmp_path):
     assert "does not fit Sequential" in message
     assert "5 missing (1.weight" in message
     assert "2 unexpected (2.bias, 2.weight)" in message or "2 unexpected (2.weight" in message
-    assert "0.weight has shape (4, 2) and should have (3, 2)" in message
+    assert "2 of another shape (0.weight has shape (4, 2), expected (3, 2)" in message
     assert torch.equal(before, module[0].weight)
 
 

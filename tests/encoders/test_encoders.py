@@ -299,7 +299,7 @@ def test_skeleton_names_the_joints_that_came():
 
 
 def test_attnsleep_says_how_long_an_epoch_is():
-    with pytest.raises(ValueError, match=r"made for 3000 samples, got 2000"):
+    with pytest.raises(ValueError, match=r"expected 3000 samples, got 2000"):
         make("attnsleep")(torch.randn(2, 1, 2000))
 
 

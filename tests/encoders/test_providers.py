@@ -145,7 +145,7 @@ def test_braindecode_layer_is_a_choice():
 
 
 def test_braindecode_without_a_linear_classifier_asks_for_the_layer():
-    with pytest.raises(ValueError, match="say with layer="):
+    with pytest.raises(ValueError, match="pass layer=…"):
         create_encoder("braindecode/SSTDPN", num_classes=4, in_channels=3, n_times=600)
 
 

@@ -35,7 +35,7 @@ class Row(NamedTuple):
 
 
 def rows(entries: registry.Registry[Any]) -> Iterator[Row]:
-    """Every name of a registry, who provides it, and why it cannot be used, if it cannot."""
+    """Every name of a registry with its provider and, if it is broken, the reason."""
     for name in entries.list():
         with suppress(ImportError, ValueError):  # the registry keeps the reason
             entries.get(name)
@@ -43,19 +43,19 @@ def rows(entries: registry.Registry[Any]) -> Iterator[Row]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line. The exit status is 1 where a listed name is broken."""
+    """Run the command line. The exit status is 1 if a listed name is broken."""
     parser = argparse.ArgumentParser(prog="xdistill", description="Cross-modal distillation.")
     commands = parser.add_subparsers(dest="command", required=True)
     listing = commands.add_parser(
-        "list", help="names, ours and those of plugins, with the package that provides each"
+        "list", help="every registered name, with the package that provides it"
     )
-    listing.add_argument("kind", nargs="?", choices=list(KINDS), help="all kinds when left out")
+    listing.add_argument("kind", nargs="?", choices=list(KINDS), help="one kind (default: all)")
     table = commands.add_parser(
         "losses", help="every loss: formula, paper, what it needs, recommended weight"
     )
-    table.add_argument("--markdown", action="store_true", help="as the table of docs/losses.md")
+    table.add_argument("--markdown", action="store_true", help="print the table of docs/losses.md")
     data = commands.add_parser(
-        "datasets", help="every data set: pairs, classes, size, licence, and whether it was found"
+        "datasets", help="every data set: pairs, classes, size, licence, and whether it is on disk"
     )
     data.add_argument(
         "--data-root",
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def print_names(kinds: Sequence[str]) -> int:
-    """The names of each kind. 1 where one is broken, else 0."""
+    """The names of each kind. 1 if one is broken, else 0."""
     broken = False
     for kind in kinds:
         print(kind)
@@ -85,7 +85,7 @@ def print_names(kinds: Sequence[str]) -> int:
 
 
 def print_losses(markdown: bool) -> int:
-    """The table of losses, and below it what is broken. 1 where something is, else 0."""
+    """The table of losses, then the broken ones. 1 if there is one, else 0."""
     table = markdown_table if markdown else text_table
     print(table(entries()), end="")
     broken = registry.losses.broken()
@@ -95,7 +95,7 @@ def print_losses(markdown: bool) -> int:
 
 
 def print_datasets(data_root: Path) -> int:
-    """Every data set with what its card says. 1 where one is broken, else 0."""
+    """Every data set with the facts of its card. 1 if one is broken, else 0."""
     broken = False
     for name, card, place, reason in (one[:4] for one in listed_datasets(data_root.expanduser())):
         broken = broken or reason is not None
@@ -123,7 +123,7 @@ def print_datasets(data_root: Path) -> int:
 
 
 def pairs_text(pairs: Sequence[tuple[str, str]]) -> str:
-    """The pairs as teacher → student; of three or more in every order, their names alone."""
+    """The pairs as teacher → student, in short where they are all pairs of three or more names."""
     names = list(dict.fromkeys(name for pair in pairs for name in pair))
     if len(names) > 2 and set(pairs) == set(permutations(names, 2)):
         return f"each of {', '.join(names)} → each other"

@@ -14,7 +14,7 @@ from xdistill.registry import register_encoder
 from xdistill.types import Outputs
 
 FLOOR = 1e-6
-"""Power below which a mel band counts as silent, -60 dB beside a full-scale sine."""
+"""Power below which a mel band counts as silent, -60 dB relative to a full-scale sine."""
 
 
 class LogMel(nn.Module):
@@ -34,7 +34,7 @@ class LogMel(nn.Module):
         window = max(2, round(0.025 * sample_rate_hz))
         self.spectrogram = transforms.MelSpectrogram(
             sample_rate_hz,
-            # twice the window, so that the lowest mel bands hold a bin each
+            # twice the window, so that even the lowest mel bands contain a frequency bin
             n_fft=2 ** (2 * window - 1).bit_length(),
             win_length=window,
             hop_length=max(1, round(0.010 * sample_rate_hz)),
@@ -49,18 +49,18 @@ class LogMel(nn.Module):
 
 @register_encoder("audio_small", modality="audio")
 class AudioSmall(nn.Module):
-    """A log-mel spectrogram seen as an image.
+    """An `ImageSmall` over the log-mel spectrogram.
 
     Args:
         num_classes: number of classes K; None for no classifier.
         in_channels: number of microphones C.
-        modality: "audio", or another one of the same axes.
+        modality: "audio", or another modality with the same axes.
         sample_rate_hz: of the waveform.
         n_mels: number of mel bands.
         options: `dim`, `widths` and `dropout` of `ImageSmall`.
 
     Raises:
-        ImportError: torchaudio is missing or does not fit the installed torch.
+        ImportError: torchaudio is missing or incompatible with the installed torch.
     """
 
     def __init__(

@@ -20,8 +20,8 @@ def capture(encoder: M, layers: Sequence[str]) -> M:
     """Have an encoder return the outputs of modules inside it as `Outputs.hidden[name]`.
 
     The encoder itself is returned, with hooks on it: its code, its parameters and the names in its
-    `state_dict` stay as they are, and it may be copied, compiled and saved as before. A module that
-    returns a tuple gives its first tensor; one that runs several times in a pass gives its last
+    `state_dict` stay as they are, and it may be copied, compiled and saved as before. Of a module
+    that returns a tuple the first tensor is kept, of one that runs several times in a pass the last
     output. Frames that an encoder of images has folded into the batch are unfolded: maps
     [B·T, C, H, W] become [B, C, T, H, W], vectors [B·T, C] become [B, C, T], and tokens
     [B·T, N, C] become [B, T, N, C].
@@ -30,12 +30,12 @@ def capture(encoder: M, layers: Sequence[str]) -> M:
 
     Args:
         encoder: any encoder, from timm, torchvision, braindecode or anywhere else.
-        layers: names as in `encoder.named_modules()`. A name inside a wrapped network may leave out
-            what comes before it, as "layer2" for "network.layer2", as long as one module fits.
+        layers: names as in `encoder.named_modules()`. The prefix of a wrapped network may be
+            omitted ("layer2" for "network.layer2") if only one module matches.
 
     Raises:
-        ValueError: no module or several of a name; at a forward pass, a module that returns no
-            tensor, or one whose output is changed in place by the module after it.
+        ValueError: no module or several modules match a name; at a forward pass, a module returns
+            no tensor, or its output is changed in place by the module after it.
     """
     names = [layers] if isinstance(layers, str) else list(layers)
     found = {name: _find(encoder, name) for name in names}
@@ -79,7 +79,7 @@ class _Recorder:
         for name, version in self.versions.items():
             if seen[name]._version != version:
                 raise ValueError(
-                    f"the output of layer {name!r} was changed in place by what came after it, "
+                    f"the output of layer {name!r} was changed in place by the module after it, "
                     "most likely a ReLU(inplace=True); capture that module instead, or set its "
                     "inplace to False"
                 )
@@ -89,7 +89,7 @@ class _Recorder:
 
 
 def _by_row(name: str, x: Tensor, rows: int) -> Tensor:
-    """The tensor with one row for each of the batch."""
+    """The tensor with as many rows as the batch."""
     if len(x) == rows:
         return x
     if len(x) % rows:
@@ -110,8 +110,12 @@ def _find(encoder: nn.Module, name: str) -> nn.Module:
     inside = [each for each in modules if each.endswith(f".{name}")]
     if name and len(inside) == 1:
         return modules[inside[0]]
+    if name and inside:
+        raise ValueError(
+            f"several modules of {type(encoder).__name__} match {name!r}: {inside}; "
+            "give the full name of the one to capture"
+        )
     known = [each for each in modules if each and each.count(".") <= 1]
-    problem = f"several: {inside}" if name and inside else f"none; it has {known}"
     raise ValueError(
-        f"{type(encoder).__name__} should have one module {name!r} to capture, it has {problem}"
+        f"{type(encoder).__name__} has no module {name!r} to capture; choose one of {known}"
     )

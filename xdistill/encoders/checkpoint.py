@@ -13,10 +13,15 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 SHOWN = 5
+"""Names that an error lists before it only counts them."""
 
 
 def save_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Write parameters and buffers as safetensors; the file appears whole or not at all."""
+    """Write parameters and buffers as safetensors.
+
+    The file is written under another name and then renamed, so that an interrupted call leaves the
+    old file or none.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # safetensors refuses tensors that share memory; a clone has its own
@@ -35,18 +40,18 @@ def save_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
 def load_weights(
     module: nn.Module, path: str | os.PathLike[str], *, skip: Sequence[str] = ()
 ) -> None:
-    """Fill a module from a file; every name and shape has to fit, or nothing is changed.
+    """Fill a module from a file; if a name or a shape does not match, nothing is changed.
 
     Args:
-        module: filled in place, on its device.
+        module: filled in place, on the device where it is.
         path: `.safetensors`, or anything that `torch.load(weights_only=True)` reads as a
             state_dict.
-        skip: beginnings of names ("head.") that are ignored in the file and left as they are in
-            the module.
+        skip: prefixes of names ("head."). Such tensors are ignored in the file and left unchanged
+            in the module.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file is damaged, is no state_dict, or does not fit the module.
+        ValueError: the file is damaged, is not a state_dict, or does not match the module.
     """
     path = Path(path)
     skip = tuple(skip)
@@ -67,7 +72,7 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file is damaged or is no state_dict.
+        ValueError: the file is damaged or is not a state_dict.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}; check the path")
@@ -77,12 +82,12 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError) as error:
         raise ValueError(
-            f"{path} ({path.stat().st_size} bytes) is truncated or not a weights file "
-            f"({type(error).__name__}: {error}); fetch or save it again"
+            f"{path} ({path.stat().st_size} bytes) is truncated or not a file of weights "
+            f"({type(error).__name__}: {error}); download or save it again"
         ) from error
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f"{path} is damaged or holds pickled objects beside tensors, which could run code; "
+            f"{path} is damaged or holds pickled objects besides tensors, which could run code; "
             "save its state_dict with save_weights"
         ) from error
     if not isinstance(content, Mapping) or not all(
@@ -97,14 +102,14 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
 
 def _differences(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
     shapes = [
-        f"{name} has shape {tuple(found[name].shape)} and should have {tuple(tensor.shape)}"
+        f"{name} has shape {tuple(found[name].shape)}, expected {tuple(tensor.shape)}"
         for name, tensor in wanted.items()
         if name in found and found[name].shape != tensor.shape
     ]
     parts = {
         "missing": [name for name in wanted if name not in found],
         "unexpected": [name for name in found if name not in wanted],
-        "shapes": shapes,
+        "of another shape": shapes,
     }
     return [_shorten(label, names) for label, names in parts.items() if names]
 

@@ -29,13 +29,13 @@ def eeg_small(
     """Temporal CNN for EEG epochs of some seconds, small enough to train on a CPU.
 
     The first convolution spans half a second, so that it sees a delta wave's slope as well as a
-    spindle, and steps by 60 ms. Input is in µV and divided by 50 inside, a usual amplitude of
-    sleep EEG; its amplitude is therefore kept, which slow-wave sleep is scored by.
+    spindle, and its stride is 60 ms. The input, in µV, is divided by 50, a typical amplitude of
+    sleep EEG. It is not normalised per epoch, because slow-wave sleep is scored by amplitude.
 
     Args:
         num_classes: number of classes K; None for no classifier.
         in_channels: number of derivations C.
-        modality: "eeg", or another one of the same axes ("ecg" of a plugin).
+        modality: "eeg", or another modality with the same axes (a plugin's "ecg").
         sfreq_hz: sampling rate, from which kernel and stride of the first convolution follow.
         options: those of `SignalEncoder`.
     """
@@ -50,20 +50,20 @@ def eeg_small(
 
 @register_encoder("attnsleep", modality="eeg")
 class AttnSleep(nn.Module):
-    """braindecode's AttnSleep, its features before the classifier (Eldele et al., 2021).
+    """braindecode's AttnSleep up to its classifier (Eldele et al., 2021).
 
-    Made for epochs of 30 s at 100 Hz, where the embedding has 80 steps of 30 features. Input is in
-    µV; the BatchNorm after the first convolutions takes any scale.
+    Designed for epochs of 30 s at 100 Hz, whose embedding has 80 steps of 30 features. The input is
+    in µV; the BatchNorm after the first convolutions adapts to any other scale.
 
     Args:
         num_classes: number of classes K; None for no classifier.
-        in_channels: number of derivations C. The paper has one; more enter both first convolutions.
-        modality: "eeg", or another one of the same axes.
+        in_channels: number of derivations C. The paper uses one; the first convolutions read all.
+        modality: "eeg", or another modality with the same axes.
         sfreq_hz: sampling rate, 100 or 125.
-        n_times: samples of an epoch; 30 s when None.
-        d_model: steps after the convolutions; braindecode's error names the one that fits.
+        n_times: samples per epoch; None for 30 s.
+        d_model: steps after the convolutions; braindecode's error names the value that fits.
         dropout: before the classifier.
-        options: further ones of `braindecode.models.AttnSleep`.
+        options: further options of `braindecode.models.AttnSleep`.
 
     Raises:
         ImportError: braindecode is missing.
@@ -101,7 +101,7 @@ class AttnSleep(nn.Module):
         for branch in (convolutions.features1, convolutions.features2):
             branch[0] = with_input_channels(branch[0], in_channels)
         for attention in self._attentions():
-            # never called by braindecode; DDP would wait for its gradient
+            # braindecode never calls it, so DDP would wait for its gradient
             attention.convs[0].requires_grad_(False)
         self.dim = int(self.network.len_last_layer)
         self.head = Head(self.dim, num_classes, dropout)
@@ -111,12 +111,12 @@ class AttnSleep(nn.Module):
         self.kind.check(x, channels=self.in_channels, finite=False)
         if x.shape[-1] != self.n_times:
             raise ValueError(
-                f"attnsleep was made for {self.n_times} samples, got {x.shape[-1]} (shape "
+                f"attnsleep: expected {self.n_times} samples, got {x.shape[-1]} (shape "
                 f"{tuple(x.shape)}); create it with n_times={x.shape[-1]}"
             )
         features = self.network(x)
         for attention in self._attentions():
-            # it keeps its last weights and with them the graph: such a module cannot be copied
+            # it stores its last attention weights with their graph, which cannot be copied
             attention.attn = torch.empty(0)
         return self.head(features)
 

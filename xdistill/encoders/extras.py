@@ -1,4 +1,4 @@
-"""Libraries that come with an extra, imported when an encoder is made and not before."""
+"""Optional libraries, imported only when an encoder that needs them is created."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from types import ModuleType
 
 
 def import_extra(module: str, extra: str) -> ModuleType:
-    """Import a library, or say in one sentence how to get it.
+    """Import a library, or say in one sentence how to install it.
 
     Raises:
-        ImportError: it is not installed, or it does not fit the installed torch.
+        ImportError: it is not installed, or it is incompatible with the installed torch.
     """
     try:
         return importlib.import_module(module)
@@ -25,10 +25,10 @@ def import_extra(module: str, extra: str) -> ModuleType:
 
 
 def require_known(what: str, name: str, known: Collection[str]) -> None:
-    """Refuse a name that a library does not have, `what` being "timm model" or the like.
+    """Refuse a name that a library does not have; `what` says what is named, "timm model".
 
     Raises:
-        ValueError: with the near names.
+        ValueError: unknown name; the message lists similar ones.
     """
     if name in known:
         return

@@ -1,4 +1,4 @@
-"""The last step of every encoder: an embedding becomes Outputs."""
+"""The last step of every encoder: from an embedding to `Outputs`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from xdistill.types import Outputs
 
 
 class Head(nn.Module):
-    """Dropout and a linear classifier over an embedding that is itself passed on untouched.
+    """Dropout and a linear classifier; the embedding itself is returned unchanged.
 
     Args:
         dim: width D of the embedding.
         num_classes: number of classes K; None for an encoder without a classifier.
-        dropout: share of the embedding that the classifier does not see in training.
+        dropout: probability with which a value of the embedding is hidden from the classifier in
+            training.
 
     Raises:
         ValueError: a number of classes or a width below 1.
@@ -36,11 +37,11 @@ class Head(nn.Module):
 
 
 def require_positive(**counts: int | None) -> None:
-    """Refuse a count below 1, by its name; None means that it was left out.
+    """Refuse a count below 1; None means that the argument was omitted.
 
     Raises:
-        ValueError: as above.
+        ValueError: a count is below 1.
     """
     for name, count in counts.items():
         if count is not None and count < 1:
-            raise ValueError(f"{name} must be at least 1, got {count}; leave it out for none")
+            raise ValueError(f"{name} must be at least 1, got {count}; omit it to use the default")

@@ -25,7 +25,7 @@ def conv_block(in_channels: int, width: int) -> nn.Sequential:
 
 @register_encoder("image_small", modality="image")
 class ImageSmall(nn.Module):
-    """Blocks that halve the picture, then mean and maximum over space.
+    """Blocks that halve the resolution, then mean and maximum over space.
 
     Args:
         num_classes: number of classes K; None for no classifier.

@@ -1,4 +1,4 @@
-"""Give a network that was made for some number of input channels another one."""
+"""Change how many input channels a network reads."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from torch import nn
 
 
 def with_input_channels(conv: nn.Module, in_channels: int) -> nn.Module:
-    """A newly initialised convolution like `conv` that reads `in_channels` channels."""
+    """`conv` itself if it reads `in_channels` channels, else a newly initialised one that does."""
     if not isinstance(conv, nn.Conv1d | nn.Conv2d | nn.Conv3d):
-        raise ValueError(f"expected a convolution, got {type(conv).__name__}")
+        raise ValueError(f"expected a convolution of torch.nn, got {type(conv).__name__}")
     if conv.in_channels == in_channels:
         return conv
     return type(conv)(

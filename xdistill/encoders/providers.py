@@ -1,4 +1,4 @@
-"""All models of timm and braindecode and torchvision's video models, under prefixes."""
+"""Every model of timm and braindecode and torchvision's video models, by prefix and name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 @encoders.register_prefix("timm")
 class Timm(nn.Module):
-    """An image model of timm for images, the frames of a clip, or the log-mel picture of a sound.
+    """An image model of timm, for images, frames of a clip, or log-mel spectrograms of sound.
 
     Frames are embedded one by one and averaged over time.
 
@@ -35,12 +35,12 @@ class Timm(nn.Module):
         num_classes: number of classes K; None for no classifier.
         in_channels: number of channels C.
         modality: "image", "video", "depth" or "audio".
-        pretrained: download timm's weights; their first layer is adapted to `in_channels`.
-        sample_rate_hz: of a sound.
-        n_mels: height of a sound's picture.
+        pretrained: download timm's weights; timm adapts the first layer to `in_channels`.
+        sample_rate_hz: sampling rate, for audio.
+        n_mels: number of mel bands, for audio.
         dropout: before the classifier.
-        options: those of `timm.create_model`; a transformer takes `img_size` for anything but its
-            native size.
+        options: those of `timm.create_model`; a transformer needs `img_size` for any other than
+            its native size.
 
     Raises:
         ImportError: timm is missing.
@@ -65,11 +65,11 @@ class Timm(nn.Module):
         axes = get_modality(modality).axes
         if axes not in ("b c h w", "b c t h w") and modality != "audio":
             raise ValueError(
-                f"timm/{name} sees pictures, got modality {modality!r} with axes [{axes}]; use "
+                f"timm/{name} reads images, got modality {modality!r} with axes [{axes}]; use "
                 "'image', 'video', 'depth' or 'audio'"
             )
         timm = import_extra("timm", "image")
-        if ":" not in name:  # "hf-hub:…" and "local-dir:…" name a place
+        if ":" not in name:  # "hf-hub:…" and "local-dir:…" are addresses, not names
             require_known("timm model", name.partition(".")[0], timm.list_models())
         self.modality = modality
         self.kind = get_modality(modality)
@@ -98,15 +98,15 @@ class TorchvisionVideo(nn.Module):
     Args:
         name: torchvision's name of the model.
         num_classes: number of classes K; None for no classifier.
-        in_channels: number of channels C; the first convolution is made anew for any but 3.
+        in_channels: number of channels C; the first convolution is initialised anew unless it is 3.
         modality: "video" or "depth".
-        weights: file with a pretrained backbone, torchvision's; the classifier stays new.
+        weights: file with torchvision's pretrained weights; those of the classifier are not loaded.
         dropout: before the classifier.
-        options: those of torchvision's builder.
+        options: those of torchvision's model function.
 
     Raises:
         ImportError: torchvision is missing.
-        ValueError: unknown model, or weights that do not fit.
+        ValueError: unknown model, or weights that do not match it.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class TorchvisionVideo(nn.Module):
 
 
 def _last_linear(network: nn.Module) -> tuple[str, int]:
-    """The child that holds the last linear map of a network, and the width of its input."""
+    """The child that holds a network's last linear layer, and the width of its input."""
     name, layer = [pair for pair in network.named_modules() if isinstance(pair[1], LINEAR)][-1]
     return name.partition(".")[0], _input_width(layer)
 
@@ -153,23 +153,23 @@ def _input_width(layer: nn.Module) -> int:
 
 @encoders.register_prefix("braindecode")
 class Braindecode(nn.Module):
-    """A model of braindecode; its embedding is what enters its last linear map, flattened.
+    """A model of braindecode; the embedding is the flattened input of its last linear layer.
 
     Args:
         name: the class in `braindecode.models`.
-        num_classes: number of classes K. None also gives the network a classifier, of two classes
-            and without gradient, because braindecode has no network without one.
+        num_classes: number of classes K. With None the network still has a classifier, of two
+            classes and frozen, because braindecode builds none without; its output is discarded.
         in_channels: number of channels C.
-        modality: "eeg", or another one of the same axes.
-        n_times: samples of a window.
+        modality: "eeg", or another modality with the same axes.
+        n_times: samples per window.
         sfreq_hz: sampling rate.
         layer: name of the module whose input is the embedding, for a network without a linear
-            classifier, or to take features further from the output.
-        options: further ones of the model, `chs_info` above all.
+            classifier, or to read features at an earlier layer.
+        options: further options of the model, such as `chs_info`.
 
     Raises:
         ImportError: braindecode is missing.
-        ValueError: unknown model, an output that is not [B, K], or no such layer.
+        ValueError: unknown model, an output that is not [B, K], or an unknown layer.
     """
 
     def __init__(
@@ -226,10 +226,13 @@ class Braindecode(nn.Module):
         self._entering = inputs[0]
 
     def _embedding(self, rows: int) -> Float[Tensor, "b d"]:
-        """What has entered the layer, given away: an encoder that keeps it could not be copied."""
+        """The layer's recorded input, not kept: an encoder that holds a graph cannot be copied."""
         entering, self._entering = self._entering, None
         if entering is None:
-            raise ValueError("the network did not call the layer whose input is the embedding")
+            raise ValueError(
+                "the network did not call the layer whose input is the embedding; choose another "
+                "one with layer=…"
+            )
         return entering.reshape(rows, -1)
 
 
@@ -245,7 +248,7 @@ def _braindecode_models() -> dict[str, type[nn.Module]]:
 
 @contextmanager
 def _dry_run(network: nn.Module):
-    """Eval mode without gradient, and the former mode again afterwards."""
+    """Eval mode without gradients; the previous mode is restored afterwards."""
     training = network.training
     network.eval()
     try:
@@ -260,14 +263,14 @@ def _require_logits(name: str, logits: object, shape: tuple[int, int]) -> None:
     if came != shape:
         raise ValueError(
             f"braindecode/{name} returns {came} for {shape[0]} windows, expected {shape}; it does "
-            "not classify windows, choose another model or other options"
+            "not classify windows: choose another model or other options"
         )
 
 
 def _classifier(network: nn.Module, example: Tensor) -> str:
-    """Name of the last linear map that runs, inside `final_layer` where the network has one.
+    """Name of the last linear layer inside `final_layer`, in the order of execution.
 
-    The order of execution tells it, because that of definition is another in some models.
+    The network is run to find it, because some models define their layers in another order.
     """
     ran: list[str] = []
     hooks = [
@@ -283,7 +286,7 @@ def _classifier(network: nn.Module, example: Tensor) -> str:
     final = [name for name in ran if re.match(r"(.*\.)?final_layer(\.|$)", name)]
     if not final:
         raise ValueError(
-            f"{type(network).__name__} has no linear final_layer; say with layer=… which module's "
-            f"input is the embedding, one of {[name for name, _ in network.named_children()]}"
+            f"{type(network).__name__} has no linear final_layer; pass layer=…, the module whose "
+            f"input is the embedding, such as {[name for name, _ in network.named_children()]}"
         )
     return final[-1]

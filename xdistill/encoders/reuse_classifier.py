@@ -17,21 +17,21 @@ def reuse_classifier(
     adapter: str = "mlp",
     classifier: nn.Module | None = None,
 ) -> ReusedClassifier:
-    """The student with an adapter to the teacher's width and the teacher's classifier behind it.
+    """The student, followed by an adapter to the teacher's width and the teacher's classifier.
 
     Chen et al., "Knowledge distillation with the reused teacher classifier", CVPR 2022; trained
-    with `xd.SimKD`. Call it once the teacher is trained: the classifier is copied as it is now.
+    with `xd.SimKD`. Call it after the teacher has been trained, because the classifier is copied.
 
     Args:
-        student: an encoder; its own classifier, if it has one, stays unused.
+        student: an encoder; its own classifier, if it has one, is not used.
         teacher: a trained encoder.
         adapter: a registered projector from the student's width to the teacher's.
-        classifier: the teacher's map from embedding to logits; `teacher.head.classifier`, as our
-            encoders have it, when None.
+        classifier: the layer that maps the teacher's embedding to logits; None for
+            `teacher.head.classifier`, where the encoders of this package have it.
 
     Raises:
-        ValueError: no classifier is found, or it fits neither the teacher's width nor a number of
-            classes.
+        ValueError: no classifier is found, it does not read the teacher's embedding, or the number
+            of classes is unknown.
     """
     if classifier is None:
         classifier = getattr(getattr(teacher, "head", None), "classifier", None)
@@ -43,19 +43,24 @@ def reuse_classifier(
     dim = int(teacher.dim)  # type: ignore[arg-type]
     in_features = getattr(classifier, "in_features", dim)
     num_classes: Any = getattr(classifier, "out_features", getattr(teacher, "num_classes", None))
-    if in_features != dim or num_classes is None:
+    if in_features != dim:
         raise ValueError(
-            f"the classifier maps {in_features} features to {num_classes} classes, but the "
-            f"teacher's embedding has {dim}; pass the layer that reads the embedding as classifier="
+            f"the classifier reads {in_features} features, but the teacher's embedding has {dim}; "
+            "pass the layer that reads the embedding as classifier="
+        )
+    if num_classes is None:
+        raise ValueError(
+            f"neither the classifier ({type(classifier).__name__}) nor the teacher says how many "
+            "classes there are; set teacher.num_classes"
         )
     return ReusedClassifier(student, classifier, adapter, dim, int(num_classes))
 
 
 class ReusedClassifier(nn.Module):
-    """An encoder whose embedding has the teacher's width and whose classifier is the teacher's.
+    """An encoder with an embedding of the teacher's width and the teacher's classifier.
 
-    The classifier is a copy, in the `state_dict`, and stays frozen and in eval mode. Gradient goes
-    through it. Made by `reuse_classifier`.
+    The classifier is a copy and part of the `state_dict`. It stays frozen and in eval mode;
+    gradients pass through it. Created by `reuse_classifier`.
 
     Args:
         student: the encoder that is trained.

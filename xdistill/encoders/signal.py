@@ -1,4 +1,4 @@
-"""A small temporal CNN for signals sampled in time, and the encoders made of it."""
+"""A small temporal CNN for signals sampled in time, and the encoders built on it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def pool_mean_max(x: Float[Tensor, "b c t"], bins: int = 1) -> Float[Tensor, "b 
     """Mean and maximum over time: how much of a feature there is, and its strongest moment.
 
     Args:
-        bins: parts of the recording that are pooled each by itself, in their order.
+        bins: number of equal parts of the recording, pooled separately and concatenated in order.
     """
     mean = functional.adaptive_avg_pool1d(x, bins).flatten(1)
     return torch.cat([mean, functional.adaptive_max_pool1d(x, bins).flatten(1)], dim=1)
@@ -43,15 +43,15 @@ class SignalEncoder(nn.Module):
         modality: name of a modality with axes [B, C, T] or [B, C, T, J].
         num_classes: number of classes K; None for no classifier.
         in_channels: number of channels C.
-        joints: number of joints J of a skeleton, which the network sees as C·J channels.
+        joints: number of joints J of a skeleton; the network reads C·J channels.
         dim: width of the embedding.
         widths: channels after the first convolution and after each block.
-        first_kernel: odd length of the first convolution in samples.
-        first_stride: samples per step after the first convolution.
-        scale: input is divided by it; None for a BatchNorm on the input. Both keep what a
-            normalisation per sample would lose: how strong this signal is beside the others.
-        time_bins: parts of the recording that are pooled each by itself. One suits a state that
-            lasts (a sleep stage), several an action whose order matters.
+        first_kernel: length of the first convolution in samples, odd.
+        first_stride: stride of the first convolution in samples.
+        scale: the input is divided by it; None for a BatchNorm on the input. Unlike
+            normalising each sample, both keep how strong a signal is relative to others.
+        time_bins: number of equal parts of the recording that are pooled separately. One suits a
+            lasting state (a sleep stage), several suit an action whose order matters.
         dropout: before the classifier.
     """
 
@@ -116,7 +116,7 @@ def inertial_small(
 ) -> SignalEncoder:
     """Temporal CNN for accelerometer and gyroscope [B, C, T], about 25 to 200 Hz.
 
-    `options` are those of `SignalEncoder`. Its BatchNorm on the input learns the units.
+    `options` are those of `SignalEncoder`. A BatchNorm on the input adapts to the units.
     """
     options = {"time_bins": 4, **options}
     return SignalEncoder(modality, num_classes, in_channels, **options)
@@ -131,9 +131,9 @@ def skeleton_small(
     joints: int = 25,
     **options,
 ) -> SignalEncoder:
-    """Temporal CNN for joint positions [B, C, T, J], joints and coordinates as its channels.
+    """Temporal CNN for joint positions [B, C, T, J], with joints and coordinates as channels.
 
-    `options` are those of `SignalEncoder`; 25 joints are Kinect v2's.
+    `options` are those of `SignalEncoder`; Kinect v2 has 25 joints.
     """
     options = {"first_stride": 1, "time_bins": 4, **options}
     return SignalEncoder(modality, num_classes, in_channels, joints=joints, **options)

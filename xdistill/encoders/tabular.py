@@ -1,4 +1,4 @@
-"""An encoder for feature vectors [B, C], measured or computed before by another network."""
+"""An encoder for feature vectors [B, C], measured or precomputed by another network."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from xdistill.types import Outputs
 class MLP(nn.Module):
     """Linear maps with ReLU between them.
 
-    It has no normalisation: standardise the features on the training rows.
+    It does not normalise: standardise the features with the statistics of the training rows.
 
     Args:
         in_features: number of features C.
         num_classes: number of classes K; None for no classifier.
         dim: width of the embedding.
         hidden: widths of the layers before the embedding.
-        modality: whose features they are. A table of video features is "video", and a batch of it
-            still has the axes [B, C].
-        in_channels: `in_features` under the name that other encoders give it.
+        modality: the modality that the features describe. A table of video features is "video",
+            although a batch of it has the axes [B, C].
+        in_channels: `in_features` by the name that other encoders use.
         dropout: after each hidden layer and before the classifier.
 
     Raises:
-        ValueError: the number of features is given not once, or a width is below 1.
+        ValueError: the number of features is missing or given twice, or a width is below 1.
     """
 
     def __init__(

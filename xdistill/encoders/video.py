@@ -23,7 +23,7 @@ MOTION_GAIN = 10.0
 def normalise_clip(x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b c t h w"]:
     """Each clip with mean 0 and standard deviation 1 over all its pixels, channels and frames.
 
-    Takes away exposure and, for depth, the camera's distance. A constant clip becomes 0.
+    Removes exposure and, for depth, the distance to the camera. A constant clip becomes 0.
     """
     axes = (1, 2, 3, 4)
     centred = x - x.mean(dim=axes, keepdim=True)
@@ -53,7 +53,7 @@ class SpaceTimeBlock(nn.Module):
 
     Factorised as in Tran et al., "A Closer Look at Spatiotemporal Convolutions", 2018, section 3.5.
     Both parts run as 2-D convolutions, over all frames and over (time, pixels): several times
-    faster on a CPU than a 3-D one. In the memory format channels_last_3d neither of them copies.
+    faster on a CPU than a 3-D one. With the memory format channels_last_3d neither needs a copy.
     """
 
     def __init__(
@@ -77,9 +77,9 @@ class SpaceTimeBlock(nn.Module):
 class VideoSmall(nn.Module):
     """Four (2+1)D blocks for clips from about 8x32x32 to 32x64x64, trainable on a CPU.
 
-    Each clip is normalised (`normalise_clip`) and its motion is given as extra channels
-    (`add_motion`). The frame rate is kept through the first three blocks, so that half a minute at
-    one frame a second still resolves breathing; pooling keeps the deviation over time.
+    Each clip is normalised (`normalise_clip`) and its motion is added as further channels
+    (`add_motion`). The first three blocks keep the frame rate, so that half a minute at one frame
+    per second still resolves breathing; pooling keeps the standard deviation over time.
 
     Args:
         num_classes: number of classes K; None for no classifier.
@@ -132,19 +132,20 @@ class VideoSmall(nn.Module):
 class R2Plus1D18(nn.Module):
     """torchvision's R(2+1)D-18, pooled to 512 features (Tran et al., 2018, table 1).
 
-    Names of parameters are torchvision's but for the classifier, so that its files load.
+    Parameters are named as in torchvision, except the classifier's, so that its files load.
 
     Args:
         num_classes: number of classes K; None for no classifier.
         in_channels: number of channels C: 3 for RGB, 1 for infrared and depth.
         modality: "video" or "depth".
-        weights: file with a pretrained backbone (ours or torchvision's); the classifier stays new.
+        weights: file with pretrained weights, written by `save_weights` or by torchvision; those of
+            the classifier are not loaded.
         dropout: before the classifier.
-        stages: also return the four stages in `hidden`, which keeps them in memory.
+        stages: also return the outputs of the four stages in `hidden`, which costs memory.
 
     Raises:
         ImportError: torchvision is missing.
-        ValueError: the weights do not fit.
+        ValueError: the weights do not match.
     """
 
     def __init__(
