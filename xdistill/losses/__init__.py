@@ -38,8 +38,9 @@ from xdistill.losses.nkd import NKD
 from xdistill.losses.nst import NST
 from xdistill.losses.ofa import OFA
 from xdistill.losses.ofd import OFD
-from xdistill.losses.parts.loss import Loss, WeightedSum
+from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.salience import permutation_salience
+from xdistill.losses.parts.weighted_sum import WeightedSum
 from xdistill.losses.pkt import PKT
 from xdistill.losses.reviewkd import ReviewKD
 from xdistill.losses.rkd import RKD

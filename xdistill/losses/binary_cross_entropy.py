@@ -7,7 +7,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from xdistill.losses.parts.loss import Loss, require_logits, require_target
+from xdistill.losses.parts.checks import require_logits, require_target
+from xdistill.losses.parts.loss import Loss
 from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
 

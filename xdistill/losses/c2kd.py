@@ -9,8 +9,9 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from xdistill.losses.kd import kd
+from xdistill.losses.parts.checks import require_logits, require_target
 from xdistill.losses.parts.kendall import kendall_tau_b
-from xdistill.losses.parts.loss import Loss, require_logits, require_target, width
+from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.options import require_num_classes, require_positive
 from xdistill.numerics import EXCLUDED, masked_mean

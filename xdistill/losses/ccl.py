@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from xdistill.losses.cross_entropy import cross_entropy
 from xdistill.losses.jeffreys import jeffreys
 from xdistill.losses.multiclass_nce import symmetric_nce
-from xdistill.losses.parts.loss import Loss, require_logits, width
+from xdistill.losses.parts.checks import require_logits
+from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.options import require_num_classes
 from xdistill.losses.parts.unit_rows import unit_rows

@@ -20,8 +20,9 @@ from xdistill.losses.parts.layers import (
     hidden_shapes,
     layer_pairs,
 )
-from xdistill.losses.parts.loss import Loss, at_least_float32
+from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import row_mask, zero_rows
+from xdistill.losses.parts.precision import at_least_float32
 from xdistill.losses.parts.shared_axes import ChannelAdapter, align
 from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss

@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from xdistill.losses.kd import kd
-from xdistill.losses.parts.loss import Loss, require_logits, width
+from xdistill.losses.parts.checks import require_logits
+from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.numerics import masked_mean
 from xdistill.registry import create_projector, register_loss

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from xdistill.losses.parts.checks import require_logits
 from xdistill.losses.parts.kl import kl
-from xdistill.losses.parts.loss import Loss, require_logits, width
+from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.options import require_num_classes
 from xdistill.numerics import EXCLUDED, masked_mean

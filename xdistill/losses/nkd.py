@@ -5,7 +5,8 @@ from __future__ import annotations
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from xdistill.losses.parts.loss import Loss, require_logits, require_target
+from xdistill.losses.parts.checks import require_logits, require_target
+from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.non_target import without_target
 from xdistill.losses.parts.options import require_not_negative, require_positive

@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from xdistill.losses.parts.checks import require_logits, require_target
 from xdistill.losses.parts.layers import FeatureMap, channels_first, hidden_shapes
-from xdistill.losses.parts.loss import Loss, require_logits, require_target
+from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.options import require_positive
 from xdistill.numerics import masked_mean

@@ -13,7 +13,8 @@ from xdistill.kernels.mined.mining import Mining
 from xdistill.kernels.mined.relations import Positives
 from xdistill.losses.ccl import Composition, composition_loss
 from xdistill.losses.khn import KHN, Rows
-from xdistill.losses.parts.loss import require_logits, width
+from xdistill.losses.parts.checks import require_logits
+from xdistill.losses.parts.loss import width
 from xdistill.losses.parts.structure import GraphSimilarity, affinity
 from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.losses.sp import sp

@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from xdistill.losses.parts.checks import require_logits, require_target
 from xdistill.losses.parts.kl import kl
-from xdistill.losses.parts.loss import Loss, require_logits, require_target
+from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import zero_rows
 from xdistill.losses.parts.options import require_positive
 from xdistill.numerics import masked_mean

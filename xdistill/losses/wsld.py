@@ -7,8 +7,9 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
+from xdistill.losses.parts.checks import require_logits, require_target
 from xdistill.losses.parts.kl import kl
-from xdistill.losses.parts.loss import Loss, require_logits, require_target
+from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.non_target import log_odds
 from xdistill.losses.parts.options import require_positive

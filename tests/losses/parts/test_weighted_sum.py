@@ -11,7 +11,8 @@ from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.infonce import InfoNCE
 from xdistill.losses.jsd import JSD
 from xdistill.losses.kd import KD
-from xdistill.losses.parts.loss import Loss, WeightedSum
+from xdistill.losses.parts.loss import Loss
+from xdistill.losses.parts.weighted_sum import WeightedSum
 from xdistill.types import Outputs, Spec
 
 

@@ -1,4 +1,4 @@
-"""The base class of every distillation loss, and how losses add up."""
+"""The base class of every distillation loss."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from xdistill.losses.parts.masking import zero_rows
+from xdistill.losses.parts.checks import check_rows
+from xdistill.losses.parts.masking import without_missing
+from xdistill.losses.parts.precision import at_least_float32
 from xdistill.registry import create_projector
 from xdistill.types import Outputs, Spec
 
@@ -211,86 +213,29 @@ class Loss(nn.Module):
             if isinstance(child, Loss):
                 child.set_progress(step, total, steps_per_epoch)
 
-    def __add__(self, other: Loss) -> WeightedSum:
+    def weighted_terms(self) -> list[tuple[float, Loss]]:
+        """The summands that this loss contributes to a sum, each with its weight."""
+        return [(1.0, self)]
+
+    # WeightedSum is a subclass of this class, so its module is imported when it is needed.
+    def __add__(self, other: Loss) -> Loss:
+        from xdistill.losses.parts.weighted_sum import WeightedSum
+
         if not isinstance(other, Loss):
             return NotImplemented
-        return WeightedSum([*_terms(self), *_terms(other)])
+        return WeightedSum([*self.weighted_terms(), *other.weighted_terms()])
 
     def __radd__(self, other: object) -> Loss:
         return self if other == 0 else NotImplemented
 
-    def __mul__(self, weight: float) -> WeightedSum:
+    def __mul__(self, weight: float) -> Loss:
+        from xdistill.losses.parts.weighted_sum import WeightedSum
+
         if isinstance(weight, bool) or not isinstance(weight, int | float):
             return NotImplemented
-        return WeightedSum([(weight * own, loss) for own, loss in _terms(self)])
+        return WeightedSum([(weight * own, loss) for own, loss in self.weighted_terms()])
 
     __rmul__ = __mul__
-
-
-class WeightedSum(Loss):
-    """A sum of losses, each with a weight. `terms` holds the last value of each, unweighted.
-
-    Args:
-        terms: pairs of weight and loss.
-    """
-
-    shared_space = False
-    composite = True
-
-    def __init__(self, terms: list[tuple[float, Loss]]):
-        super().__init__()
-        self.weights = [float(weight) for weight, _ in terms]
-        self.losses = nn.ModuleList([loss for _, loss in terms])
-        self.mutual = any(loss.mutual for _, loss in terms)
-        self.labels = _unique([loss.label for _, loss in terms])
-
-    def forward(self, student, teacher, target=None, *, valid=None, index=None):
-        total = student.embedding.new_zeros(())
-        terms: dict[str, Tensor] = {}
-        for weight, label, loss in zip(self.weights, self.labels, self.summands(), strict=True):
-            total = total + weight * loss(student, teacher, target, valid=valid, index=index)
-            terms.update(
-                {label + name.removeprefix(loss.label): v for name, v in loss.terms.items()}
-            )
-        self.terms = terms
-        return total
-
-    def bind(self, student, teacher, num_classes=None, num_samples=None):
-        for loss in self.summands():
-            loss.bind(student, teacher, num_classes, num_samples)
-        return self
-
-    def set_progress(
-        self, step: int | float, total: int | float, steps_per_epoch: int | float = 1
-    ) -> None:
-        for loss in self.summands():
-            loss.set_progress(step, total, steps_per_epoch)
-
-    def summands(self) -> Iterator[Loss]:
-        """The losses that are added; none is a sum itself."""
-        for loss in self.losses:
-            assert isinstance(loss, Loss)
-            yield loss
-
-    def leaves(self) -> Iterator[Loss]:
-        for loss in self.summands():
-            yield from loss.leaves()
-
-    def extra_repr(self) -> str:
-        return f"weights={self.weights}"
-
-
-def _terms(loss: Loss) -> list[tuple[float, Loss]]:
-    if isinstance(loss, WeightedSum):
-        return list(zip(loss.weights, loss.summands(), strict=True))
-    return [(1.0, loss)]
-
-
-def _unique(labels: list[str]) -> list[str]:
-    return [
-        label if (before := labels[:place].count(label)) == 0 else f"{label}_{before + 1}"
-        for place, label in enumerate(labels)
-    ]
 
 
 def width(spec: Spec | Outputs | int | Any) -> int:
@@ -298,71 +243,3 @@ def width(spec: Spec | Outputs | int | Any) -> int:
     if isinstance(spec, Outputs):
         return spec.embedding.shape[1]
     return spec if isinstance(spec, int) else int(spec.dim)
-
-
-def without_missing(outputs: Outputs, valid: Bool[Tensor, " b"]) -> Outputs:
-    """Zeros in the rows that are not valid."""
-    keep = valid.to(device=outputs.embedding.device, dtype=torch.bool)
-    return outputs.map(lambda tensor: zero_rows(tensor, keep))
-
-
-def at_least_float32(tensor: Tensor) -> Tensor:
-    """Half precision lifted to float32; anything else as it is."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-
-
-def check_rows(
-    student: Outputs,
-    teacher: Outputs,
-    target: Tensor | None,
-    valid: Tensor | None,
-    index: Tensor | None,
-) -> None:
-    """Refuse arguments whose numbers of rows disagree, and targets that are no class.
-
-    The range of the targets is looked at on the CPU alone: elsewhere it would wait for the device.
-    """
-    rows = len(student.embedding)
-    named = {"teacher": teacher.embedding, "target": target, "valid": valid, "index": index}
-    for name, tensor in named.items():
-        if tensor is not None and len(tensor) != rows:
-            raise ValueError(
-                f"the student has {rows} rows but {name} has {len(tensor)}; pass the same batch"
-            )
-    if target is None or torch.compiler.is_compiling():
-        return
-    if target.dtype != torch.int64:
-        raise TypeError(f"target must be int64 class indices, got {target.dtype}; use .long()")
-    if target.device.type == "cpu" and student.logits is not None and rows:
-        low, high, classes = int(target.min()), int(target.max()), student.logits.shape[1]
-        if target.ndim > 1 and target.shape[1:] != (classes,):
-            raise ValueError(
-                f"target has shape {list(target.shape)}, expected [{rows}] or [{rows}, {classes}]"
-            )
-        if low < -1 or high >= (classes if target.ndim == 1 else 2):
-            expected = f"a class from 0 to {classes - 1}" if target.ndim == 1 else "0 or 1"
-            raise ValueError(
-                f"target holds {low if low < -1 else high}, expected -1 (unlabelled) or {expected}"
-            )
-
-
-def require_target(loss: str, target: Tensor | None) -> Int64[Tensor, "b ..."]:
-    """The labels; refuse to go without them."""
-    if target is None:
-        raise ValueError(f"{loss} needs target, got None; pass the batch's labels")
-    return target
-
-
-def require_logits(loss: str, *outputs: Outputs) -> None:
-    """Refuse outputs without logits, or with different numbers of classes."""
-    shapes = [None if one.logits is None else one.logits.shape[1] for one in outputs]
-    if None in shapes:
-        raise ValueError(
-            f"{loss} compares class logits, but an encoder returned none; create it with "
-            "num_classes"
-        )
-    if len(set(shapes)) > 1:
-        raise ValueError(
-            f"{loss} compares logits of the same classes, got {shapes} of them; create both "
-            "encoders with one num_classes"
-        )

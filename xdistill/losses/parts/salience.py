@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from xdistill.losses.parts.loss import at_least_float32
+from xdistill.losses.parts.precision import at_least_float32
 
 
 @torch.no_grad()
