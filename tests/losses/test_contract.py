@@ -6,6 +6,7 @@ import copy
 import io
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+import xdistill.losses
 from tests.losses.batches import (
     CLASSES,
     SAMPLES,
@@ -110,6 +112,12 @@ CASES = {
         masked(False, True, True, True, True, False)(batch)
     ),
 }
+
+
+def test_every_file_of_the_folder_is_named_as_the_loss_that_it_registers():
+    """A loss that `losses/__init__.py` does not import would be missing from all lists."""
+    files = Path(xdistill.losses.__file__).parent.glob("[!_]*.py")
+    assert {file.stem for file in files} == set(NAMES)
 
 
 @every_loss
