@@ -171,7 +171,7 @@ def test_a_training_teacher_fills_the_bank_through_its_slow_copy():
         optimizer.zero_grad()
         distiller(data).loss.backward()
         optimizer.step()
-    bank, slow = loss.losses[1].bank, distiller.slow_teachers["rich"]
+    bank, (slow,) = loss.losses[1].bank, distiller.slow_teachers["rich"]
     assert int(bank.filled) == 24
     torch.testing.assert_close(bank.keys[12:24], slow(data.inputs["rich"]).embedding)
     assert not torch.allclose(slow.module.body.weight, teacher.body.weight)

@@ -11,7 +11,6 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from xdistill.losses.cross_entropy import CrossEntropy
-from xdistill.losses.khn import KHN
 from xdistill.losses.parts.loss import Loss
 from xdistill.memory import EMA
 from xdistill.registry import create_projector
@@ -83,26 +82,25 @@ class Distiller(nn.Module):
             if name in teachers:
                 teacher_spec = self._spec(teachers[name], name, example)
             self._bind(one, student_spec, teacher_spec, projector, dim, num_samples)
-        # A bank that outlives a training teacher's weights is filled by a slow copy of it.
         self.slow_teachers = nn.ModuleDict(
             {
-                name: EMA(teachers[name], banks[0].momentum)
-                for name, banks in self._banks().items()
+                name: _slow_copies(teachers[name], keepers)
+                for name, keepers in self._memory_losses().items()
                 if name in teachers and _trains_any(teachers[name])
             }
         )
         for name in self.slow_teachers:
-            for bank in self._banks()[name]:
-                bank.track_teacher()
+            for keeper in self._memory_losses()[name]:
+                keeper.track_teacher()
         self.train(self.training)
 
     def _named_losses(self) -> list[tuple[str, Loss]]:
         return [(name, loss) for name, loss in self.losses.items() if isinstance(loss, Loss)]
 
-    def _banks(self) -> dict[str, list[KHN]]:
-        """The losses with a bank of teacher embeddings, by teacher."""
+    def _memory_losses(self) -> dict[str, list[Loss]]:
+        """The losses that keep a memory of the teacher's outputs, by teacher."""
         found = {
-            name: [leaf for leaf in loss.leaves() if isinstance(leaf, KHN)]
+            name: [leaf for leaf in loss.leaves() if leaf.keeps_memory]
             for name, loss in self._named_losses()
         }
         return {name: leaves for name, leaves in found.items() if leaves}
@@ -209,12 +207,17 @@ class Distiller(nn.Module):
 
     @torch.no_grad()
     def _remember(self, batch: PairedBatch) -> None:
-        for name, slow in self.slow_teachers.items():
-            slow.update(self.teachers[name])  # type: ignore[operator]
-            valid = batch.valid.get(name)
-            outputs = _on_valid_rows(slow, _inputs(batch, name, "teacher"), valid)
-            for bank in self._banks()[name]:
-                bank.enqueue(outputs, batch.target, valid=valid, index=batch.index)
+        """Fill the memories of losses whose teacher trains; with a frozen one they do it."""
+        keepers = self._memory_losses()
+        for name, copies in self.slow_teachers.items():
+            x, valid = _inputs(batch, name, "teacher"), batch.valid.get(name)
+            for slow in copies.children():
+                assert isinstance(slow, EMA)
+                slow.update(self.teachers[name])
+                outputs = _on_valid_rows(slow, x, valid)
+                for keeper in keepers[name]:
+                    if keeper.teacher_momentum == slow.momentum:
+                        keeper.remember(outputs, batch.target, valid=valid, index=batch.index)
 
     def _teach(self, name: str, batch: PairedBatch, valid: Bool[Tensor, " b"] | None) -> Outputs:
         teacher = self.teachers[name]
@@ -228,6 +231,15 @@ class Distiller(nn.Module):
             return batch.cached[name]
         with torch.set_grad_enabled(torch.is_grad_enabled() and trains):
             return _on_valid_rows(teacher, _inputs(batch, name, "teacher"), valid)
+
+
+def _slow_copies(teacher: nn.Module, keepers: list[Loss]) -> nn.ModuleList:
+    """A moving average of a training teacher for each momentum that its losses' memories ask for.
+
+    A memory outlives the weights whose outputs it holds; those of a slow copy go stale less.
+    """
+    momenta = sorted({keeper.teacher_momentum for keeper in keepers})
+    return nn.ModuleList([EMA(teacher, momentum) for momentum in momenta])
 
 
 def _on_valid_rows(teacher: nn.Module, x: Tensor, valid: Bool[Tensor, " b"] | None) -> Outputs:

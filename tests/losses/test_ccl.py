@@ -12,7 +12,7 @@ from xdistill.types import Outputs
 
 
 def test_value_is_the_composition_loss():
-    loss = CCL(tau=0.3, divergence_weight=0.7, dim=8, num_classes=3)
+    loss = CCL(temperature=0.3, divergence_weight=0.7, dim=8, num_classes=3)
     batch = random_batch()
     s, t = batch.student, batch.teacher
     exact = composition_loss(

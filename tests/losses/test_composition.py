@@ -38,7 +38,9 @@ def test_value_is_the_sum_of_its_formula(composition, inputs):
     s, t, z = (x[VALID] for x in inputs)
     target = TARGET[VALID]
     m, z_m = composition(s, t)
-    nce = [multiclass_nce(a, b, target, tau=0.3) for a, b in [(s, m), (m, s), (s, t), (t, s)]]
+    nce = [
+        multiclass_nce(a, b, target, temperature=0.3) for a, b in [(s, m), (m, s), (s, t), (t, s)]
+    ]
     exact = F.cross_entropy(z_m, target, ignore_index=-1) + sum(nce) + 0.7 * jeffreys(z, z_m)
     value = composition_loss(composition, *inputs, TARGET, VALID, 0.3, 0.7)
     torch.testing.assert_close(value, exact)

@@ -76,7 +76,7 @@ def composition_terms(
     student_logits: Float[Tensor, "b k"],
     target: Int64[Tensor, " b"] | None,
     valid: Bool[Tensor, " b"] | None,
-    tau: float,
+    temperature: float,
 ) -> CompositionTerms:
     """The terms of CCL's composition branch (Chen et al., CVPR 2021).
 
@@ -89,7 +89,9 @@ def composition_terms(
     keep = row_mask(valid, s)
     s, t = zero_rows(s, keep), zero_rows(t, keep)
     emb_m, logits_m = composition(s, t)
-    contrast = symmetric_nce(s, emb_m, target, keep, tau) + symmetric_nce(s, t, target, keep, tau)
+    contrast = symmetric_nce(s, emb_m, target, keep, temperature) + symmetric_nce(
+        s, t, target, keep, temperature
+    )
     return CompositionTerms(
         classification=classification(composition, s.detach(), t, target, keep),
         contrast=contrast,
@@ -118,14 +120,14 @@ def composition_loss(
     student_logits: Float[Tensor, "b k"],
     target: Int64[Tensor, " b"] | None = None,
     valid: Bool[Tensor, " b"] | None = None,
-    tau: float = 0.5,
+    temperature: float = 0.5,
     divergence_weight: float = 0.5,
 ) -> Float[Tensor, ""]:
     """CE(m) + NCE(s, m) + NCE(s, t) + divergence_weight · Jeffreys(z_s, z_m).
 
     Where gradient goes: `composition_terms`.
     """
-    terms = composition_terms(composition, s, t, student_logits, target, valid, tau)
+    terms = composition_terms(composition, s, t, student_logits, target, valid, temperature)
     return terms.classification + terms.contrast + divergence_weight * terms.divergence
 
 
@@ -140,7 +142,7 @@ class CCL(Loss):
     was attached.
 
     Args:
-        tau: temperature of the cosines; 0.5 suits an audio teacher, 0.1 an image teacher.
+        temperature: divides the cosines; 0.5 suits an audio teacher, 0.1 an image teacher.
         divergence_weight: of the Jeffreys divergence between student and composition.
         dim: width of the shared space; makes projectors in `bind`.
         num_classes: number of classes K.
@@ -154,13 +156,13 @@ class CCL(Loss):
 
     def __init__(
         self,
-        tau: float = 0.5,
+        temperature: float = 0.5,
         divergence_weight: float = 0.5,
         dim: int | None = None,
         num_classes: int | None = None,
     ):
         super().__init__()
-        self.tau = tau
+        self.temperature = temperature
         self.divergence_weight = divergence_weight
         self.dim = dim
         self.num_classes = num_classes
@@ -186,7 +188,7 @@ class CCL(Loss):
             student.logits,
             target,
             valid,
-            self.tau,
+            self.temperature,
         )
         parts = terms._asdict().items()
         self.terms = {f"{self.label}/{part}": value.detach() for part, value in parts}

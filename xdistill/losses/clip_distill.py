@@ -18,8 +18,8 @@ def clip_self(
     student: Float[Tensor, "b d"],
     teacher: Float[Tensor, "b e"],
     valid: Bool[Tensor, " b"] | None = None,
-    tau: float = 0.07,
-    teacher_tau: float | None = None,
+    temperature: float = 0.07,
+    teacher_temperature: float | None = None,
 ) -> Float[Tensor, ""]:
     """Mean over i of KL(softmax_j(cos(t_i, t_j)/τ_t) ‖ softmax_j(cos(s_i, s_j)/τ)), j ≠ i.
 
@@ -32,7 +32,9 @@ def clip_self(
     """
     keep = row_mask(valid, student)
     s, t = unit_rows(zero_rows(student, keep)), unit_rows(zero_rows(teacher, keep))
-    return kernels.affinity_kl(s, t, tau, teacher_tau=teacher_tau, valid=given_mask(valid, s))
+    return kernels.affinity_kl(
+        s, t, temperature, teacher_tau=teacher_temperature, valid=given_mask(valid, s)
+    )
 
 
 def clip_cross(
@@ -40,8 +42,8 @@ def clip_cross(
     teacher: Float[Tensor, "b d"],
     relation: Float[Tensor, "b e"],
     valid: Bool[Tensor, " b"] | None = None,
-    tau: float = 0.07,
-    teacher_tau: float | None = None,
+    temperature: float = 0.07,
+    teacher_temperature: float | None = None,
 ) -> Float[Tensor, ""]:
     """Mean over i, and over both directions, of KL(softmax_j(cos(r_i, r_j)/τ_t) ‖ q_i).
 
@@ -59,9 +61,9 @@ def clip_cross(
     keep = row_mask(valid, student)
     s, t, r = (unit_rows(zero_rows(x, keep)) for x in (student, teacher, relation))
     mask = given_mask(valid, s)
-    options = {"teacher_tau": teacher_tau, "t_keys": r, "valid": mask, "key_valid": mask}
-    forth = kernels.affinity_kl(s, r, tau, s_keys=t, **options)
-    back = kernels.affinity_kl(t, r, tau, s_keys=s, **options)
+    options = {"teacher_tau": teacher_temperature, "t_keys": r, "valid": mask, "key_valid": mask}
+    forth = kernels.affinity_kl(s, r, temperature, s_keys=t, **options)
+    back = kernels.affinity_kl(t, r, temperature, s_keys=s, **options)
     return 0.5 * (forth + back)
 
 
@@ -79,8 +81,9 @@ class CLIPDistill(Loss):
             any widths; "cross" compares student rows with teacher rows in a shared space. Its
             target comes from the embeddings before the projector, which could otherwise make all
             rows alike and the loss 0.
-        tau: temperature of the student's cosines.
-        teacher_tau: temperature of the teacher's; None takes `tau`. The paper has each model's own.
+        temperature: divides the student's cosines.
+        teacher_temperature: divides the teacher's; None takes `temperature`. In the paper each
+            model has its own.
         dim: width of the shared space of "cross"; makes projectors in `bind`.
     """
 
@@ -93,17 +96,17 @@ class CLIPDistill(Loss):
     def __init__(
         self,
         form: Literal["self", "cross"] = "self",
-        tau: float = 0.07,
-        teacher_tau: float | None = None,
+        temperature: float = 0.07,
+        teacher_temperature: float | None = None,
         dim: int | None = None,
     ):
         super().__init__()
         if form not in ("self", "cross"):
             raise ValueError(f'clip_distill: form must be "self" or "cross", got {form!r}')
-        if tau <= 0 or (teacher_tau is not None and teacher_tau <= 0):
+        if temperature <= 0 or (teacher_temperature is not None and teacher_temperature <= 0):
             raise ValueError(
-                f"clip_distill: temperatures must be above 0, got tau={tau} and "
-                f"teacher_tau={teacher_tau}"
+                f"clip_distill: temperatures must be above 0, got temperature={temperature} and "
+                f"teacher_temperature={teacher_temperature}"
             )
         if form == "self" and dim is not None:
             raise ValueError(
@@ -111,13 +114,13 @@ class CLIPDistill(Loss):
                 'take form="cross"'
             )
         self.form = form
-        self.tau = tau
-        self.teacher_tau = teacher_tau
+        self.temperature = temperature
+        self.teacher_temperature = teacher_temperature
         self.dim = dim
         self.shared_space = form == "cross"
 
     def forward(self, student, teacher, target=None, *, valid=None, index=None):
-        raw, options = teacher.embedding, (valid, self.tau, self.teacher_tau)
+        raw, options = teacher.embedding, (valid, self.temperature, self.teacher_temperature)
         if self.form == "self":
             return clip_self(student.embedding, raw, *options)
         student, teacher = self.project(student, teacher)

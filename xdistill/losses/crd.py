@@ -26,7 +26,7 @@ def crd(
 ) -> Float[Tensor, ""]:
     """Mean over anchors of −log h(positive) − Σ_k log(1 − h(negative_k)), one direction.
 
-    h(u) = (e^u/Z) / (e^u/Z + K/N) with u = cosine / tau (Tian et al., ICLR 2020). Z
+    h(u) = (e^u/Z) / (e^u/Z + K/N) with u = cosine / temperature (Tian et al., ICLR 2020). Z
     is N times the mean of e^u, so that N cancels: h(u) = sigmoid(u − log mean e^u − log K).
 
     Args:
@@ -45,9 +45,9 @@ def crd(
     return masked_mean(attract + repel, keep)
 
 
-def log_mean_exp(keys: Keys, tau: float, keep: Bool[Tensor, " b"]) -> Float[Tensor, ""]:
-    """log of the mean of e^(cosine / tau) over the pairs that count; 0 when there is none."""
-    scores = torch.cat([keys.positive[:, None], keys.negative], dim=1).detach() / tau
+def log_mean_exp(keys: Keys, temperature: float, keep: Bool[Tensor, " b"]) -> Float[Tensor, ""]:
+    """log of the mean of e^(cosine / temperature) over the pairs that count; 0 without any."""
+    scores = torch.cat([keys.positive[:, None], keys.negative], dim=1).detach() / temperature
     counted = torch.cat([keep[:, None], keep[:, None] & keys.counted], dim=1)
     total = scores.masked_fill(~counted, EXCLUDED).flatten().logsumexp(dim=0)
     mean = total - counted.sum().clamp(min=1).to(total.dtype).log()
@@ -68,7 +68,7 @@ class CRD(MemoryLoss):
             call; "queue" holds the last embeddings and needs none. None takes "index" where `bind`
             or the constructor learns num_samples, else "queue".
         num_negatives: K, at most num_samples − 1; the length of the queue.
-        tau: temperature of the cosines.
+        temperature: divides the cosines.
         momentum: what a slot keeps of itself when its row is seen again.
         dim: width of the shared space, reached by linear projectors; None compares the embeddings
             as they are.
@@ -89,14 +89,14 @@ class CRD(MemoryLoss):
         self,
         form: Form | None = None,
         num_negatives: int = 16384,
-        tau: float = 0.07,
+        temperature: float = 0.07,
         momentum: float = 0.5,
         dim: int | None = 128,
         num_samples: int | None = None,
         memory_map: str | Path | None = None,
     ):
         super().__init__(form, num_negatives, momentum, dim, num_samples, memory_map)
-        self.tau = tau
+        self.temperature = temperature
         self.register_buffer("log_mean", torch.zeros(2))
         self.register_buffer("has_mean", torch.zeros((), dtype=torch.bool))
 
@@ -109,7 +109,13 @@ class CRD(MemoryLoss):
         both = memory.keys(s, t, keep, index)
         means = self._normaliser(both, keep)
         value = sum(
-            crd(keys.positive / self.tau, keys.negative / self.tau, mean, keep, keys.counted)
+            crd(
+                keys.positive / self.temperature,
+                keys.negative / self.temperature,
+                mean,
+                keep,
+                keys.counted,
+            )
             for keys, mean in zip(both, means, strict=True)
         )
         if self.training:
@@ -118,7 +124,7 @@ class CRD(MemoryLoss):
 
     @torch.no_grad()
     def _normaliser(self, both: tuple[Keys, Keys], keep: Tensor) -> Float[Tensor, " 2"]:
-        now = torch.stack([log_mean_exp(keys, self.tau, keep) for keys in both])
+        now = torch.stack([log_mean_exp(keys, self.temperature, keep) for keys in both])
         means = torch.where(self.has_mean, self.log_mean.to(now.dtype), now)
         if self.training:
             self.log_mean.copy_(means)

@@ -43,7 +43,7 @@ class SigLIP(Loss):
     suits small batches. The bias starts low because all but one of B pairs are negatives.
 
     Args:
-        scale: 1 / temperature of the cosines.
+        scale: multiplies the cosines, 1 / temperature; the paper's parameter is its logarithm.
         bias: added to the scaled cosines.
         learnable: learn the logarithm of the scale, and the bias, starting at these.
         dim: width of the shared space; makes projectors in `bind`.

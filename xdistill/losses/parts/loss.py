@@ -30,7 +30,9 @@ class Loss(nn.Module):
       lives in the shared space: gradient reaches both projectors, never the teacher's encoder;
     - puts zeros in the teacher's rows that are not valid, so that what they held reaches neither
       the value nor, through a projector, a gradient;
-    - leaves autocast and lifts half precision to float32, so that `forward` may take logarithms.
+    - leaves autocast and lifts half precision to float32, so that `forward` may take logarithms;
+    - in training mode gives the teacher's outputs to `remember` afterwards, where the loss keeps a
+      memory and the teacher is frozen.
 
     Losses compose: `CrossEntropy() + 0.9 * KD()` is itself a Loss.
 
@@ -52,11 +54,18 @@ class Loss(nn.Module):
         uses: what it makes use of where it is there.
         dim: width of the shared space when the loss makes projectors of its own.
         terms: the last value of each part, detached and unweighted.
+        keeps_memory: it keeps outputs of the teacher from earlier batches, which `remember` is
+            given.
+        teacher_momentum: of the slow copy of a teacher that trains, whose outputs `remember` is
+            given instead of the teacher's own.
+        teacher_trains: `track_teacher` was called.
     """
 
     name: ClassVar[str] = ""
     mutual: bool = False
     shared_space: bool = True
+    keeps_memory: bool = False
+    teacher_momentum: float = 0.999
     projects_in_forward: ClassVar[bool] = False
     composite: ClassVar[bool] = False
     multi_label: ClassVar[bool] = False
@@ -73,6 +82,7 @@ class Loss(nn.Module):
         self.student_projector: nn.Module | None = None
         self.teacher_projector: nn.Module | None = None
         self.terms: dict[str, Tensor] = {}
+        self.teacher_trains = False
 
     def __call__(
         self,
@@ -106,9 +116,13 @@ class Loss(nn.Module):
             student, teacher = student.map(at_least_float32), teacher.map(at_least_float32)
             if valid is not None:
                 teacher = without_missing(teacher, valid)
+            raw = teacher
             if self.shared_space and not self.projects_in_forward:
                 student, teacher = self.project(student, teacher)
             value = super().__call__(student, teacher, target, valid=valid, index=index)
+            if self.keeps_memory and self.training and not self.teacher_trains:
+                with torch.no_grad():
+                    self.remember(raw.detach(), target, valid=valid, index=index)
         if not self.composite:
             self.terms = {**self.terms, self.label: value.detach()}
         return value
@@ -190,6 +204,40 @@ class Loss(nn.Module):
         like = next(probe.parameters(), torch.empty(0))
         with torch.no_grad():
             return probe(like.new_zeros(1, student_dim)).shape[1]
+
+    def remember(
+        self,
+        teacher: Outputs,
+        target: Int64[Tensor, "b ..."] | None = None,
+        *,
+        valid: Bool[Tensor, " b"] | None = None,
+        index: Int64[Tensor, " b"] | None = None,
+    ) -> None:
+        """Put a training batch into the memory. To be overridden by a loss that `keeps_memory`.
+
+        It is called once for each training batch, after the loss of that batch, without autograd:
+        by the loss itself for a frozen teacher, by the `Distiller` for one that trains.
+
+        Args:
+            teacher: outputs for B rows, not projected, of the teacher or of its slow copy.
+            target: as in the call of the loss.
+            valid: [B] False where the teacher's modality is missing; what those rows hold must not
+                enter the memory.
+            index: [B] position of each row in the dataset.
+        """
+        raise NotImplementedError(
+            f"{self.label} says keeps_memory but has no method that fills the memory; override "
+            "remember(teacher, target, *, valid, index)"
+        )
+
+    def track_teacher(self) -> None:
+        """Prepare for a teacher that trains, whose older outputs become stale in the memory.
+
+        From now on the caller fills the memory, in place of the loss itself, with what a slow copy
+        of the teacher (an exponential moving average, of `teacher_momentum`) returns. `Distiller`
+        calls this once, after `bind` and before the first step.
+        """
+        self.teacher_trains = True
 
     def leaves(self) -> Iterator[Loss]:
         """The losses that this one is composed of: itself, or those that it holds."""

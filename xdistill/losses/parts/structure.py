@@ -1,4 +1,4 @@
-"""How the samples of a batch lie to one another, taught from teacher to student.
+"""The similarities among the samples of a batch, transferred from teacher to student.
 
 The SACD paper (Han et al., arXiv 2208.05814) sees each modality's batch as a graph and transfers
 the teacher's graph to the student, without an equation for the edges. These terms are our own
@@ -24,10 +24,10 @@ def affinity(
     student: Float[Tensor, "b d"],
     teacher: Float[Tensor, "b e"],
     valid: Bool[Tensor, " b"] | None = None,
-    tau: float = 0.1,
+    temperature: float = 0.1,
     neighbours: int | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean over i of KL(softmax_j(A^t_ij / tau) ‖ softmax_j(A^s_ij / tau)), j ≠ i.
+    """Mean over i of KL(softmax_j(A^t_ij / temperature) ‖ softmax_j(A^s_ij / temperature)), j ≠ i.
 
     A holds the cosines among the rows of one side. The widths may differ.
 
@@ -37,7 +37,7 @@ def affinity(
     """
     keep = row_mask(valid, student)
     s, t = unit_rows(zero_rows(student, keep)), unit_rows(zero_rows(teacher, keep))
-    return kernels.affinity_kl(s, t, tau, valid=given_mask(valid, s), neighbours=neighbours)
+    return kernels.affinity_kl(s, t, temperature, valid=given_mask(valid, s), neighbours=neighbours)
 
 
 class GraphSimilarity(nn.Module):
