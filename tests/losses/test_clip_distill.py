@@ -229,7 +229,7 @@ def test_options():
     assert projected.student_projector(s).shape == (6, 4)
     with pytest.raises(ValueError, match='must be "self" or "cross", got \'both\''):
         CLIPDistill("both")
-    with pytest.raises(ValueError, match="temperatures must be above 0"):
+    with pytest.raises(ValueError, match="teacher_temperature must be a finite number above 0"):
         CLIPDistill(temperature=0.1, teacher_temperature=0.0)
     with pytest.raises(ValueError, match="has no shared space, got dim=4"):
         CLIPDistill(dim=4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import io
 import math
 from dataclasses import replace
@@ -130,6 +131,21 @@ def test_it_is_a_loss_under_its_own_name(name):
     assert kind.paper or name in TASK_LOSSES
     assert not set(kind.needs) & set(kind.uses)
     assert create_loss(name).label == name
+
+
+TEMPERATURES = [
+    (name, option)
+    for name in NAMES
+    for option in inspect.signature(losses.get(name)).parameters
+    if option.endswith("temperature")
+]
+
+
+@pytest.mark.parametrize(("name", "option"), TEMPERATURES)
+@pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan])
+def test_a_temperature_is_a_number_above_zero(name, option, value):
+    with pytest.raises(ValueError, match=f"{name}: {option} must be a finite number above 0"):
+        create_loss(name, **{option: value})
 
 
 @every_loss

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from xdistill.losses.kd import kd
-from xdistill.losses.parts.checks import require_logits, require_target
+from xdistill.losses.parts.checks import require_classes, require_logits, require_target
 from xdistill.losses.parts.kendall import kendall_tau_b
 from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
@@ -171,11 +171,7 @@ class C2KD(Loss):
         keep = row_mask(valid, student.embedding)
         student_proxy = self.student_proxy(zero_rows(student.embedding, keep))
         teacher_proxy = self.teacher_proxy(zero_rows(teacher.embedding, keep))
-        if student_proxy.shape != student.logits.shape:
-            raise ValueError(
-                f"c2kd was made for {student_proxy.shape[1]} classes, the networks have "
-                f"{student.logits.shape[1]}; give all one num_classes"
-            )
+        require_classes(self.name, student_proxy.shape[1], student.logits)
         terms = c2kd_terms(
             student.logits,
             student_proxy,
@@ -187,7 +183,6 @@ class C2KD(Loss):
             self.temperature,
         )
         share = masked_mean(terms.selected.to(terms.cross.dtype), keep)
-        parts = {**terms._asdict(), "selected": share}
-        self.terms = {f"{self.label}/{part}": value.detach() for part, value in parts.items()}
+        self.record({**terms._asdict(), "selected": share})
         value = self.teacher_weight * terms.teacher + self.student_weight * terms.student
         return value + self.cross_weight * terms.cross

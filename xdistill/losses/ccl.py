@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from xdistill.losses.cross_entropy import cross_entropy
 from xdistill.losses.jeffreys import jeffreys
 from xdistill.losses.multiclass_nce import symmetric_nce
-from xdistill.losses.parts.checks import require_logits
+from xdistill.losses.parts.checks import require_classes, require_logits
 from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
-from xdistill.losses.parts.options import require_num_classes
+from xdistill.losses.parts.options import require_num_classes, require_positive
 from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.registry import register_loss
 
@@ -162,6 +162,7 @@ class CCL(Loss):
         num_classes: int | None = None,
     ):
         super().__init__()
+        require_positive(self.name, temperature=temperature)
         self.temperature = temperature
         self.divergence_weight = divergence_weight
         self.dim = dim
@@ -182,7 +183,7 @@ class CCL(Loss):
     def forward(self, student, teacher, target=None, *, valid=None, index=None):
         require_logits(self.name, student)
         terms = composition_terms(
-            self._composition_for(student.logits.shape[1]),
+            self._composition_for(student.logits),
             student.embedding,
             teacher.embedding,
             student.logits,
@@ -190,19 +191,14 @@ class CCL(Loss):
             valid,
             self.temperature,
         )
-        parts = terms._asdict().items()
-        self.terms = {f"{self.label}/{part}": value.detach() for part, value in parts}
+        self.record(terms._asdict())
         return terms.classification + terms.contrast + self.divergence_weight * terms.divergence
 
-    def _composition_for(self, classes: int) -> Composition:
+    def _composition_for(self, logits: Float[Tensor, "b k"]) -> Composition:
         if self.composition is None:
             raise ValueError(
                 "ccl has no composition yet; call loss.bind(student, teacher, num_classes) or "
                 "create it with dim and num_classes"
             )
-        if self.composition.num_classes != classes:
-            raise ValueError(
-                f"ccl was made for {self.composition.num_classes} classes, the student has "
-                f"{classes}; give both one num_classes"
-            )
+        require_classes(self.name, self.composition.num_classes, logits)
         return self.composition

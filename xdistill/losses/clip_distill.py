@@ -10,6 +10,7 @@ from torch import Tensor
 from xdistill import kernels
 from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import given_mask, row_mask, zero_rows
+from xdistill.losses.parts.options import require_positive
 from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.registry import register_loss
 
@@ -103,11 +104,9 @@ class CLIPDistill(Loss):
         super().__init__()
         if form not in ("self", "cross"):
             raise ValueError(f'clip_distill: form must be "self" or "cross", got {form!r}')
-        if temperature <= 0 or (teacher_temperature is not None and teacher_temperature <= 0):
-            raise ValueError(
-                f"clip_distill: temperatures must be above 0, got temperature={temperature} and "
-                f"teacher_temperature={teacher_temperature}"
-            )
+        require_positive(self.name, temperature=temperature)
+        if teacher_temperature is not None:
+            require_positive(self.name, teacher_temperature=teacher_temperature)
         if form == "self" and dim is not None:
             raise ValueError(
                 f'clip_distill: form="self" has no shared space, got dim={dim}; leave dim out or '

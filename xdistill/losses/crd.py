@@ -10,10 +10,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xdistill.losses.parts.crd_memory import Keys
+from xdistill.losses.parts.log_mean_exp import log_mean_exp
 from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.memory_loss import Form, MemoryLoss
+from xdistill.losses.parts.options import require_positive
 from xdistill.losses.parts.unit_rows import unit_rows
-from xdistill.numerics import EXCLUDED, masked_mean
+from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
 
 
@@ -45,13 +47,11 @@ def crd(
     return masked_mean(attract + repel, keep)
 
 
-def log_mean_exp(keys: Keys, temperature: float, keep: Bool[Tensor, " b"]) -> Float[Tensor, ""]:
+def log_mean_of_keys(keys: Keys, temperature: float, keep: Bool[Tensor, " b"]) -> Float[Tensor, ""]:
     """log of the mean of e^(cosine / temperature) over the pairs that count; 0 without any."""
     scores = torch.cat([keys.positive[:, None], keys.negative], dim=1).detach() / temperature
     counted = torch.cat([keep[:, None], keep[:, None] & keys.counted], dim=1)
-    total = scores.masked_fill(~counted, EXCLUDED).flatten().logsumexp(dim=0)
-    mean = total - counted.sum().clamp(min=1).to(total.dtype).log()
-    return torch.where(keep.any(), mean, torch.zeros_like(mean))
+    return log_mean_exp(scores, counted)
 
 
 @register_loss("crd")
@@ -96,6 +96,7 @@ class CRD(MemoryLoss):
         memory_map: str | Path | None = None,
     ):
         super().__init__(form, num_negatives, momentum, dim, num_samples, memory_map)
+        require_positive(self.name, temperature=temperature)
         self.temperature = temperature
         self.register_buffer("log_mean", torch.zeros(2))
         self.register_buffer("has_mean", torch.zeros((), dtype=torch.bool))
@@ -124,7 +125,7 @@ class CRD(MemoryLoss):
 
     @torch.no_grad()
     def _normaliser(self, both: tuple[Keys, Keys], keep: Tensor) -> Float[Tensor, " 2"]:
-        now = torch.stack([log_mean_exp(keys, self.temperature, keep) for keys in both])
+        now = torch.stack([log_mean_of_keys(keys, self.temperature, keep) for keys in both])
         means = torch.where(self.has_mean, self.log_mean.to(now.dtype), now)
         if self.training:
             self.log_mean.copy_(means)

@@ -154,8 +154,7 @@ class FDCMKD(Loss):
         theirs = frequency_bands(zero_rows(teacher.embedding, keep), self.cutoff)
         low, high = fd_low(ours.low, theirs.low, keep), fd_high(ours.high, theirs.high, keep)
         align = self._align(ours, theirs, target, keep)
-        parts = {"low": low, "high": high, "align": align}
-        self.terms = {f"{self.label}/{part}": value.detach() for part, value in parts.items()}
+        self.record({"low": low, "high": high, "align": align})
         return self.low_weight * low + self.high_weight * high + self.align_weight * align
 
     def _align(

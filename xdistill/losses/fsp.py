@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from xdistill.losses.parts.layers import FeatureMap, Layers, channel_counts, hidden_maps
 from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import row_mask, zero_rows
-from xdistill.losses.parts.shared_axes import ChannelAdapter, on_axes
+from xdistill.losses.parts.shared_axes import adapters_where_needed, on_axes
 from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
 
@@ -93,10 +93,8 @@ class FSP(Loss):
 
     def bind(self, student, teacher, num_classes=None, num_samples=None):
         if self.adapters is None:
-            self.adapters = nn.ModuleList(
-                nn.Identity() if ours == theirs else ChannelAdapter(ours, theirs)
-                for ours, theirs in channel_counts(self.name, self.layers, student, teacher)
-            )
+            channels = channel_counts(self.name, self.layers, student, teacher)
+            self.adapters = adapters_where_needed(channels)
         return self
 
     def forward(self, student, teacher, target=None, *, valid=None, index=None):

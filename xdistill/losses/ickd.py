@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from xdistill.losses.parts.layers import Layers, channel_counts, hidden_maps
 from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import row_mask, zero_rows
-from xdistill.losses.parts.shared_axes import ChannelAdapter
+from xdistill.losses.parts.shared_axes import adapters_where_needed
 from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
@@ -73,14 +73,12 @@ class ICKD(Loss):
 
     def bind(self, student, teacher, num_classes=None, num_samples=None):
         if self.adapters is None:
-            self.adapters = nn.ModuleList(
-                nn.Identity() if ours == theirs else ChannelAdapter(ours, theirs)
-                for ours, theirs in channel_counts("ickd", self.layers, student, teacher)
-            )
+            channels = channel_counts(self.name, self.layers, student, teacher)
+            self.adapters = adapters_where_needed(channels)
         return self
 
     def forward(self, student, teacher, target=None, *, valid=None, index=None):
-        maps = hidden_maps("ickd", self.layers, student, teacher)
+        maps = hidden_maps(self.name, self.layers, student, teacher)
         if self.adapters is None:
             raise ValueError("ickd has no adapters yet; call loss.bind(student, teacher)")
         value = student.embedding.new_zeros(())

@@ -13,6 +13,7 @@ from xdistill.losses.kd import kd
 from xdistill.losses.parts.checks import require_logits
 from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
+from xdistill.losses.parts.options import require_positive
 from xdistill.numerics import masked_mean
 from xdistill.registry import create_projector, register_loss
 
@@ -97,6 +98,7 @@ class MFH(Loss):
                 "0 to below 1"
             )
         self.share_off = share_off
+        require_positive(self.name, temperature=temperature)
         self.temperature = temperature
         self.adapter_name = adapter
         self.adapter: nn.Module | None = None

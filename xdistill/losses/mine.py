@@ -9,9 +9,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from xdistill.losses.parts.critic import CriticLoss
+from xdistill.losses.parts.log_mean_exp import log_mean_exp
 from xdistill.losses.parts.masking import row_mask
 from xdistill.losses.parts.pairs import distinct_pairs
-from xdistill.numerics import EXCLUDED, masked_mean
+from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
 
 
@@ -38,13 +39,6 @@ def mine(
         corrected = paired - (log_mean - log_average).exp()
         bound = bound.detach() + (corrected - corrected.detach())
     return torch.where(keep.sum() > 1, -bound, 0.0)
-
-
-def log_mean_exp(scores: Float[Tensor, "b b"], mask: Bool[Tensor, "b b"]) -> Float[Tensor, ""]:
-    """log of the mean of e^T over the marked entries; 0 when there is none."""
-    total = scores.masked_fill(~mask, EXCLUDED).flatten().logsumexp(dim=0)
-    mean = total - mask.sum().clamp(min=1).to(total.dtype).log()
-    return torch.where(mask.any(), mean, 0.0)
 
 
 @register_loss("mine")

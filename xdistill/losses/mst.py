@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from xdistill.losses.parts.checks import require_logits
+from xdistill.losses.parts.checks import require_classes, require_logits
 from xdistill.losses.parts.kl import kl
 from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
-from xdistill.losses.parts.options import require_num_classes
+from xdistill.losses.parts.options import require_num_classes, require_positive
 from xdistill.numerics import EXCLUDED, masked_mean
 from xdistill.registry import register_loss
 
@@ -181,6 +181,7 @@ class MST(Loss):
             )
         self.num_teachers = num_teachers
         self.k = k
+        require_positive(self.name, temperature=temperature)
         self.temperature = temperature
         self.balance_weight = balance_weight
         self.num_classes = num_classes
@@ -211,11 +212,7 @@ class MST(Loss):
                 "mst has no gate yet; call loss.bind(student, teacher, num_classes) or create it "
                 "with the teacher's classifier"
             )
-        if student.logits.shape[1] != self.num_classes:
-            raise ValueError(
-                f"mst was made for {self.num_classes} classes, the student has "
-                f"{student.logits.shape[1]}; give both one num_classes"
-            )
+        require_classes(self.name, self.num_classes, student.logits)
         keep = row_mask(valid, student.logits)
         seen = zero_rows(student.logits.detach(), keep)
         terms = mst_terms(
@@ -227,6 +224,5 @@ class MST(Loss):
             self.k,
             self.temperature,
         )
-        parts = terms._asdict().items()
-        self.terms = {f"{self.label}/{part}": value.detach() for part, value in parts}
+        self.record(terms._asdict())
         return terms.distillation + terms.task + terms.drift + self.balance_weight * terms.balance

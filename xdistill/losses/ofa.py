@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from xdistill.losses.parts.checks import require_logits, require_target
+from xdistill.losses.parts.kl import log_probabilities
 from xdistill.losses.parts.layers import FeatureMap, channels_first, hidden_shapes
 from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import row_mask, zero_rows
@@ -40,7 +41,7 @@ def ofa(
             alone. The published numbers are the code's.
     """
     keep = row_mask(valid, student) & (target >= 0)
-    log_s = (zero_rows(student, keep) / temperature).log_softmax(dim=1)
+    log_s = log_probabilities(student, keep, temperature)
     p_t = (zero_rows(teacher.detach(), keep) / temperature).softmax(dim=1)
     true = target[:, None] == torch.arange(student.shape[1], device=target.device)  # [B, K]
     others = p_t**eps if official else p_t

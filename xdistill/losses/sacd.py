@@ -15,7 +15,7 @@ from xdistill.losses.ccl import Composition, composition_loss
 from xdistill.losses.khn import KHN, Rows
 from xdistill.losses.parts.checks import require_logits
 from xdistill.losses.parts.loss import width
-from xdistill.losses.parts.options import require_num_classes
+from xdistill.losses.parts.options import require_num_classes, require_positive
 from xdistill.losses.parts.structure import GraphSimilarity, affinity
 from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.losses.sp import sp
@@ -104,7 +104,8 @@ class SACD(KHN):
             seed=seed,
             dim=dim,
         )
-        _check(structure, structure_space, structure_temperature, structure_neighbours)
+        require_positive(self.name, structure_temperature=structure_temperature)
+        _check(structure, structure_space, structure_neighbours)
         self.structure = structure
         self.structure_weight = structure_weight
         self.contrast_weight = contrast_weight
@@ -139,7 +140,7 @@ class SACD(KHN):
             parts["structure"] = (self.structure_weight, self._structure(student, teacher, rows))
         if self.composition:
             parts["composition"] = (self.composition_weight, self._compose(student, rows))
-        self.terms = {f"{self.label}/{name}": part.detach() for name, (_, part) in parts.items()}
+        self.record({name: part for name, (_, part) in parts.items()})
         return torch.stack([weight * part for weight, part in parts.values()]).sum()
 
     def _structure(self, student: Outputs, teacher: Outputs, rows: Rows) -> Float[Tensor, ""]:
@@ -162,9 +163,7 @@ class SACD(KHN):
         )
 
 
-def _check(
-    structure: str | None, space: str | None, temperature: float, neighbours: int | None
-) -> None:
+def _check(structure: str | None, space: str | None, neighbours: int | None) -> None:
     if structure not in (None, *get_args(Structure)):
         raise ValueError(
             f"sacd: unknown structure {structure!r}; choose one of {get_args(Structure)} or None"
@@ -177,8 +176,7 @@ def _check(
         raise ValueError(
             "structure='graph' scores embeddings of one width; use structure_space='projected'"
         )
-    if temperature <= 0 or (neighbours is not None and neighbours < 1):
+    if neighbours is not None and neighbours < 1:
         raise ValueError(
-            "sacd needs a positive structure_temperature, and structure_neighbours of None or at "
-            f"least 1, got {temperature} and {neighbours}"
+            f"sacd: structure_neighbours must be at least 1, or None for all, got {neighbours}"
         )

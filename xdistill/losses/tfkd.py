@@ -9,9 +9,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from xdistill.losses.parts.checks import require_logits, require_target
-from xdistill.losses.parts.kl import kl
+from xdistill.losses.parts.kl import kl, log_probabilities
 from xdistill.losses.parts.loss import Loss
-from xdistill.losses.parts.masking import zero_rows
 from xdistill.losses.parts.options import require_positive
 from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
@@ -53,7 +52,7 @@ def tfkd(
     student_temperature = temperature
     if official:
         made_up, student_temperature, scale = made_up.exp(), 1.0, 1 / student.shape[1]
-    log_s = (zero_rows(student, keep) / student_temperature).log_softmax(dim=1)
+    log_s = log_probabilities(student, keep, student_temperature)
     log_d = (made_up / temperature).log_softmax(dim=1)
     divergence = kl(log_d, log_s)  # [B]
     return scale * masked_mean(divergence, keep)

@@ -172,5 +172,5 @@ class WCoRD(MemoryLoss):
         near = local_contrast(s, t, keep, self.regularisation, self.iterations)
         if self.training:
             memory.update(s, t, keep, index)
-        self.terms = {"wcord/global": far.detach(), "wcord/local": near.detach()}
+        self.record({"global": far, "local": near})
         return self.global_weight * far + self.local_weight * near

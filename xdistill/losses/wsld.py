@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xdistill.losses.parts.checks import require_logits, require_target
-from xdistill.losses.parts.kl import kl
+from xdistill.losses.parts.kl import kl, log_probabilities
 from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.non_target import log_odds
@@ -47,11 +47,10 @@ def wsld(
     without a teacher are left out.
     """
     keep = row_mask(valid, student) & (target >= 0)
-    student, teacher = zero_rows(student, keep), zero_rows(teacher, keep)
-    log_s = (student / temperature).log_softmax(dim=1)
-    log_t = (teacher / temperature).log_softmax(dim=1)
+    log_s = log_probabilities(student, keep, temperature)
+    log_t = log_probabilities(teacher, keep, temperature)
     divergence = kl(log_t, log_s)  # [B]
-    weights = soft_label_weights(student, teacher, target)
+    weights = soft_label_weights(zero_rows(student, keep), zero_rows(teacher, keep), target)
     return temperature**2 * masked_mean(weights * divergence, keep)
 
 

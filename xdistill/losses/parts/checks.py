@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from xdistill.types import Outputs
@@ -63,4 +63,13 @@ def require_logits(loss: str, *outputs: Outputs) -> None:
         raise ValueError(
             f"{loss} compares logits of the same classes, got {shapes} of them; create both "
             "encoders with one num_classes"
+        )
+
+
+def require_classes(loss: str, made_for: int | None, logits: Float[Tensor, "b k"]) -> None:
+    """Refuse logits of another number of classes than the loss was bound for."""
+    if logits.shape[1] != made_for:
+        raise ValueError(
+            f"{loss} was made for {made_for} classes, the student has {logits.shape[1]}; give both "
+            "the same num_classes"
         )

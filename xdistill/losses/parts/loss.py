@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -238,6 +238,10 @@ class Loss(nn.Module):
         calls this once, after `bind` and before the first step.
         """
         self.teacher_trains = True
+
+    def record(self, parts: Mapping[str, Tensor]) -> None:
+        """Show the parts of the value in `terms`, each as "name/part", detached."""
+        self.terms = {f"{self.label}/{part}": value.detach() for part, value in parts.items()}
 
     def leaves(self) -> Iterator[Loss]:
         """The losses that this one is composed of: itself, or those that it holds."""

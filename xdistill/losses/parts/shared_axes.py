@@ -8,6 +8,8 @@ them equal maps the student's with a `ChannelAdapter`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -90,3 +92,15 @@ class ChannelAdapter(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c *s"]) -> Float[Tensor, "b e *s"]:
         return self.map(x.movedim(1, -1)).movedim(-1, 1)
+
+
+def adapters_where_needed(channels: Sequence[tuple[int, int]]) -> nn.ModuleList:
+    """A `ChannelAdapter` for each pair of unequal (student, teacher) channels, else nothing.
+
+    Args:
+        channels: as from `layers.channel_counts`.
+    """
+    return nn.ModuleList(
+        nn.Identity() if ours == theirs else ChannelAdapter(ours, theirs)
+        for ours, theirs in channels
+    )
