@@ -64,7 +64,7 @@ def test_a_regular_expression_trains_a_part_of_the_teacher():
 
 
 def test_a_regular_expression_that_finds_nothing_is_refused():
-    with pytest.raises(ValueError, match="finds no parameter of teacher 'rich'.*body.weight"):
+    with pytest.raises(ValueError, match="matches no parameter of teacher 'rich'.*body.weight"):
         Distiller(*toy_encoders(), CrossEntropy(), train_teacher="layer9")
 
 

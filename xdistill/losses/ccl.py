@@ -80,11 +80,11 @@ def composition_terms(
 ) -> CompositionTerms:
     """The terms of CCL's composition branch (Chen et al., CVPR 2021).
 
-    The contrast and the divergence are the student's own terms and give it their whole gradient,
-    as in the authors' training loop. The classification is the composition's own: it is computed
-    from s detached, so that the student gets no gradient from it. The composition learns from all.
+    The contrast and the divergence are the student's own terms and give it their whole gradient, as
+    in the authors' training loop. The classification trains the composition alone: it is computed
+    from s detached. The composition learns from all three.
 
-    Without a target, the classification is 0 and the contrast knows pairs alone.
+    Without a target, the classification is 0 and the contrast is by pairs.
     """
     keep = row_mask(valid, s)
     s, t = zero_rows(s, keep), zero_rows(t, keep)
@@ -133,17 +133,17 @@ def composition_loss(
 
 @register_loss("ccl")
 class CCL(Loss):
-    """Student, teacher and their composition, told apart by class (Chen et al., CVPR 2021).
+    """Contrast student, teacher and their composition by class (Chen et al., CVPR 2021).
 
-    Formula and gradients: `composition_loss`. The student's own cross-entropy is a
-    separate loss. The authors' code also trains the composition on NCE(m, t); that is left out.
+    Formula and gradients: `composition_loss`. The student's own cross-entropy is a separate loss.
+    The authors' code also trains the composition on NCE(m, t); that is left out.
 
-    The composition is made here when both widths are given, else by `bind`, after any projector
-    was attached.
+    The composition is made here when `dim` and `num_classes` are given, else by `bind`, after any
+    projector was attached.
 
     Args:
         temperature: divides the cosines; 0.5 suits an audio teacher, 0.1 an image teacher.
-        divergence_weight: of the Jeffreys divergence between student and composition.
+        divergence_weight: weight of the Jeffreys divergence between student and composition.
         dim: width of the shared space; makes projectors in `bind`.
         num_classes: number of classes K.
     """

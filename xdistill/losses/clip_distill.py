@@ -26,9 +26,9 @@ def clip_self(
 
     Contrastive relational distillation (CRD) of Yang et al., CLIP-KD, CVPR 2024, whose matrices
     hold the similarities of images and texts, each model's its own. Here each model sees one
-    modality, so a matrix holds those of its rows among themselves. It is symmetric, which makes the
-    two directions of the paper one, and its diagonal says nothing but would take nearly all of the
-    probability: it is left out. A row without others counts 0. The widths may differ, and the
+    modality, so a matrix holds those of its rows among themselves. It is symmetric, so the paper's
+    two directions are one. Its diagonal is left out: it carries no information but would take
+    nearly all of the probability. A row without others counts 0. The widths may differ, and the
     teacher is a constant.
     """
     keep = row_mask(valid, student)
@@ -52,12 +52,12 @@ def clip_cross(
     et al., CLIP-KD, CVPR 2024, have it in their code as the cross-KD of student and teacher across
     modalities: interactive contrastive learning (ICL) with the teacher's similarities in place of
     the identity as targets. There the teacher compares its images with its texts, here its rows
-    with each other; an entry of the diagonal is the pair, and stays.
+    with each other; the diagonal is kept, because its entries are the pairs.
 
     Args:
         student: rows in the shared space.
         teacher: rows in the shared space.
-        relation: the teacher's rows that make the target, as its encoder gave them.
+        relation: the teacher's rows before projection, whose similarities are the target.
     """
     keep = row_mask(valid, student)
     s, t, r = (unit_rows(zero_rows(x, keep)) for x in (student, teacher, relation))

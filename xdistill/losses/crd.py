@@ -36,7 +36,7 @@ def crd(
         negative: scores u with the keys of other rows.
         log_mean: log of the mean of e^u over keys, a constant.
         valid: [B] the anchors that count.
-        counted: the negatives that are there, all when None; K is their number.
+        counted: which negatives exist, all of them when None; K is their number.
     """
     keep = row_mask(valid, positive)
     counted = torch.ones_like(negative, dtype=torch.bool) if counted is None else counted
@@ -56,17 +56,18 @@ def log_mean_of_keys(keys: Keys, temperature: float, keep: Bool[Tensor, " b"]) -
 
 @register_loss("crd")
 class CRD(MemoryLoss):
-    """Tell a row's own key from many others in a memory of the other modality, both directions.
+    """Distinguish a row's own key from many others in a memory of the other modality, both ways.
 
-    The memory is updated after the loss, in training mode alone. The normaliser is estimated on the
-    first training batch and kept in the state_dict, as the memory is. Negatives follow
-    `torch.manual_seed`. On several processes the queue holds the rows of all, the slots
-    of "index" move with the rows of their own process.
+    The memory is updated after the loss, in training mode only. The normaliser is estimated on the
+    first training batch and kept in the state_dict, as the memory is. Negatives are drawn from
+    torch's global generator. On several processes the queue holds the rows of all of them; the
+    slots of "index" are updated by the rows of their own process only. How this memory differs from
+    that of `Loss.keeps_memory`: `memory_loss.MemoryLoss`.
 
     Args:
         form: "index" holds one slot for each training row, as published, and needs `index` at each
-            call; "queue" holds the last embeddings and needs none. None takes "index" where `bind`
-            or the constructor learns num_samples, else "queue".
+            call; "queue" holds the last embeddings and needs none. None takes "index" where
+            num_samples is given to `bind` or the constructor, else "queue".
         num_negatives: K, at most num_samples − 1; the length of the queue.
         temperature: divides the cosines.
         momentum: what a slot keeps of itself when its row is seen again.
@@ -74,7 +75,7 @@ class CRD(MemoryLoss):
             as they are.
         num_samples: number of training rows N.
         memory_map: folder for the slots of "index" where memory does not hold them: 2·N·D floats on
-            disk. What that costs and when a folder is taken: `mapped_memory.MappedMemory`.
+            disk. What that costs, and when a folder is in use: `mapped_memory.MappedMemory`.
     """
 
     name = "crd"

@@ -23,7 +23,7 @@ def cross_entropy(
 
 @register_loss("cross_entropy")
 class CrossEntropy(Loss):
-    """The student's task loss. It looks neither at the teacher nor at `valid`."""
+    """The student's task loss. It ignores the teacher and `valid`."""
 
     name = "cross_entropy"
     formula = "−log p_s(y)"

@@ -23,8 +23,9 @@ def ickd(
     """‖rownorm(F_s F_sᵀ) − rownorm(F_t F_tᵀ)‖²_F / C², mean over rows, F = [C, places].
 
     Liu et al., ICCV 2021, ICKD-C. Products of the channels are summed over the places of a map, so
-    the two maps share their channels and nothing else. Rows of the Gram matrix have length 1, as in
-    the authors' code: the products grow with the number of places, which may differ.
+    the two maps need equal numbers of channels and nothing else. Rows of the Gram matrix have
+    length 1, as in the authors' code: the products grow with the number of places, which may
+    differ.
 
     `official` divides by C, as the authors' code for CIFAR does, not by C² as the paper. Their
     code for ImageNet, which torchdistill has, divides that once more by the size of the batch.
@@ -43,19 +44,19 @@ def correlation(x: Float[Tensor, "b c *s"]) -> Float[Tensor, "b c c"]:
 
 @register_loss("ickd")
 class ICKD(Loss):
-    """Channels of the student's maps go together as those of the teacher's do.
+    """Correlations among the channels of the student's maps follow the teacher's.
 
-    The maps need no shared axis and no equal length: video [B, C, T, H, W] is compared with
-    EEG [B, C, T] as it is. Where a pair has different numbers of channels a linear map without bias
-    brings the student's to the teacher's; the authors' code has a BatchNorm behind it, which would
-    make a row depend on the others and is left out. The sum over pairs is returned.
+    The maps need no shared axis and no equal length: video [B, C, T, H, W] is compared with EEG [B,
+    C, T] as it is. Where a pair has different numbers of channels a linear map without bias maps
+    the student's to the teacher's. The authors' code has a BatchNorm after it, which would make a
+    row depend on the others and is left out. The sum over pairs is returned.
 
     The weight of 500 belongs to the mean over C² entries. With `official=True` the authors take
     2.5; the two agree at C = 200.
 
     Args:
-        layers: pairs of hidden layers; None: all of both sides in their order.
-        official: divide by C in place of C².
+        layers: pairs of hidden layers, or None for all in their order.
+        official: divide by C instead of C².
     """
 
     name = "ickd"

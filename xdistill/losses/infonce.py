@@ -44,14 +44,14 @@ def infonce(
 
 @register_loss("infonce")
 class InfoNCE(Loss):
-    """Tell the pair of each row from all other rows, in both directions. Labels are not used.
+    """Distinguish each row's pair from all other rows, in both directions. Labels are not used.
 
     Args:
         temperature: divides the cosines.
-        learnable: learn the temperature, starting at `temperature`, never below 0.01.
+        learnable: learn the temperature, starting at this one, never below 0.01.
         dim: width of the shared space; makes projectors in `bind`.
         gather: under data-parallel training, compare with the rows of all processes, "all" at once
-            or passed round in a "ring"; "none" compares within each process.
+            or in turn around a "ring"; "none" compares within each process.
     """
 
     name = "infonce"

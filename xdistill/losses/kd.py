@@ -37,7 +37,7 @@ class KD(Loss):
     """The divergence of the student's class probabilities from the teacher's.
 
     Args:
-        temperature: divides both logits; higher shows more of the unlikely classes.
+        temperature: divides both logits; a higher one weighs the unlikely classes more.
     """
 
     name = "kd"

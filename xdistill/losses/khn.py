@@ -68,7 +68,7 @@ class KHN(Loss):
             bank takes no part in that direction, because its keys are the teacher's.
         temperature: divides the cosines of form="nce".
         momentum: of the slow copies of teacher and projector, with a teacher that trains.
-        seed: of mining="random".
+        seed: seed of mining="random".
         dim: width of the shared space; makes projectors in `bind`. None makes projectors only where
             the widths differ.
         student_dim: width of the student's embedding; with `teacher_dim` it replaces `bind`.

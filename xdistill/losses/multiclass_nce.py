@@ -59,14 +59,14 @@ def symmetric_nce(
 
 @register_loss("multiclass_nce")
 class MultiClassNCE(Loss):
-    """Contrast of student and teacher embeddings by class, by pair where there is no label.
+    """Contrast student and teacher embeddings by class, or by pair where there is no label.
 
     Args:
         temperature: divides the cosines.
         symmetric: add the direction whose anchors are the teacher's rows.
         dim: width of the shared space; makes projectors in `bind`.
         gather: under data-parallel training, compare with the rows of all processes, "all" at once
-            or passed round in a "ring"; "none" compares within each process.
+            or in turn around a "ring"; "none" compares within each process.
     """
 
     name = "multiclass_nce"

@@ -52,7 +52,7 @@ class SupCon(Loss):
         temperature: divides the cosines.
         dim: width of the shared space; makes projectors in `bind`.
         gather: under data-parallel training, compare with the rows of all processes, "all" at once
-            or passed round in a "ring"; "none" compares within each process.
+            or in turn around a "ring"; "none" compares within each process.
     """
 
     name = "supcon"

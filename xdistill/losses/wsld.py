@@ -43,7 +43,7 @@ def wsld(
     """Mean of (1 − exp(−CE_s/CE_t))·T²·KL(softmax(z_t/T) ‖ softmax(z_s/T)) (Zhou et al., 2021).
 
     No gradient flows through the weight. The public code has the cross-entropy with the soft labels
-    in place of KL, which gives the same gradient and another value. Rows labelled -1 and rows
+    instead of KL, which gives the same gradient and another value. Rows labelled -1 and rows
     without a teacher are left out.
     """
     keep = row_mask(valid, student) & (target >= 0)
@@ -56,7 +56,7 @@ def wsld(
 
 @register_loss("wsld")
 class WSLD(Loss):
-    """KD whose rows weigh less the better the student knows their labels than the teacher does.
+    """KD that weighs a row less, the better the student predicts its label than the teacher does.
 
     The weight beside a cross-entropy of 1 is 2.25; the public ImageNet code has 2.5.
 

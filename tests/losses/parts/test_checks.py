@@ -1,4 +1,4 @@
-"""What a call with arguments that do not fit is told."""
+"""Calls with arguments that do not fit."""
 
 from __future__ import annotations
 

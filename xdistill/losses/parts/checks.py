@@ -16,9 +16,9 @@ def check_rows(
     valid: Tensor | None,
     index: Tensor | None,
 ) -> None:
-    """Refuse arguments whose numbers of rows disagree, and targets that are no class.
+    """Refuse arguments whose numbers of rows disagree, and targets that are not classes.
 
-    The range of the targets is looked at on the CPU alone: elsewhere it would wait for the device.
+    The range of the targets is checked on the CPU only: elsewhere it would wait for the device.
     """
     rows = len(student.embedding)
     named = {"teacher": teacher.embedding, "target": target, "valid": valid, "index": index}
@@ -45,7 +45,7 @@ def check_rows(
 
 
 def require_target(loss: str, target: Tensor | None) -> Int64[Tensor, "b ..."]:
-    """The labels; refuse to go without them."""
+    """The labels; an error if there are none."""
     if target is None:
         raise ValueError(f"{loss} needs target, got None; pass the batch's labels")
     return target
@@ -61,8 +61,8 @@ def require_logits(loss: str, *outputs: Outputs) -> None:
         )
     if len(set(shapes)) > 1:
         raise ValueError(
-            f"{loss} compares logits of the same classes, got {shapes} of them; create both "
-            "encoders with one num_classes"
+            f"{loss} compares logits of the same classes, got {shapes} classes; create both "
+            "encoders with the same num_classes"
         )
 
 

@@ -17,7 +17,7 @@ from xdistill.registry import create_projector
 from xdistill.types import Outputs, Spec
 
 Need = Literal["logits", "embedding", "hidden", "labels", "index"]
-"""What a loss may read: a part of the outputs, `target`, or `index`."""
+"""An input that a loss may read: a part of the outputs, `target`, or `index`."""
 
 
 class Loss(nn.Module):
@@ -28,37 +28,37 @@ class Loss(nn.Module):
     - detaches the teacher unless the loss is `mutual`;
     - replaces both embeddings by their projections where projectors are attached and the loss
       lives in the shared space: gradient reaches both projectors, never the teacher's encoder;
-    - puts zeros in the teacher's rows that are not valid, so that what they held reaches neither
-      the value nor, through a projector, a gradient;
-    - leaves autocast and lifts half precision to float32, so that `forward` may take logarithms;
-    - in training mode gives the teacher's outputs to `remember` afterwards, where the loss keeps a
+    - zeroes the teacher's rows that are not valid, so that their content reaches neither the value
+      nor, through a projector, a gradient;
+    - disables autocast and converts half precision to float32, so that `forward` may take
+      logarithms;
+    - passes the teacher's outputs to `remember` afterwards, in training mode, if the loss keeps a
       memory and the teacher is frozen.
 
     Losses compose: `CrossEntropy() + 0.9 * KD()` is itself a Loss.
 
     Attributes:
-        name: what its value is called in logs; the registered name.
+        name: the registered name, which logs use.
         mutual: gradient also flows into the teacher.
         shared_space: the loss compares the two embeddings, which therefore must live in one space.
-            A loss on logits, or on the geometry of each modality, says False.
-        projects_in_forward: `forward` gets the embeddings as the encoders gave them and calls
-            `project` itself (a bank of raw teacher keys needs both).
-        composite: it holds other losses and hands them what it was given, untouched.
-        multi_label: a loss that reads labels takes several classes a row, target [B, K], too. One
-            that reads none always does.
-        recommended_weight: the weight that the paper gives this term beside a cross-entropy of 1.
-        recommended_warmup_epochs: the epochs over which the paper lets that weight grow from 0.
+            False for a loss on logits, or on the geometry of each modality.
+        projects_in_forward: `forward` gets the embeddings as the encoders returned them and calls
+            `project` itself (SACD needs both).
+        composite: it holds other losses and passes its arguments on to them unchanged.
+        multi_label: a loss that reads labels also accepts several classes per row, target [B, K].
+            One that reads no labels always does.
+        recommended_weight: the paper's weight of this term beside a cross-entropy of weight 1.
+        recommended_warmup_epochs: the epochs over which that weight grows from 0 in the paper.
         formula: the loss in one line, for listings.
         paper: who proposed it, where and when, for listings.
-        needs: what the loss cannot do without.
-        uses: what it makes use of where it is there.
+        needs: the inputs that the loss requires.
+        uses: the inputs that it uses if they are given.
         dim: width of the shared space when the loss makes projectors of its own.
         terms: the last value of each part, detached and unweighted.
-        keeps_memory: it keeps outputs of the teacher from earlier batches, which `remember` is
-            given.
-        teacher_momentum: of the slow copy of a teacher that trains, whose outputs `remember` is
-            given instead of the teacher's own.
-        teacher_trains: `track_teacher` was called.
+        keeps_memory: it keeps outputs of the teacher from earlier batches; `remember` writes them.
+        teacher_momentum: momentum of the slow copy of a teacher that trains, whose outputs
+            `remember` gets instead of the teacher's own.
+        teacher_trains: whether `track_teacher` was called.
     """
 
     name: ClassVar[str] = ""
@@ -104,7 +104,7 @@ class Loss(nn.Module):
             index: [B] position of each row in the dataset, for losses with instance memories.
 
         Raises:
-            ValueError: numbers of rows that disagree, a target out of range, or several classes a
+            ValueError: numbers of rows that disagree, a target out of range, or several classes per
                 row for a loss that reads one.
         """
         check_rows(student, teacher, target, valid, index)
@@ -130,9 +130,9 @@ class Loss(nn.Module):
     def _check_multi_label(self, target: Int64[Tensor, "b k"]) -> None:
         if "labels" in (*self.needs, *self.uses) and not (self.multi_label or self.composite):
             raise ValueError(
-                f"{self.label} reads one class a row, target [B], got target {list(target.shape)} "
-                "for several; take binary_cross_entropy for the task, and to distil a loss that "
-                "reads no labels (`xdistill losses` tells), khn or sacd"
+                f"{self.label} reads one class per row, target [B], got target "
+                f"{list(target.shape)} for several; use binary_cross_entropy for the task and, to "
+                "distil, khn, sacd or a loss that reads no labels (`xdistill losses` lists them)"
             )
 
     @property
@@ -147,13 +147,13 @@ class Loss(nn.Module):
         num_classes: int | None = None,
         num_samples: int | None = None,
     ) -> Loss:
-        """Learn the widths and make parameters and buffers. `Distiller` calls it.
+        """Make parameters and buffers for the given widths. `Distiller` calls it.
 
-        A loss in the shared space makes a pair of MLP projectors when it was given a `dim`, or
-        when the widths differ, and none is attached yet.
+        A loss in the shared space makes a pair of MLP projectors if it has a `dim` or if the widths
+        differ, unless a pair is attached already.
 
         Args:
-            student: the student's Spec or its outputs for any batch, which tell the shapes of
+            student: the student's Spec or its outputs for any batch, which hold the shapes of
                 hidden tensors too; or anything with `dim`, or the width itself.
             teacher: the same of the teacher.
             num_classes: number of classes K.
@@ -187,13 +187,13 @@ class Loss(nn.Module):
         if ours != theirs:
             raise ValueError(
                 f"{self.label} compares embeddings of one width, got {ours} (student) and {theirs} "
-                "(teacher); call loss.bind(student, teacher), which makes projectors, or say "
-                "shared_space = False in a loss that compares no embeddings"
+                "(teacher); call loss.bind(student, teacher), which makes projectors, or set "
+                "shared_space = False in a loss that does not compare embeddings"
             )
         return student, teacher
 
     def shared_width(self, student_dim: int) -> int:
-        """The width that `forward` sees: that of the attached projector's output, if there is one.
+        """The width of the embeddings in `forward`: the projector's output, if there is one.
 
         Args:
             student_dim: width of the student's embedding.
@@ -250,12 +250,12 @@ class Loss(nn.Module):
     def set_progress(
         self, step: int | float, total: int | float, steps_per_epoch: int | float = 1
     ) -> None:
-        """Tell the schedules inside (`warmup`, `ramp`) how far training is. `fit` does so itself.
+        """Set how far training is, for the schedules inside (`warmup`, `ramp`). `fit` calls it.
 
         Args:
             step: steps done so far.
             total: steps of the whole training.
-            steps_per_epoch: how many steps make an epoch. With 1, the default, a step is an epoch:
+            steps_per_epoch: number of steps in an epoch. With 1, the default, a step is an epoch:
                 `loss.set_progress(epoch, max_epochs)` once in each.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Which rows count, without a data-dependent shape."""
+"""Masks of the rows that count, without data-dependent shapes."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 The SACD paper (Han et al., arXiv 2208.05814) sees each modality's batch as a graph and transfers
 the teacher's graph to the student, without an equation for the edges. These terms are our own
-definition: nodes are samples, the weight of an edge is their cosine. The teacher's side is always
-a constant. A graph of fewer than two nodes has no structure: its term is 0.
+definition: nodes are samples, and the weight of an edge is their cosine. The teacher's side is
+always a constant. A graph of fewer than two nodes has no structure: its term is 0.
 
 The third term, the Gram difference, is `xdistill.losses.sp.sp`.
 """
@@ -32,8 +32,8 @@ def affinity(
     A holds the cosines among the rows of one side. The widths may differ.
 
     Args:
-        neighbours: keep of each row i only the edges to the k rows that are nearest to it for the
-            teacher; None keeps all.
+        neighbours: keep for each row i only the edges to the k nearest rows of the teacher; None
+            keeps all.
     """
     keep = row_mask(valid, student)
     s, t = unit_rows(zero_rows(student, keep)), unit_rows(zero_rows(teacher, keep))
@@ -45,8 +45,8 @@ class GraphSimilarity(nn.Module):
 
     Pooling (eq. 3): h = Σ_n σ(x_nᵀ tanh(W · mean x)) · x_n. Score (eq. 4):
     relu(h_tᵀ W[1..k] h_s + V[h_t; h_s] + b), k numbers; the loss is the mean of (score − 1)².
-    A bias b = 1 alone can bring it to 0, which teaches the student nothing: it is here to be
-    compared with, and no default.
+    A bias b = 1 alone can make it 0, which teaches the student nothing: it is provided for
+    comparison and is not the default.
 
     Args:
         dim: width D of both embeddings.
