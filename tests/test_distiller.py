@@ -64,7 +64,7 @@ def test_a_regular_expression_trains_a_part_of_the_teacher():
 
 
 def test_a_regular_expression_that_finds_nothing_is_refused():
-    with pytest.raises(ValueError, match="finds no parameter of teacher 'rich'.*body.weight"):
+    with pytest.raises(ValueError, match="matches no parameter of teacher 'rich'.*body.weight"):
         Distiller(*toy_encoders(), CrossEntropy(), train_teacher="layer9")
 
 
@@ -171,7 +171,7 @@ def test_a_training_teacher_fills_the_bank_through_its_slow_copy():
         optimizer.zero_grad()
         distiller(data).loss.backward()
         optimizer.step()
-    bank, slow = loss.losses[1].bank, distiller.slow_teachers["rich"]
+    bank, (slow,) = loss.losses[1].bank, distiller.slow_teachers["rich"]
     assert int(bank.filled) == 24
     torch.testing.assert_close(bank.keys[12:24], slow(data.inputs["rich"]).embedding)
     assert not torch.allclose(slow.module.body.weight, teacher.body.weight)

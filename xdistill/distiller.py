@@ -11,7 +11,6 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from xdistill.losses.cross_entropy import CrossEntropy
-from xdistill.losses.khn import KHN
 from xdistill.losses.parts.loss import Loss
 from xdistill.memory import EMA
 from xdistill.registry import create_projector
@@ -21,7 +20,8 @@ from xdistill.types import Outputs, PairedBatch, Spec, StepOutput
 class Distiller(nn.Module):
     """Trains a student on its own modality with the help of teachers on others.
 
-    It knows no loop, no device and no file: `fit` or any loop of yours drives it.
+    It contains no training loop and handles no devices or files: `fit`, or a loop of your own,
+    calls it.
 
         step = distiller(batch)
         step.loss.backward()
@@ -29,26 +29,26 @@ class Distiller(nn.Module):
     Args:
         student: an encoder (see `xdistill.types.Encoder`).
         teacher: an encoder, or one per name, or None for a student that learns alone. A name is the
-            key of the batch's inputs that the teacher sees.
-        loss: a loss, or one per teacher under the same names. The losses of several teachers add
-            up, so the task loss belongs into one of them.
-        projector: name of the projector that carries both embeddings into a shared space, one pair
-            for all losses that compare embeddings, but for those of another width (`SACD(dim=64)`).
-            None: a loss compares the embeddings as they are, or makes projectors of its own where
-            it has a width or the two differ.
-        dim: width of that space; the student's when None.
+            key of the teacher's input in the batch.
+        loss: a loss, or one per teacher under the same names. The losses of several teachers are
+            summed, so the task loss belongs in one of them.
+        projector: name of the projector that maps both embeddings into a shared space, one pair for
+            all losses that compare embeddings, except those of another width (`SACD(dim=64)`). With
+            None a loss compares the embeddings as they are, or makes projectors of its own if it
+            has a `dim` or the widths differ.
+        dim: width of that space; None takes the student's.
         train_teacher: False keeps every teacher frozen and in eval mode, True trains them, a
-            regular expression trains the parameters whose name it finds (`re.search`).
-        teacher_loss: what a training teacher learns from besides the mutual losses; cross-entropy
-            on the labels when None.
-        num_classes: number of classes, for losses with a classifier; the student's when None.
+            regular expression trains the parameters whose names it matches (`re.search`).
+        teacher_loss: task loss of a training teacher, besides the mutual losses; None takes the
+            cross-entropy.
+        num_classes: number of classes, for losses with a classifier; None takes the student's.
         num_samples: number of training rows, for losses with a memory slot per row.
-        example: any batch, for losses that make adapters between hidden layers: the encoders see it
-            once, in eval mode, to tell the shapes of those.
+        example: any batch, for losses that make adapters between hidden layers: the encoders run on
+            it once, in eval mode, to find the shapes of those layers.
 
     Raises:
         ValueError: losses and teachers under different names, an encoder without modality or dim,
-            or a regular expression that finds no parameter.
+            or a regular expression that matches no parameter.
     """
 
     def __init__(
@@ -83,26 +83,25 @@ class Distiller(nn.Module):
             if name in teachers:
                 teacher_spec = self._spec(teachers[name], name, example)
             self._bind(one, student_spec, teacher_spec, projector, dim, num_samples)
-        # A bank that outlives a training teacher's weights is filled by a slow copy of it.
         self.slow_teachers = nn.ModuleDict(
             {
-                name: EMA(teachers[name], banks[0].momentum)
-                for name, banks in self._banks().items()
+                name: _slow_copies(teachers[name], keepers)
+                for name, keepers in self._memory_losses().items()
                 if name in teachers and _trains_any(teachers[name])
             }
         )
         for name in self.slow_teachers:
-            for bank in self._banks()[name]:
-                bank.track_teacher()
+            for keeper in self._memory_losses()[name]:
+                keeper.track_teacher()
         self.train(self.training)
 
     def _named_losses(self) -> list[tuple[str, Loss]]:
         return [(name, loss) for name, loss in self.losses.items() if isinstance(loss, Loss)]
 
-    def _banks(self) -> dict[str, list[KHN]]:
-        """The losses with a bank of teacher embeddings, by teacher."""
+    def _memory_losses(self) -> dict[str, list[Loss]]:
+        """The losses that keep a memory of the teacher's outputs, by teacher."""
         found = {
-            name: [leaf for leaf in loss.leaves() if isinstance(leaf, KHN)]
+            name: [leaf for leaf in loss.leaves() if leaf.keeps_memory]
             for name, loss in self._named_losses()
         }
         return {name: leaves for name, leaves in found.items() if leaves}
@@ -133,7 +132,7 @@ class Distiller(nn.Module):
 
     @staticmethod
     def _spec(encoder: nn.Module, modality: str, example: PairedBatch | None) -> Spec:
-        """Widths of an encoder's outputs, with the shapes of hidden ones if there is an example."""
+        """Width of an encoder's embedding, and with an example the shapes of its hidden tensors."""
         if example is None:
             return Spec(_dim(encoder))
         if modality in example.cached:
@@ -147,8 +146,8 @@ class Distiller(nn.Module):
             if isinstance(self.train_teacher, str) and not _trains_any(teacher):
                 known = [own for own, _ in teacher.named_parameters()]
                 raise ValueError(
-                    f"train_teacher={self.train_teacher!r} finds no parameter of teacher {name!r}; "
-                    f"its parameters are {known[:8]}{' …' if len(known) > 8 else ''}"
+                    f"train_teacher={self.train_teacher!r} matches no parameter of teacher "
+                    f"{name!r}; its parameters are {known[:8]}{' …' if len(known) > 8 else ''}"
                 )
 
     def _trains(self, parameter_name: str) -> bool:
@@ -197,7 +196,7 @@ class Distiller(nn.Module):
     def set_progress(
         self, step: int | float, total: int | float, steps_per_epoch: int | float = 1
     ) -> None:
-        """Tell the schedules of all losses how far training is; see `Loss.set_progress`."""
+        """Set how far training is, for the schedules of all losses; see `Loss.set_progress`."""
         for _, loss in self._named_losses():
             loss.set_progress(step, total, steps_per_epoch)
         self.teacher_loss.set_progress(step, total, steps_per_epoch)
@@ -209,12 +208,17 @@ class Distiller(nn.Module):
 
     @torch.no_grad()
     def _remember(self, batch: PairedBatch) -> None:
-        for name, slow in self.slow_teachers.items():
-            slow.update(self.teachers[name])  # type: ignore[operator]
-            valid = batch.valid.get(name)
-            outputs = _on_valid_rows(slow, _inputs(batch, name, "teacher"), valid)
-            for bank in self._banks()[name]:
-                bank.enqueue(outputs, batch.target, valid=valid, index=batch.index)
+        """Fill the memories of losses whose teacher trains; with a frozen one the losses do so."""
+        keepers = self._memory_losses()
+        for name, copies in self.slow_teachers.items():
+            x, valid = _inputs(batch, name, "teacher"), batch.valid.get(name)
+            for slow in copies.children():
+                assert isinstance(slow, EMA)
+                slow.update(self.teachers[name])
+                outputs = _on_valid_rows(slow, x, valid)
+                for keeper in keepers[name]:
+                    if keeper.teacher_momentum == slow.momentum:
+                        keeper.remember(outputs, batch.target, valid=valid, index=batch.index)
 
     def _teach(self, name: str, batch: PairedBatch, valid: Bool[Tensor, " b"] | None) -> Outputs:
         teacher = self.teachers[name]
@@ -230,8 +234,17 @@ class Distiller(nn.Module):
             return _on_valid_rows(teacher, _inputs(batch, name, "teacher"), valid)
 
 
+def _slow_copies(teacher: nn.Module, keepers: list[Loss]) -> nn.ModuleList:
+    """A moving average of a training teacher for each momentum that its losses' memories have.
+
+    A memory outlives the weights that computed its entries; those of a slow copy change less.
+    """
+    momenta = sorted({keeper.teacher_momentum for keeper in keepers})
+    return nn.ModuleList([EMA(teacher, momentum) for momentum in momenta])
+
+
 def _on_valid_rows(teacher: nn.Module, x: Tensor, valid: Bool[Tensor, " b"] | None) -> Outputs:
-    """The teacher's outputs, zeros in the rows that it must not see."""
+    """The teacher's outputs for the valid rows, zeros in the others."""
     if valid is None or bool(valid.all()):
         return teacher(x)
     if not bool(valid.any()):
@@ -247,7 +260,7 @@ def _spread(rows: Tensor, valid: Bool[Tensor, " b"]) -> Tensor:
 
 @torch.no_grad()
 def _blank(teacher: nn.Module, x: Tensor) -> Outputs:
-    """Zeros of the shapes that the teacher returns; its running statistics stay as they are."""
+    """Zeros of the shapes that the teacher returns; its running statistics do not change."""
     modes = {module: module.training for module in teacher.modules()}
     teacher.eval()
     outputs = teacher(torch.zeros_like(x)).map(torch.zeros_like)

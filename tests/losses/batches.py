@@ -98,6 +98,11 @@ def bound_loss(
     return create_loss(name, **options).bind(student, teacher, CLASSES, SAMPLES)
 
 
+def call(loss: Loss, batch: Batch) -> Tensor:
+    """The loss of the batch, without a gradient step."""
+    return loss(batch.student, batch.teacher, batch.target, valid=batch.valid, index=batch.index)
+
+
 def step(loss: Loss, batch: Batch, seed: int = 3) -> Step:
     """One call of the loss and the backward pass, on copies of the batch's tensors."""
     torch.manual_seed(seed)

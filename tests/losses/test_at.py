@@ -122,7 +122,7 @@ def test_options_reach_the_formula():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match=r"p is 0.5, expected at least 1"):
+    with pytest.raises(ValueError, match="p must be at least 1, got 0.5"):
         AT(p=0.5)
     vectors = hidden(a=rows64(2, 3))
     with pytest.raises(ValueError, match=r"at: .* share no axis"):

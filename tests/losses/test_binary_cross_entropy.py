@@ -71,7 +71,7 @@ def test_every_loss_takes_several_classes_a_row_or_says_that_it_does_not(name):
     loss = bound_loss(name)
     kind = type(loss)
     if "labels" in (*kind.needs, *kind.uses) and not kind.multi_label:
-        with pytest.raises(ValueError, match=rf"{name} reads one class a row.*\[6, 3\]"):
+        with pytest.raises(ValueError, match=rf"{name} reads one class per row.*\[6, 3\]"):
             step(loss, batch.change(target=several_classes()))
         return
     value = step(loss, batch.change(target=several_classes())).value
@@ -87,7 +87,7 @@ def test_losses_compose_and_schedules_pass_several_classes_on():
     total.bind(8, 8, 3).set_progress(1, 2)
     total(batch.student, batch.teacher, several_classes()).backward()
     assert {"binary_cross_entropy", "sacd", "infonce"} <= set(total.terms)
-    with pytest.raises(ValueError, match="supcon reads one class a row"):
+    with pytest.raises(ValueError, match="supcon reads one class per row"):
         (xd.BinaryCrossEntropy() + 0.5 * xd.SupCon())(
             batch.student, batch.teacher, several_classes()
         )

@@ -148,5 +148,5 @@ def test_errors():
         C2KD().bind(8, 8)
     with pytest.raises(ValueError, match="no proxies yet; call loss.bind"):
         C2KD()(batch.student, batch.teacher, batch.target)
-    with pytest.raises(ValueError, match="made for 4 classes, the networks have 3"):
+    with pytest.raises(ValueError, match="made for 4 classes, the student has 3"):
         C2KD().bind(8, 8, num_classes=4)(batch.student, batch.teacher, batch.target)

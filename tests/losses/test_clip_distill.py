@@ -31,22 +31,24 @@ def kl(p, q):
     return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
 
 
-def near(a, b, i, tau, own):
-    return softmax([cosine(a[i], b[j]) / tau for j in range(len(b)) if own or j != i])
+def near(a, b, i, temperature, own):
+    return softmax([cosine(a[i], b[j]) / temperature for j in range(len(b)) if own or j != i])
 
 
-def self_twin(s, t, valid, tau, teacher_tau):
+def self_twin(s, t, valid, temperature, teacher_temperature):
     s, t = kept(valid, s.tolist(), t.tolist())
     rows = range(len(s))
-    return mean([kl(near(t, t, i, teacher_tau, 0), near(s, s, i, tau, 0)) for i in rows])
+    return mean(
+        [kl(near(t, t, i, teacher_temperature, 0), near(s, s, i, temperature, 0)) for i in rows]
+    )
 
 
-def cross_twin(s, t, r, valid, tau, teacher_tau):
+def cross_twin(s, t, r, valid, temperature, teacher_temperature):
     s, t, r = kept(valid, s.tolist(), t.tolist(), r.tolist())
     values = []
     for i in range(len(s)):
-        goal = near(r, r, i, teacher_tau, 1)
-        values += [kl(goal, near(s, t, i, tau, 1)), kl(goal, near(t, s, i, tau, 1))]
+        goal = near(r, r, i, teacher_temperature, 1)
+        values += [kl(goal, near(s, t, i, temperature, 1)), kl(goal, near(t, s, i, temperature, 1))]
     return mean(values)
 
 
@@ -55,21 +57,25 @@ def entropy(scores):
 
 
 def test_closed_form_self():
-    # Row 0 of the teacher is at cosine 1 from row 1 and 0 from row 2, tau = 1: e : 1. The
+    # Row 0 of the teacher is at cosine 1 from row 1 and 0 from row 2, T = 1: e : 1. The
     # student's rows are all orthogonal: ½ : ½. Row 1 is alike; row 2 is as far from both: 0.
     teacher = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]])
     p = math.e / (1 + math.e)
     exact = 2 / 3 * (p * math.log(2 * p) + (1 - p) * math.log(2 * (1 - p)))
-    torch.testing.assert_close(clip_self(torch.eye(3), teacher, tau=1.0), torch.tensor(exact))
+    torch.testing.assert_close(
+        clip_self(torch.eye(3), teacher, temperature=1.0), torch.tensor(exact)
+    )
 
 
 def test_closed_form_cross():
-    # Orthogonal teacher rows, tau = 1: e : 1 for the own pair. All student rows lie between the
+    # Orthogonal teacher rows, T = 1: e : 1 for the own pair. All student rows lie between the
     # two: ½ : ½ from student to teacher, and from teacher to student too.
     student, teacher = torch.ones(2, 2), torch.eye(2)
     p = math.e / (1 + math.e)
     exact = p * math.log(2 * p) + (1 - p) * math.log(2 * (1 - p))
-    torch.testing.assert_close(clip_cross(student, teacher, teacher, tau=1.0), torch.tensor(exact))
+    torch.testing.assert_close(
+        clip_cross(student, teacher, teacher, temperature=1.0), torch.tensor(exact)
+    )
 
 
 @pytest.mark.parametrize("valid", MASKS)
@@ -213,9 +219,9 @@ def test_cross_compiles_in_one_graph():
 def test_options():
     batch = random_batch()
     s, t = batch.student.embedding, batch.teacher.embedding
-    value = CLIPDistill(tau=0.2, teacher_tau=0.4)(batch.student, batch.teacher)
+    value = CLIPDistill(temperature=0.2, teacher_temperature=0.4)(batch.student, batch.teacher)
     torch.testing.assert_close(value, clip_self(s, t, None, 0.2, 0.4))
-    value = CLIPDistill("cross", tau=0.2)(batch.student, batch.teacher)
+    value = CLIPDistill("cross", temperature=0.2)(batch.student, batch.teacher)
     torch.testing.assert_close(value, clip_cross(s, t, t, None, 0.2))
     assert not bound_loss("clip_distill").shared_space
     projected = bound_loss("clip_distill", form="cross", dim=4)
@@ -223,8 +229,8 @@ def test_options():
     assert projected.student_projector(s).shape == (6, 4)
     with pytest.raises(ValueError, match='must be "self" or "cross", got \'both\''):
         CLIPDistill("both")
-    with pytest.raises(ValueError, match="temperatures must be above 0"):
-        CLIPDistill(tau=0.1, teacher_tau=0.0)
+    with pytest.raises(ValueError, match="teacher_temperature must be a finite number above 0"):
+        CLIPDistill(temperature=0.1, teacher_temperature=0.0)
     with pytest.raises(ValueError, match="has no shared space, got dim=4"):
         CLIPDistill(dim=4)
     with pytest.raises(ValueError, match="call loss.bind"):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import io
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+import xdistill.losses
 from tests.losses.batches import (
     CLASSES,
     SAMPLES,
@@ -112,6 +115,12 @@ CASES = {
 }
 
 
+def test_every_file_of_the_folder_is_named_as_the_loss_that_it_registers():
+    """A loss that `losses/__init__.py` does not import would be missing from all lists."""
+    files = Path(xdistill.losses.__file__).parent.glob("[!_]*.py")
+    assert {file.stem for file in files} == set(NAMES)
+
+
 @every_loss
 def test_it_is_a_loss_under_its_own_name(name):
     kind = losses.get(name)
@@ -122,6 +131,21 @@ def test_it_is_a_loss_under_its_own_name(name):
     assert kind.paper or name in TASK_LOSSES
     assert not set(kind.needs) & set(kind.uses)
     assert create_loss(name).label == name
+
+
+TEMPERATURES = [
+    (name, option)
+    for name in NAMES
+    for option in inspect.signature(losses.get(name)).parameters
+    if option.endswith("temperature")
+]
+
+
+@pytest.mark.parametrize(("name", "option"), TEMPERATURES)
+@pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan])
+def test_a_temperature_is_a_number_above_zero(name, option, value):
+    with pytest.raises(ValueError, match=f"{name}: {option} must be a finite number above 0"):
+        create_loss(name, **{option: value})
 
 
 @every_loss

@@ -120,16 +120,16 @@ def test_the_normaliser_is_that_of_the_first_batch():
 
 def test_sampled_negatives_follow_the_seed_and_spare_the_own_row():
     memory = IndexMemory(50, 3, num_negatives=20, momentum=0.5)
-    assert len(memory._distances(torch.device("cpu"))) == 21
+    assert len(memory._offsets(torch.device("cpu"))) == 21
     loss, batch = bound_loss("crd", num_negatives=20), random_batch()
     loss.eval()
     assert step(loss, batch, seed=1).value == step(loss, batch, seed=1).value
     assert step(loss, batch, seed=1).value != step(loss, batch, seed=2).value
     for _ in range(20):
-        distances = memory._distances(torch.device("cpu"))
-        assert distances[0] == 0
-        assert (distances[1:] > 0).all()
-        assert (distances < 50).all()
+        offsets = memory._offsets(torch.device("cpu"))
+        assert offsets[0] == 0
+        assert (offsets[1:] > 0).all()
+        assert (offsets < 50).all()
 
 
 def test_copied_rows_and_one_product_agree():

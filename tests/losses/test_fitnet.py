@@ -86,7 +86,7 @@ def test_bind_with_layers():
     batch = random_batch()
     with pytest.raises(ValueError, match="bind"):
         call(FitNet(layers=["early"]), batch)
-    with pytest.raises(ValueError, match="tells no shapes"):
+    with pytest.raises(ValueError, match="holds no shapes"):
         FitNet(layers=["early"]).bind(8, 8)
     for options in ({"adapter": "mlp"}, {"student_dim": 8, "teacher_dim": 5}):
         with pytest.raises(ValueError, match="leave those out"):

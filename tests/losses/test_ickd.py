@@ -108,7 +108,7 @@ def test_errors():
     batch = random_batch()
     with pytest.raises(ValueError, match="bind"):
         ICKD()(batch.student, batch.teacher)
-    with pytest.raises(ValueError, match="tells no shapes"):
+    with pytest.raises(ValueError, match="holds no shapes"):
         ICKD().bind(8, 5)
     with pytest.raises(ValueError, match="hidden"):
         bound_loss("ickd")(batch.student, replace(batch.teacher, hidden={}))

@@ -60,16 +60,16 @@ def test_gradcheck():
     )
 
 
-def test_learnable_temperature_starts_at_tau_and_is_bounded():
-    loss, batch = InfoNCE(tau=0.05, learnable=True), random_batch()
-    fixed = step(InfoNCE(tau=0.05), batch)
+def test_learnable_temperature_starts_where_it_is_told_and_is_bounded():
+    loss, batch = InfoNCE(temperature=0.05, learnable=True), random_batch()
+    fixed = step(InfoNCE(temperature=0.05), batch)
     free = step(loss, batch)
     torch.testing.assert_close(free.value, fixed.value)
     assert free.parameters["log_scale"].any()
     with torch.no_grad():
         loss.log_scale.fill_(9.0)
     bounded = step(loss, batch)
-    torch.testing.assert_close(bounded.value, step(InfoNCE(tau=0.01), batch).value)
+    torch.testing.assert_close(bounded.value, step(InfoNCE(temperature=0.01), batch).value)
     assert bounded.parameters["log_scale"].any()  # it can come back
     torch.testing.assert_close(loss.log_scale.detach(), torch.tensor(math.log(100.0)))
 

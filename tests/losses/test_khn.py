@@ -20,7 +20,7 @@ D_S, D_T, D = 5, 6, 4
 
 def loss_of(**options):
     torch.manual_seed(0)
-    options = {"bank_size": 16, "dim": D, "margin": 1.5, "k": 2, **options}
+    options = {"bank_size": 16, "dim": D, "margin": 1.5, "num_negatives": 2, **options}
     return KHN(**options, student_dim=D_S, teacher_dim=D_T).double()
 
 
@@ -199,7 +199,7 @@ def test_a_training_teacher_s_keys_pass_through_the_slow_projector():
         for parameter in loss.teacher_projector.parameters():
             parameter.add_(1.0)
     keys = first[1].map(lambda x: x + 1)  # what an EMA of the encoder said of the batch
-    loss.enqueue(keys, first[2])
+    loss.remember(keys, first[2])
     with torch.no_grad():
         for own, now in zip(slow.parameters(), loss.teacher_projector.parameters(), strict=True):
             own.lerp_(now, 0.5)
@@ -236,7 +236,7 @@ def test_attached_projectors_are_used():
     ("options", "message"),
     [
         ({"mining": "easy"}, "unknown mining"),
-        ({"k": 0}, "k of at least 1"),
+        ({"num_negatives": 0}, "k of at least 1"),
         ({"bank_size": -1}, "bank_size must be 0"),
         ({"student_dim": 4}, "give both"),
     ],

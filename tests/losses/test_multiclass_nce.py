@@ -27,12 +27,12 @@ from xdistill.losses.multiclass_nce import (
 from xdistill.types import Outputs
 
 
-def twin(anchor, key, target, valid, tau):
+def twin(anchor, key, target, valid, temperature):
     anchor, key, target = kept(valid, anchor.tolist(), key.tolist(), target)
     values = []
     for i in range(len(anchor)):
         among = candidates(i, len(anchor), target)
-        p = softmax([cosine(anchor[i], key[j]) / tau for j in among])
+        p = softmax([cosine(anchor[i], key[j]) / temperature for j in among])
         kinds = [same_kind(i, j, target) for j in among]
         attract = [-math.log(q) for q, kind in zip(p, kinds, strict=True) if kind is True]
         repel = [-math.log(1 - q) for q, kind in zip(p, kinds, strict=True) if kind is False]
@@ -43,7 +43,7 @@ def twin(anchor, key, target, valid, tau):
 def test_closed_form():
     # p = e/(1 + e) for the pair and 1/(1 + e) for the other row; both terms are −log of the first.
     eye = torch.eye(2)
-    value = multiclass_nce(eye, eye, torch.tensor([0, 1]), tau=1.0)
+    value = multiclass_nce(eye, eye, torch.tensor([0, 1]), temperature=1.0)
     torch.testing.assert_close(value, torch.tensor(2 * math.log1p(math.exp(-1.0))))
 
 
@@ -71,7 +71,7 @@ def test_a_confident_mistake_keeps_a_gradient():
     """−log(1 − p + 1e-10), as published, is flat where the mistake is worst."""
     anchor = torch.tensor([[1.0, 0.01], [0.01, 1.0]], requires_grad=True)
     key = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
-    multiclass_nce(anchor, key, torch.tensor([0, 1]), tau=0.01).backward()
+    multiclass_nce(anchor, key, torch.tensor([0, 1]), temperature=0.01).backward()
     assert torch.isfinite(anchor.grad).all()
     assert anchor.grad.abs().max() > 10
 

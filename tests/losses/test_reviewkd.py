@@ -147,7 +147,7 @@ def test_options_and_errors():
     assert loss(batch.student, batch.teacher) > 0
     with pytest.raises(ValueError, match="bind"):
         ReviewKD()(batch.student, batch.teacher)
-    with pytest.raises(ValueError, match="tells no shapes"):
+    with pytest.raises(ValueError, match="holds no shapes"):
         ReviewKD().bind(8, 5)
     for options in ({"mid_channels": 0}, {"pools": (4, 0)}):
         with pytest.raises(ValueError, match="at least 1"):

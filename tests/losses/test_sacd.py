@@ -94,7 +94,7 @@ def test_its_parts_are_the_published_functions():
     composed = composition_loss(loss.composer, v, e, student.logits, target)
     loss(student, teacher, target)
     assert torch.allclose(loss.terms["sacd/contrast"], contrast(student, teacher, target))
-    assert torch.allclose(loss.terms["sacd/structure"], affinity(v, e, tau=0.1))
+    assert torch.allclose(loss.terms["sacd/structure"], affinity(v, e, temperature=0.1))
     assert torch.allclose(loss.terms["sacd/composition"], composed)
 
 
@@ -104,7 +104,7 @@ def test_the_structure_of_the_encoders_themselves(structure):
     student, teacher, target = batch()
     loss(student, teacher, target)
     v, e = (F.normalize(x.embedding, dim=1) for x in (student, teacher))
-    expected = affinity(v, e, tau=0.1) if structure == "affinity" else sp(v, e)
+    expected = affinity(v, e, temperature=0.1) if structure == "affinity" else sp(v, e)
     assert torch.allclose(loss.terms["sacd/structure"], expected)
 
 
@@ -249,10 +249,9 @@ def test_it_composes_and_learns():
         ({"structure": "tree"}, "unknown structure 'tree'"),
         ({"structure_space": "shared"}, "unknown structure_space"),
         ({"structure": "graph", "structure_space": "raw"}, "use structure_space='projected'"),
-        ({"structure_tau": 0.0}, "positive structure_tau"),
-        ({"structure_neighbours": 0}, "at least 1 or None"),
+        ({"structure_neighbours": 0}, "must be at least 1, or None"),
         ({"form": "pairs"}, "unknown form"),
-        ({"composition": True, "student_dim": 4, "teacher_dim": 4}, "got no num_classes"),
+        ({"composition": True, "student_dim": 4, "teacher_dim": 4}, "needs num_classes, got None"),
     ],
 )
 def test_wrong_options_are_refused_at_once(options, message):
@@ -270,7 +269,7 @@ def test_composition_needs_logits():
 def test_closed_form():
     # Student rows at the places of each other's teacher rows: d_p = 2, d_n = 0, and each anchor
     # pays 2 − 0 + ½, both ways. Two nodes have one edge each, so their graphs agree.
-    loss = SACD(dim=None, bank_size=0, mining="hard", k=1).bind(2, 2)
+    loss = SACD(dim=None, bank_size=0, mining="hard", num_negatives=1).bind(2, 2)
     student, teacher = Outputs(torch.eye(2)), Outputs(torch.eye(2).flip(0))
     value = loss(student, teacher, torch.tensor([0, 1]))
     torch.testing.assert_close(value, torch.tensor(2 * 2.5))

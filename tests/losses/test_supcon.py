@@ -24,12 +24,12 @@ from tests.losses.parity import agree
 from xdistill.losses.supcon import supcon
 
 
-def twin(anchor, key, target, valid, tau):
+def twin(anchor, key, target, valid, temperature):
     anchor, key, target = kept(valid, anchor.tolist(), key.tolist(), target)
     values = []
     for i in range(len(anchor)):
         among = candidates(i, len(anchor), target)
-        p = softmax([cosine(anchor[i], key[j]) / tau for j in among])
+        p = softmax([cosine(anchor[i], key[j]) / temperature for j in among])
         values.append(
             mean([-math.log(p[k]) for k, j in enumerate(among) if same_kind(i, j, target)])
         )
@@ -37,9 +37,9 @@ def twin(anchor, key, target, valid, tau):
 
 
 def test_closed_form():
-    # Two classes, three rows on two axes; tau = 1. Rows 0 and 1 meet e, e, 1; row 2 meets 1, 1, e.
+    # Two classes, three rows on two axes; T = 1. Rows 0 and 1 meet e, e, 1; row 2 meets 1, 1, e.
     rows = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 5.0]])
-    value = supcon(rows, rows, torch.tensor([0, 0, 1]), tau=1.0)
+    value = supcon(rows, rows, torch.tensor([0, 0, 1]), temperature=1.0)
     e = math.e
     exact = (2 * math.log((2 * e + 1) / e) + math.log((2 + e) / e)) / 3
     torch.testing.assert_close(value, torch.tensor(exact))

@@ -13,7 +13,7 @@ from tests.losses.batches import random_batch
 from tests.losses.loops import close, gradcheck, mean, rows64, softmax
 from tests.losses.numpy_parity import agree_with_numpy
 from xdistill.losses.cross_entropy import cross_entropy
-from xdistill.losses.tfkd import TfKD, made_up_teacher, tfkd
+from xdistill.losses.tfkd import TfKD, artificial_teacher, tfkd
 
 LABELS = [[0, 1, 2, 3, 0], [0, -1, -1, 3, 2], [-1] * 5]
 
@@ -66,8 +66,8 @@ def test_gradcheck(official):
     gradcheck(lambda z: tfkd(z, target, official=official), rows64(3, 4))
 
 
-def test_the_made_up_teacher():
-    p_d = made_up_teacher(rows64(2, 4), torch.tensor([2, 0]), correct=0.97).exp()
+def test_the_artificial_teacher():
+    p_d = artificial_teacher(rows64(2, 4), torch.tensor([2, 0]), correct=0.97).exp()
     expected = torch.tensor([[0.01, 0.01, 0.97, 0.01], [0.97, 0.01, 0.01, 0.01]])
     torch.testing.assert_close(p_d, expected.double())
 
@@ -77,8 +77,8 @@ def test_softening_is_that_of_the_papers_figure_3():
 
     The public code's softmax(p_d/T) gives at most 0.105 whatever a is; powers of p_d reach 0.15.
     """
-    made_up = made_up_teacher(rows64(1, 10), torch.tensor([5]), correct=0.999)
-    ours, codes = (made_up / 20).softmax(dim=1), (made_up.exp() / 20).softmax(dim=1)
+    artificial = artificial_teacher(rows64(1, 10), torch.tensor([5]), correct=0.999)
+    ours, codes = (artificial / 20).softmax(dim=1), (artificial.exp() / 20).softmax(dim=1)
     close(ours[0, [5, 0]].round(decimals=3)[0], 0.149)
     close(ours[0, [5, 0]].round(decimals=3)[1], 0.095)
     close(codes[0, 5].round(decimals=3), 0.105)
@@ -93,7 +93,7 @@ def test_at_temperature_1_its_gradient_is_that_of_label_smoothing():
     torch.testing.assert_close(gradient, expected)
 
 
-def test_it_is_zero_at_the_made_up_teachers_gap():
+def test_it_is_zero_at_the_artificial_teachers_gap():
     gap = math.log(0.99 * 3 / 0.01)
     logits = gap * F.one_hot(torch.tensor([0, 3]), 4).double()
     close(tfkd(logits, torch.tensor([0, 3])), 0.0)

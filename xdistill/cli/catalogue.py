@@ -1,4 +1,4 @@
-"""A table of all registered losses, plugins' included, made from what their classes say."""
+"""A table of all registered losses, plugins' included, from the attributes of their classes."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from xdistill.registry import losses
 from xdistill.types import Spec
 
 EXAMPLE = Spec(8, {"early": (4, 8), "late": (4, 8)})
-"""Widths to bind a loss to, to see whether it has parameters."""
+"""Widths to which a loss is bound to find out whether it has parameters."""
 
 
 class Entry(NamedTuple):
-    """What there is to know of a loss before one takes it.
+    """The facts about a loss that help to choose one.
 
     Attributes:
         name: as registered.
-        formula: in one line, or what the class's docstring begins with.
+        formula: in one line, or the first line of the class's docstring.
         paper: who proposed it.
-        needs: what it cannot do without.
-        uses: what it makes use of where it is there.
+        needs: the inputs that it requires.
+        uses: the inputs that it uses if they are given.
         mutual: the teacher gets gradient too.
-        parameters: it learns parameters of its own between encoders of equal width; None where it
-            cannot be told without options.
+        parameters: it learns parameters of its own between encoders of equal width; None if it
+            cannot be created without options.
         weight: recommended beside a cross-entropy of 1.
         warmup_epochs: over which that weight should grow from 0.
     """
@@ -62,9 +62,9 @@ def entry(name: str) -> Entry:
 
 
 def entries() -> Iterator[Entry]:
-    """The facts about every loss that works, in alphabetical order; `losses.broken()` has the rest.
+    """The facts about every loss that loads, in alphabetical order; `losses.broken()` has the rest.
 
-    What a plugin provides that is no subclass of Loss is left out.
+    Plugins' objects that are not subclasses of Loss are left out.
     """
     for name in losses.list():
         try:
@@ -78,7 +78,7 @@ def entries() -> Iterator[Entry]:
 def _has_parameters(kind: Callable[[], Loss]) -> bool | None:
     try:
         loss = kind().bind(EXAMPLE, EXAMPLE, num_classes=3, num_samples=9)
-    except Exception:  # a plugin's loss may want options that only its author knows
+    except Exception:  # a plugin's loss may require options that are unknown here
         return None
     return any(True for _ in loss.parameters())
 

@@ -1,4 +1,4 @@
-"""Distillation losses. Each file registers its own; importing the package registers them all."""
+"""Every distillation loss. Importing this package registers them all."""
 
 from __future__ import annotations
 
@@ -38,8 +38,11 @@ from xdistill.losses.nkd import NKD
 from xdistill.losses.nst import NST
 from xdistill.losses.ofa import OFA
 from xdistill.losses.ofd import OFD
-from xdistill.losses.parts.loss import Loss, WeightedSum
+from xdistill.losses.parts.layers import LayerPair
+from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.salience import permutation_salience
+from xdistill.losses.parts.schedule import Scheduled, ramp, warmup
+from xdistill.losses.parts.weighted_sum import WeightedSum
 from xdistill.losses.pkt import PKT
 from xdistill.losses.reviewkd import ReviewKD
 from xdistill.losses.rkd import RKD
@@ -97,10 +100,12 @@ __all__ = [
     "FitNet",
     "InfoNCE",
     "Jeffreys",
+    "LayerPair",
     "LogitMSE",
     "Loss",
     "MultiClassNCE",
     "ReviewKD",
+    "Scheduled",
     "SigLIP",
     "SimKD",
     "SupCon",
@@ -109,4 +114,6 @@ __all__ = [
     "WCoRD",
     "WeightedSum",
     "permutation_salience",
+    "ramp",
+    "warmup",
 ]

@@ -25,14 +25,14 @@ def at(
     """Mean over rows of ‖Q_s/‖Q_s‖ − Q_t/‖Q_t‖‖² / N, Q being `attention_map` and N its positions.
 
     Zagoruyko and Komodakis, ICLR 2017, eq. 2. The division by N is theirs too: the paper gives the
-    weight as 1000 divided by N (section 4.1), so that 1000 belongs to this mean. Eq. 2 writes ½ and
-    the norm without a square, while the authors' code, which its numbers come from, squares it and
-    drops the ½. The square is the default here: the plain norm pulls with full strength however
-    near the maps are.
+    weight as 1000 divided by N (section 4.1), so 1000 is the weight of this mean. Eq. 2 writes ½
+    and the norm without a square, while the authors' code, which its numbers come from, squares it
+    and drops the ½. The square is the default here: the gradient of the plain norm does not shrink
+    as the maps approach each other.
 
     Args:
         p: exponent of the attention map.
-        squared: False gives the letter of eq. 2, ‖…‖/N.
+        squared: False computes eq. 2 literally, ‖…‖/N.
     """
     keep = row_mask(valid, student)
     ours = attention_map(zero_rows(student, keep), p)
@@ -43,8 +43,8 @@ def at(
 def attention_map(x: Float[Tensor, "b c *s"], p: float = 2.0) -> Float[Tensor, "b 1 *s"]:
     """Mean over the channels of |x|^p, up to a factor for each row, which normalising removes.
 
-    The factor is the row's largest number. Without it the squares of small activations would count
-    as a map of zeros.
+    The factor is the row's largest number. Without it the squares of small activations would
+    underflow to a map of zeros.
     """
     magnitude = x.abs()
     largest = magnitude.detach().flatten(1).amax(1).view(-1, *[1] * (x.ndim - 1))
@@ -69,14 +69,14 @@ def attention_gap(
 class AT(Loss):
     """The student's attention maps resemble the teacher's; channels may differ.
 
-    The channels of each map are averaged away first, then both maps come onto the axes they share
-    (time, for a video and a signal), and are normalised there. An axis of one place leaves nothing
-    to compare: its normalised map is 1 on both sides. The value is the sum over pairs of layers, as
-    in eq. 2. Recommended weight: 1000.
+    The channels of each map are averaged away first, then both maps are brought onto the axes that
+    they share (time, for a video and a signal) and normalised. A map of a single position leaves
+    nothing to compare: normalised, it is 1 on both sides. The value is the sum over pairs of
+    layers, as in eq. 2. Recommended weight: 1000.
 
     Args:
         layers: pairs of hidden layers, or None for all in their order.
-        p: exponent of |f|^p; higher looks at the strongest activations alone.
+        p: exponent of |f|^p; a higher one emphasises the strongest activations.
         squared: square the distance of the maps (see `at`).
     """
 
@@ -91,7 +91,7 @@ class AT(Loss):
         super().__init__()
         if p < 1:
             raise ValueError(
-                f"p is {p}, expected at least 1; below, an activation of 0 has no gradient"
+                f"at: p must be at least 1, got {p}; below 1 the gradient at 0 is not finite"
             )
         self.layers = layers
         self.p = p

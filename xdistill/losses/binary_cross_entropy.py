@@ -1,4 +1,4 @@
-"""Cross-entropy of each class by itself, for rows that may have several."""
+"""Cross-entropy of each class separately, for rows that may have several classes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from xdistill.losses.parts.loss import Loss, require_logits, require_target
+from xdistill.losses.parts.checks import require_logits, require_target
+from xdistill.losses.parts.loss import Loss
 from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
 
@@ -17,8 +18,8 @@ def binary_cross_entropy(
 ) -> Float[Tensor, ""]:
     """Mean of −log σ(±logit) over the known entries of target [B, K]; 0 when there is none.
 
-    1 says that a row has the class, 0 that it has not, -1 that nobody knows. Of a target [B], the
-    row's class is 1 and the others are 0; a row of -1 is left out.
+    1 means that the row has the class, 0 that it does not, -1 that this is unknown. In a target [B]
+    the row's class counts as 1 and the others as 0; rows of -1 are left out.
     """
     if target.ndim == 1:
         of_row = target[:, None]
@@ -33,7 +34,7 @@ def binary_cross_entropy(
 
 @register_loss("binary_cross_entropy")
 class BinaryCrossEntropy(Loss):
-    """The student's task loss where a row may have several classes. It looks at no teacher."""
+    """The student's task loss where a row may have several classes. It ignores the teacher."""
 
     name = "binary_cross_entropy"
     formula = "−log σ(z_k) of the row's classes, −log σ(−z_k) of the others"

@@ -1,4 +1,4 @@
-"""Customised cross-modal knowledge distillation: proxies, and only samples that rank alike."""
+"""Customised cross-modal distillation: proxies, on samples whose classes both rank alike."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from xdistill.losses.kd import kd
+from xdistill.losses.parts.checks import require_classes, require_logits, require_target
 from xdistill.losses.parts.kendall import kendall_tau_b
-from xdistill.losses.parts.loss import Loss, require_logits, require_target, width
+from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.options import require_num_classes, require_positive
 from xdistill.numerics import EXCLUDED, masked_mean
@@ -21,9 +22,10 @@ class C2KDTerms(NamedTuple):
     """The parts of the loss, unweighted.
 
     Attributes:
-        teacher: between the teacher and its proxy, both ways.
-        student: between the student and its proxy, both ways.
-        cross: between the proxies, both ways, without the target class, on selected rows.
+        teacher: divergence between the teacher and its proxy, both ways.
+        student: divergence between the student and its proxy, both ways.
+        cross: divergence between the proxies, both ways, without the target class, on selected
+            rows.
         selected: [B] whether the rankings of the proxies agree.
     """
 
@@ -47,11 +49,11 @@ def c2kd_terms(
 
     A network and its proxy imitate each other: KL both ways. The proxies of the two modalities
     imitate each other's non-target classes where Kendall's τ of their logits exceeds `threshold`.
-    The aim of every divergence is detached, as in the authors' code.
+    The target of every divergence is detached, as in the authors' code.
 
-    The cross part is a mean over the labelled rows, a row that is not selected counting 0: an
-    unlabelled row has no target to leave out. The authors' code sets the target's logit to 0
-    instead of leaving it out, so that e⁰ stays in the softmax. That is not the distribution over
+    The cross part is a mean over the labelled rows, in which a row that is not selected counts 0;
+    an unlabelled row has no target class to leave out. The authors' code sets the target's logit to
+    0 instead of leaving it out, so that e⁰ stays in the softmax. That is not the distribution over
     the non-target classes of the paper, whose value does not depend on the level of the logits.
     """
     keep = row_mask(valid, student)
@@ -95,17 +97,17 @@ def non_target_kl(
 
 @register_loss("c2kd")
 class C2KD(Loss):
-    """Two networks that meet through proxies, on samples whose classes they rank alike.
+    """Two networks imitate each other through proxies, on samples whose classes both rank alike.
 
     λ1·(teacher ↔ proxy) + λ2·(student ↔ proxy) + λ3·(proxy ↔ proxy): `c2kd_terms`. The proxies are
     classifiers on the embeddings, made by `bind`, and train with the loss alone. In the paper they
     are a 1×1 convolution, BatchNorm, activation and a linear map; `proxy="mlp"` has the hidden
-    layer, none has the BatchNorm, so a row's proxy does not depend on the other rows.
+    layer. No proxy has the BatchNorm, so that a row's proxy does not depend on the other rows.
 
-    The teacher learns from the student in turn when it trains (`Distiller(train_teacher=True)`), as
-    published; a frozen one still trains its proxy. The cross-entropies of both networks are no part
-    of it. `terms` holds "c2kd/teacher", "c2kd/student", "c2kd/cross" and "c2kd/selected", the share
-    of rows whose rankings agree.
+    As published, the teacher learns from the student in turn (`Distiller(train_teacher=True)`);
+    with a frozen teacher its proxy still trains. The cross-entropies of both networks are not
+    included. `terms` holds "c2kd/teacher", "c2kd/student", "c2kd/cross" and "c2kd/selected", the
+    share of rows whose rankings agree.
 
     Args:
         teacher_weight: λ1.
@@ -114,7 +116,7 @@ class C2KD(Loss):
         threshold: ω, what Kendall's τ must exceed.
         temperature: divides all logits.
         proxy: a registered projector from an embedding to the classes.
-        num_classes: number of classes K, where `bind` is not told.
+        num_classes: number of classes K, where `bind` is not given it.
     """
 
     name = "c2kd"
@@ -170,11 +172,7 @@ class C2KD(Loss):
         keep = row_mask(valid, student.embedding)
         student_proxy = self.student_proxy(zero_rows(student.embedding, keep))
         teacher_proxy = self.teacher_proxy(zero_rows(teacher.embedding, keep))
-        if student_proxy.shape != student.logits.shape:
-            raise ValueError(
-                f"c2kd was made for {student_proxy.shape[1]} classes, the networks have "
-                f"{student.logits.shape[1]}; give all one num_classes"
-            )
+        require_classes(self.name, student_proxy.shape[1], student.logits)
         terms = c2kd_terms(
             student.logits,
             student_proxy,
@@ -186,7 +184,6 @@ class C2KD(Loss):
             self.temperature,
         )
         share = masked_mean(terms.selected.to(terms.cross.dtype), keep)
-        parts = {**terms._asdict(), "selected": share}
-        self.terms = {f"{self.label}/{part}": value.detach() for part, value in parts.items()}
+        self.record({**terms._asdict(), "selected": share})
         value = self.teacher_weight * terms.teacher + self.student_weight * terms.student
         return value + self.cross_weight * terms.cross

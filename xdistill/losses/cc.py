@@ -1,4 +1,4 @@
-"""Correlation congruence: how alike the rows of a batch are under a Gaussian kernel."""
+"""Correlation congruence: similarities among the rows of a batch under a Gaussian kernel."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def cc_official(
     """
     keep = row_mask(valid, student)
     gap = (zero_rows(student, keep) - zero_rows(teacher, keep)).abs()
-    order = torch.argsort((~keep).int(), stable=True)  # rows that count first, as they stood
+    order = torch.argsort((~keep).int(), stable=True)  # rows that count first, in their order
     gap, keep = gap[order], keep[order]
     return masked_mean((gap[:-1] * gap[1:]).sum(dim=1), keep[1:])
 
@@ -69,12 +69,12 @@ class CC(Loss):
     weight hardly moves a cross-entropy of 1: try weights from 1 to 100.
 
     Args:
-        gamma: γ of the Gaussian kernel; larger looks at near rows alone.
+        gamma: γ of the Gaussian kernel; a larger one considers near rows only.
         order: the highest power of the expansion, at least 1.
-        official: what the widely copied code (RepDistiller) computes under this name, with a
-            weight of 0.02: products of the gaps of neighbouring rows. It is another loss than the
-            paper's: it knows no kernel, its value depends on the order of the rows, and it needs
-            equal widths. Only to compare with numbers published from that code.
+        official: what the widely copied code (RepDistiller) computes under this name, with a weight
+            of 0.02: products of the gaps of neighbouring rows. That is a different loss from the
+            paper's: it has no kernel, its value depends on the order of the rows, and it needs
+            equal widths. It serves to compare with numbers published from that code.
     """
 
     name = "cc"

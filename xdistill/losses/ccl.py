@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from xdistill.losses.cross_entropy import cross_entropy
 from xdistill.losses.jeffreys import jeffreys
 from xdistill.losses.multiclass_nce import symmetric_nce
-from xdistill.losses.parts.loss import Loss, require_logits, width
+from xdistill.losses.parts.checks import require_classes, require_logits
+from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
-from xdistill.losses.parts.options import require_num_classes
+from xdistill.losses.parts.options import require_num_classes, require_positive
 from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.registry import register_loss
 
@@ -75,20 +76,22 @@ def composition_terms(
     student_logits: Float[Tensor, "b k"],
     target: Int64[Tensor, " b"] | None,
     valid: Bool[Tensor, " b"] | None,
-    tau: float,
+    temperature: float,
 ) -> CompositionTerms:
     """The terms of CCL's composition branch (Chen et al., CVPR 2021).
 
-    The contrast and the divergence are the student's own terms and give it their whole gradient,
-    as in the authors' training loop. The classification is the composition's own: it is computed
-    from s detached, so that the student gets no gradient from it. The composition learns from all.
+    The contrast and the divergence are the student's own terms and give it their whole gradient, as
+    in the authors' training loop. The classification trains the composition alone: it is computed
+    from s detached. The composition learns from all three.
 
-    Without a target, the classification is 0 and the contrast knows pairs alone.
+    Without a target, the classification is 0 and the contrast is by pairs.
     """
     keep = row_mask(valid, s)
     s, t = zero_rows(s, keep), zero_rows(t, keep)
     emb_m, logits_m = composition(s, t)
-    contrast = symmetric_nce(s, emb_m, target, keep, tau) + symmetric_nce(s, t, target, keep, tau)
+    contrast = symmetric_nce(s, emb_m, target, keep, temperature) + symmetric_nce(
+        s, t, target, keep, temperature
+    )
     return CompositionTerms(
         classification=classification(composition, s.detach(), t, target, keep),
         contrast=contrast,
@@ -117,30 +120,30 @@ def composition_loss(
     student_logits: Float[Tensor, "b k"],
     target: Int64[Tensor, " b"] | None = None,
     valid: Bool[Tensor, " b"] | None = None,
-    tau: float = 0.5,
+    temperature: float = 0.5,
     divergence_weight: float = 0.5,
 ) -> Float[Tensor, ""]:
     """CE(m) + NCE(s, m) + NCE(s, t) + divergence_weight · Jeffreys(z_s, z_m).
 
     Where gradient goes: `composition_terms`.
     """
-    terms = composition_terms(composition, s, t, student_logits, target, valid, tau)
+    terms = composition_terms(composition, s, t, student_logits, target, valid, temperature)
     return terms.classification + terms.contrast + divergence_weight * terms.divergence
 
 
 @register_loss("ccl")
 class CCL(Loss):
-    """Student, teacher and their composition, told apart by class (Chen et al., CVPR 2021).
+    """Contrast student, teacher and their composition by class (Chen et al., CVPR 2021).
 
-    Formula and gradients: `composition_loss`. The student's own cross-entropy is a
-    separate loss. The authors' code also trains the composition on NCE(m, t); that is left out.
+    Formula and gradients: `composition_loss`. The student's own cross-entropy is a separate loss.
+    The authors' code also trains the composition on NCE(m, t); that is left out.
 
-    The composition is made here when both widths are given, else by `bind`, after any projector
-    was attached.
+    The composition is made here when `dim` and `num_classes` are given, else by `bind`, after any
+    projector was attached.
 
     Args:
-        tau: temperature of the cosines; 0.5 suits an audio teacher, 0.1 an image teacher.
-        divergence_weight: of the Jeffreys divergence between student and composition.
+        temperature: divides the cosines; 0.5 suits an audio teacher, 0.1 an image teacher.
+        divergence_weight: weight of the Jeffreys divergence between student and composition.
         dim: width of the shared space; makes projectors in `bind`.
         num_classes: number of classes K.
     """
@@ -153,13 +156,14 @@ class CCL(Loss):
 
     def __init__(
         self,
-        tau: float = 0.5,
+        temperature: float = 0.5,
         divergence_weight: float = 0.5,
         dim: int | None = None,
         num_classes: int | None = None,
     ):
         super().__init__()
-        self.tau = tau
+        require_positive(self.name, temperature=temperature)
+        self.temperature = temperature
         self.divergence_weight = divergence_weight
         self.dim = dim
         self.num_classes = num_classes
@@ -179,27 +183,22 @@ class CCL(Loss):
     def forward(self, student, teacher, target=None, *, valid=None, index=None):
         require_logits(self.name, student)
         terms = composition_terms(
-            self._composition_for(student.logits.shape[1]),
+            self._composition_for(student.logits),
             student.embedding,
             teacher.embedding,
             student.logits,
             target,
             valid,
-            self.tau,
+            self.temperature,
         )
-        parts = terms._asdict().items()
-        self.terms = {f"{self.label}/{part}": value.detach() for part, value in parts}
+        self.record(terms._asdict())
         return terms.classification + terms.contrast + self.divergence_weight * terms.divergence
 
-    def _composition_for(self, classes: int) -> Composition:
+    def _composition_for(self, logits: Float[Tensor, "b k"]) -> Composition:
         if self.composition is None:
             raise ValueError(
                 "ccl has no composition yet; call loss.bind(student, teacher, num_classes) or "
                 "create it with dim and num_classes"
             )
-        if self.composition.num_classes != classes:
-            raise ValueError(
-                f"ccl was made for {self.composition.num_classes} classes, the student has "
-                f"{classes}; give both one num_classes"
-            )
+        require_classes(self.name, self.composition.num_classes, logits)
         return self.composition

@@ -20,10 +20,10 @@ def cka(
 ) -> Float[Tensor, ""]:
     """1 − ⟨K_s, K_t⟩ / (‖K_s‖ ‖K_t‖) with K = X Xᵀ of the centred rows, Frobenius norms.
 
-    Kornblith et al., ICML 2019, eqs. 3 and 4 with a linear kernel, where it equals
-    ‖X_tᵀ X_s‖² / (‖X_sᵀ X_s‖ ‖X_tᵀ X_t‖); as a loss of distillation, Saha et al., BMVC 2022. The
-    widths may differ. It ranges from 0 to 1 and does not see motions, mirrorings and the scale of
-    either side.
+    Kornblith et al., ICML 2019, eqs. 3 and 4 with a linear kernel, where it equals ‖X_tᵀ X_s‖² /
+    (‖X_sᵀ X_s‖ ‖X_tᵀ X_t‖); as a loss of distillation, Saha et al., BMVC 2022. The widths may
+    differ. It ranges from 0 to 1 and is invariant to translation, rotation, reflection and scaling
+    of either side.
 
     Where all rows of one side are equal the ratio is 0/0. If they are the teacher's there is
     nothing to learn and the value is 0, as for a single row; if the student's alone it is 1. Both
@@ -45,7 +45,7 @@ def unit_gram(x: Float[Tensor, "b d"]) -> Float[Tensor, "b b"]:
 
 @register_loss("cka")
 class CKA(Loss):
-    """The rows of a batch are alike for the student where they are for the teacher.
+    """Rows that are similar for the teacher become similar for the student.
 
     It needs no adapter. In batches with no more rows than columns linear CKA is high even between
     unrelated embeddings (1 in the limit of wide ones), so compare values only between batches of

@@ -10,6 +10,7 @@ from torch import Tensor
 from xdistill import kernels
 from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import given_mask, row_mask, zero_rows
+from xdistill.losses.parts.options import require_positive
 from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.registry import register_loss
 
@@ -18,21 +19,23 @@ def clip_self(
     student: Float[Tensor, "b d"],
     teacher: Float[Tensor, "b e"],
     valid: Bool[Tensor, " b"] | None = None,
-    tau: float = 0.07,
-    teacher_tau: float | None = None,
+    temperature: float = 0.07,
+    teacher_temperature: float | None = None,
 ) -> Float[Tensor, ""]:
     """Mean over i of KL(softmax_j(cos(t_i, t_j)/τ_t) ‖ softmax_j(cos(s_i, s_j)/τ)), j ≠ i.
 
     Contrastive relational distillation (CRD) of Yang et al., CLIP-KD, CVPR 2024, whose matrices
     hold the similarities of images and texts, each model's its own. Here each model sees one
-    modality, so a matrix holds those of its rows among themselves. It is symmetric, which makes the
-    two directions of the paper one, and its diagonal says nothing but would take nearly all of the
-    probability: it is left out. A row without others counts 0. The widths may differ, and the
+    modality, so a matrix holds those of its rows among themselves. It is symmetric, so the paper's
+    two directions are one. Its diagonal is left out: it carries no information but would take
+    nearly all of the probability. A row without others counts 0. The widths may differ, and the
     teacher is a constant.
     """
     keep = row_mask(valid, student)
     s, t = unit_rows(zero_rows(student, keep)), unit_rows(zero_rows(teacher, keep))
-    return kernels.affinity_kl(s, t, tau, teacher_tau=teacher_tau, valid=given_mask(valid, s))
+    return kernels.affinity_kl(
+        s, t, temperature, teacher_tau=teacher_temperature, valid=given_mask(valid, s)
+    )
 
 
 def clip_cross(
@@ -40,8 +43,8 @@ def clip_cross(
     teacher: Float[Tensor, "b d"],
     relation: Float[Tensor, "b e"],
     valid: Bool[Tensor, " b"] | None = None,
-    tau: float = 0.07,
-    teacher_tau: float | None = None,
+    temperature: float = 0.07,
+    teacher_temperature: float | None = None,
 ) -> Float[Tensor, ""]:
     """Mean over i, and over both directions, of KL(softmax_j(cos(r_i, r_j)/τ_t) ‖ q_i).
 
@@ -49,19 +52,19 @@ def clip_cross(
     et al., CLIP-KD, CVPR 2024, have it in their code as the cross-KD of student and teacher across
     modalities: interactive contrastive learning (ICL) with the teacher's similarities in place of
     the identity as targets. There the teacher compares its images with its texts, here its rows
-    with each other; an entry of the diagonal is the pair, and stays.
+    with each other; the diagonal is kept, because its entries are the pairs.
 
     Args:
         student: rows in the shared space.
         teacher: rows in the shared space.
-        relation: the teacher's rows that make the target, as its encoder gave them.
+        relation: the teacher's rows before projection, whose similarities are the target.
     """
     keep = row_mask(valid, student)
     s, t, r = (unit_rows(zero_rows(x, keep)) for x in (student, teacher, relation))
     mask = given_mask(valid, s)
-    options = {"teacher_tau": teacher_tau, "t_keys": r, "valid": mask, "key_valid": mask}
-    forth = kernels.affinity_kl(s, r, tau, s_keys=t, **options)
-    back = kernels.affinity_kl(t, r, tau, s_keys=s, **options)
+    options = {"teacher_tau": teacher_temperature, "t_keys": r, "valid": mask, "key_valid": mask}
+    forth = kernels.affinity_kl(s, r, temperature, s_keys=t, **options)
+    back = kernels.affinity_kl(t, r, temperature, s_keys=s, **options)
     return 0.5 * (forth + back)
 
 
@@ -79,8 +82,9 @@ class CLIPDistill(Loss):
             any widths; "cross" compares student rows with teacher rows in a shared space. Its
             target comes from the embeddings before the projector, which could otherwise make all
             rows alike and the loss 0.
-        tau: temperature of the student's cosines.
-        teacher_tau: temperature of the teacher's; None takes `tau`. The paper has each model's own.
+        temperature: divides the student's cosines.
+        teacher_temperature: divides the teacher's; None takes `temperature`. In the paper each
+            model has its own.
         dim: width of the shared space of "cross"; makes projectors in `bind`.
     """
 
@@ -93,31 +97,29 @@ class CLIPDistill(Loss):
     def __init__(
         self,
         form: Literal["self", "cross"] = "self",
-        tau: float = 0.07,
-        teacher_tau: float | None = None,
+        temperature: float = 0.07,
+        teacher_temperature: float | None = None,
         dim: int | None = None,
     ):
         super().__init__()
         if form not in ("self", "cross"):
             raise ValueError(f'clip_distill: form must be "self" or "cross", got {form!r}')
-        if tau <= 0 or (teacher_tau is not None and teacher_tau <= 0):
-            raise ValueError(
-                f"clip_distill: temperatures must be above 0, got tau={tau} and "
-                f"teacher_tau={teacher_tau}"
-            )
+        require_positive(self.name, temperature=temperature)
+        if teacher_temperature is not None:
+            require_positive(self.name, teacher_temperature=teacher_temperature)
         if form == "self" and dim is not None:
             raise ValueError(
                 f'clip_distill: form="self" has no shared space, got dim={dim}; leave dim out or '
                 'take form="cross"'
             )
         self.form = form
-        self.tau = tau
-        self.teacher_tau = teacher_tau
+        self.temperature = temperature
+        self.teacher_temperature = teacher_temperature
         self.dim = dim
         self.shared_space = form == "cross"
 
     def forward(self, student, teacher, target=None, *, valid=None, index=None):
-        raw, options = teacher.embedding, (valid, self.tau, self.teacher_tau)
+        raw, options = teacher.embedding, (valid, self.temperature, self.teacher_temperature)
         if self.form == "self":
             return clip_self(student.embedding, raw, *options)
         student, teacher = self.project(student, teacher)

@@ -1,4 +1,4 @@
-"""Central moment discrepancy: the student's embeddings are spread as the teacher's are."""
+"""Central moment discrepancy: the distributions of both embeddings have the same moments."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def cmd(
 
 
 def unit(x: Float[Tensor, "b d"], bounds: tuple[float, float] | None) -> Float[Tensor, "b d"]:
-    """`x` in [0, 1]: the powers of |b − a| are in it, and none can overflow."""
+    """`x` scaled to [0, 1], which replaces the powers of |b − a| and cannot overflow."""
     return x.sigmoid() if bounds is None else (x - bounds[0]) / (bounds[1] - bounds[0])
 
 
@@ -49,19 +49,19 @@ def central_moments(
 
 @register_loss("cmd")
 class CMD(Loss):
-    """The distributions of both batches agree in their first moments, column by column.
+    """Match the first moments of both batches, column by column.
 
     It does not compare pairs: any order of the student's rows gives the same value, so it aligns
-    two spaces and teaches nothing about single rows. Take it beside a loss that does. Where widths
+    two spaces and teaches nothing about single rows. Combine it with a loss that does. Where widths
     differ, `bind` makes a linear map from the student's to the teacher's and leaves the teacher's
     space as it is: two learnt maps could agree on a constant.
 
     Args:
         moments: K, the highest moment.
         bounds: (a, b) between which both embeddings lie, as after a tanh or ReLU6. Embeddings have
-            none, so the default compares their sigmoids: their scale should be near 1, for at 100
-            the gradient vanishes. Rows of length one have bounds too, but columns of size 1/√D,
-            whose fifth moments nobody would see.
+            none, so the default compares their sigmoids: their scale should be near 1, since at 100
+            the gradient vanishes. Rows of length one are bounded too, but their columns are of size
+            1/√D, and fifth moments of that are negligible.
     """
 
     name = "cmd"

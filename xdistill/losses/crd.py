@@ -10,10 +10,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xdistill.losses.parts.crd_memory import Keys
+from xdistill.losses.parts.log_mean_exp import log_mean_exp
 from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.memory_loss import Form, MemoryLoss
+from xdistill.losses.parts.options import require_positive
 from xdistill.losses.parts.unit_rows import unit_rows
-from xdistill.numerics import EXCLUDED, masked_mean
+from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
 
 
@@ -26,7 +28,7 @@ def crd(
 ) -> Float[Tensor, ""]:
     """Mean over anchors of −log h(positive) − Σ_k log(1 − h(negative_k)), one direction.
 
-    h(u) = (e^u/Z) / (e^u/Z + K/N) with u = cosine / tau (Tian et al., ICLR 2020). Z
+    h(u) = (e^u/Z) / (e^u/Z + K/N) with u = cosine / temperature (Tian et al., ICLR 2020). Z
     is N times the mean of e^u, so that N cancels: h(u) = sigmoid(u − log mean e^u − log K).
 
     Args:
@@ -34,7 +36,7 @@ def crd(
         negative: scores u with the keys of other rows.
         log_mean: log of the mean of e^u over keys, a constant.
         valid: [B] the anchors that count.
-        counted: the negatives that are there, all when None; K is their number.
+        counted: which negatives exist, all of them when None; K is their number.
     """
     keep = row_mask(valid, positive)
     counted = torch.ones_like(negative, dtype=torch.bool) if counted is None else counted
@@ -45,36 +47,35 @@ def crd(
     return masked_mean(attract + repel, keep)
 
 
-def log_mean_exp(keys: Keys, tau: float, keep: Bool[Tensor, " b"]) -> Float[Tensor, ""]:
-    """log of the mean of e^(cosine / tau) over the pairs that count; 0 when there is none."""
-    scores = torch.cat([keys.positive[:, None], keys.negative], dim=1).detach() / tau
+def log_mean_of_keys(keys: Keys, temperature: float, keep: Bool[Tensor, " b"]) -> Float[Tensor, ""]:
+    """log of the mean of e^(cosine / temperature) over the pairs that count; 0 without any."""
+    scores = torch.cat([keys.positive[:, None], keys.negative], dim=1).detach() / temperature
     counted = torch.cat([keep[:, None], keep[:, None] & keys.counted], dim=1)
-    total = scores.masked_fill(~counted, EXCLUDED).flatten().logsumexp(dim=0)
-    mean = total - counted.sum().clamp(min=1).to(total.dtype).log()
-    return torch.where(keep.any(), mean, torch.zeros_like(mean))
+    return log_mean_exp(scores, counted)
 
 
 @register_loss("crd")
 class CRD(MemoryLoss):
-    """Tell a row's own key from many others in a memory of the other modality, both directions.
+    """Distinguish a row's own key from many others in a memory of the other modality, both ways.
 
-    The memory is updated after the loss, in training mode alone. The normaliser is estimated on the
-    first training batch and kept in the state_dict, as the memory is. Negatives follow
-    `torch.manual_seed`. On several processes the queue holds the rows of all, the slots
-    of "index" move with the rows of their own process.
+    The memory is updated after the loss, in training mode only. The normaliser is estimated on the
+    first training batch and kept in the state_dict, as the memory is. Negatives are drawn from
+    torch's global generator. On several processes the queue holds the rows of all of them; the
+    slots of "index" are updated by the rows of their own process only. How this memory differs from
+    that of `Loss.keeps_memory`: `memory_loss.MemoryLoss`.
 
     Args:
         form: "index" holds one slot for each training row, as published, and needs `index` at each
-            call; "queue" holds the last embeddings and needs none. None takes "index" where `bind`
-            or the constructor learns num_samples, else "queue".
+            call; "queue" holds the last embeddings and needs none. None takes "index" where
+            num_samples is given to `bind` or the constructor, else "queue".
         num_negatives: K, at most num_samples − 1; the length of the queue.
-        tau: temperature of the cosines.
+        temperature: divides the cosines.
         momentum: what a slot keeps of itself when its row is seen again.
         dim: width of the shared space, reached by linear projectors; None compares the embeddings
             as they are.
         num_samples: number of training rows N.
         memory_map: folder for the slots of "index" where memory does not hold them: 2·N·D floats on
-            disk. What that costs and when a folder is taken: `mapped_memory.MappedMemory`.
+            disk. What that costs, and when a folder is in use: `mapped_memory.MappedMemory`.
     """
 
     name = "crd"
@@ -89,14 +90,15 @@ class CRD(MemoryLoss):
         self,
         form: Form | None = None,
         num_negatives: int = 16384,
-        tau: float = 0.07,
+        temperature: float = 0.07,
         momentum: float = 0.5,
         dim: int | None = 128,
         num_samples: int | None = None,
         memory_map: str | Path | None = None,
     ):
         super().__init__(form, num_negatives, momentum, dim, num_samples, memory_map)
-        self.tau = tau
+        require_positive(self.name, temperature=temperature)
+        self.temperature = temperature
         self.register_buffer("log_mean", torch.zeros(2))
         self.register_buffer("has_mean", torch.zeros((), dtype=torch.bool))
 
@@ -109,7 +111,13 @@ class CRD(MemoryLoss):
         both = memory.keys(s, t, keep, index)
         means = self._normaliser(both, keep)
         value = sum(
-            crd(keys.positive / self.tau, keys.negative / self.tau, mean, keep, keys.counted)
+            crd(
+                keys.positive / self.temperature,
+                keys.negative / self.temperature,
+                mean,
+                keep,
+                keys.counted,
+            )
             for keys, mean in zip(both, means, strict=True)
         )
         if self.training:
@@ -118,7 +126,7 @@ class CRD(MemoryLoss):
 
     @torch.no_grad()
     def _normaliser(self, both: tuple[Keys, Keys], keep: Tensor) -> Float[Tensor, " 2"]:
-        now = torch.stack([log_mean_exp(keys, self.tau, keep) for keys in both])
+        now = torch.stack([log_mean_of_keys(keys, self.temperature, keep) for keys in both])
         means = torch.where(self.has_mean, self.log_mean.to(now.dtype), now)
         if self.training:
             self.log_mean.copy_(means)

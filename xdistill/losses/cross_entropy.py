@@ -6,7 +6,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from xdistill.losses.parts.loss import Loss, require_logits, require_target
+from xdistill.losses.parts.checks import require_logits, require_target
+from xdistill.losses.parts.loss import Loss
 from xdistill.registry import register_loss
 
 
@@ -22,7 +23,7 @@ def cross_entropy(
 
 @register_loss("cross_entropy")
 class CrossEntropy(Loss):
-    """The student's task loss. It looks neither at the teacher nor at `valid`."""
+    """The student's task loss. It ignores the teacher and `valid`."""
 
     name = "cross_entropy"
     formula = "−log p_s(y)"

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from xdistill.losses.parts.loss import Loss, require_logits
+from xdistill.losses.parts.checks import require_logits
+from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.options import require_positive
 from xdistill.numerics import masked_mean
@@ -29,11 +30,11 @@ def dist(
     Huang et al., NeurIPS 2022, eqs. 6 to 10, of the softmax of logits / T. A row holds the classes
     of one sample (inter-class relation), a column one class in all valid samples (intra-class).
 
-    ρ with a constant does not exist. Where the teacher's row or column is constant up to rounding
-    it shows no relation and is left out of its mean; a constant of the student against a teacher
-    that varies counts as ρ = 0. The published code counts both as ρ = 0, so that a perfect
-    student's loss would not be 0. With one valid row the column term is 0; with two, each ρ of a
-    column is ±1, as is each ρ of a row with two classes, and has no gradient.
+    ρ with a constant is undefined. A row or column of the teacher that is constant up to rounding
+    shows no relation and is left out of its mean; a constant of the student against a teacher that
+    varies counts as ρ = 0. The published code counts both as ρ = 0, so that a perfect student's
+    loss would not be 0. With one valid row the column term is 0; with two, each ρ of a column is
+    ±1, as is each ρ of a row with two classes, and has no gradient.
     """
     keep = row_mask(valid, student)
     p_s = (zero_rows(student, keep) / temperature).softmax(dim=1)
@@ -58,7 +59,7 @@ def standardised(x: Float[Tensor, "n m"], counts: Bool[Tensor, "n m"]) -> Float[
     mean = x.sum(dim=1, keepdim=True) / counts.sum(dim=1, keepdim=True).clamp(min=1)
     centred = torch.where(counts, x - mean, zero)
     length = torch.linalg.vector_norm(centred, dim=1, keepdim=True)
-    # A constant minus its rounded mean is no exact zero: scaled up, it would be all noise.
+    # A constant minus its rounded mean is not exactly zero; scaled to length one it would be noise.
     noise = 16 * torch.finfo(x.dtype).eps * torch.linalg.vector_norm(x, dim=1, keepdim=True)
     varies = length > noise.clamp(min=SHORTEST)
     return torch.where(varies, centred / torch.where(varies, length, torch.ones_like(length)), zero)
@@ -66,7 +67,7 @@ def standardised(x: Float[Tensor, "n m"], counts: Bool[Tensor, "n m"]) -> Float[
 
 @register_loss("dist")
 class DIST(Loss):
-    """Correlation instead of equality, so that a much stronger teacher is not copied to the letter.
+    """Correlation instead of equality, so that a much stronger teacher is not copied exactly.
 
     The paper's weight on ImageNet is 2 beside a cross-entropy of 1.
 

@@ -1,4 +1,4 @@
-"""Decoupled knowledge distillation: the target's probability and the rest, weighted apart."""
+"""Decoupled knowledge distillation: separate weights for the target and the other classes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
+from xdistill.losses.parts.checks import require_logits, require_target
 from xdistill.losses.parts.kl import kl
-from xdistill.losses.parts.loss import Loss, require_logits, require_target
+from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.non_target import log_odds, without_target
 from xdistill.losses.parts.options import require_not_negative, require_positive
@@ -71,7 +72,7 @@ def dkd(
     """α·TCKD + β·NCKD (Zhao et al., CVPR 2022, equation 7).
 
     `kd` of a row is TCKD + (1 − p_t(y))·NCKD (equation 6): a teacher that is sure of the target
-    silences what it knows of the other classes, and a constant β gives that back.
+    suppresses its own knowledge of the other classes, and a constant β restores it.
 
     Raises:
         ValueError: fewer than three classes.
@@ -85,23 +86,23 @@ def _require_classes(logits: Tensor, least: int) -> None:
     classes = logits.shape[1]
     if classes < least:
         raise ValueError(
-            f"dkd needs {least} classes or more, got {classes}: with one class left beside the "
-            "target NCKD is always 0 and TCKD is all of kd; use kd"
+            f"dkd needs {least} classes or more, got {classes}: with only one class beside the "
+            "target NCKD is always 0 and TCKD equals kd; use kd"
         )
 
 
 @register_loss("dkd")
 class DKD(Loss):
-    """KD with its two parts weighted apart: how sure of the target, and how the rest is shared.
+    """KD with separate weights for the target's probability and for the distribution of the rest.
 
-    Everything is in log space, so that saturated logits are exact; the public code takes the log
-    of a saturated probability and masks the target with −1000, which gives infinity and NaN on
-    them, and equals this elsewhere. The paper lets the weight grow over 20 epochs.
+    Everything is computed in log space, so that saturated logits are exact. The public code takes
+    the log of a saturated probability and masks the target with −1000, which gives infinity and NaN
+    there, and equals this elsewhere. The paper lets the weight grow over 20 epochs.
 
     Args:
         alpha: weight of the target term.
-        beta: weight of the non-target term. 8 is for CIFAR-100 and a teacher that is very sure;
-            the public ImageNet configuration has 0.5 and a temperature of 1.
+        beta: weight of the non-target term. 8 is for CIFAR-100 and a very confident teacher; the
+            public ImageNet configuration has 0.5 and a temperature of 1.
         temperature: divides both logits; the terms are multiplied by its square.
     """
 

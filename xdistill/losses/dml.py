@@ -6,7 +6,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from xdistill.losses.kd import kd
-from xdistill.losses.parts.loss import Loss, require_logits
+from xdistill.losses.parts.checks import require_logits
+from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.options import require_positive
 from xdistill.registry import register_loss
 
@@ -20,8 +21,8 @@ def dml(
     """Mean over rows of KL(p_t ‖ p_s) + KL(p_s ‖ p_t), each first argument detached.
 
     Zhang et al., CVPR 2018, eqs. 4 to 6 for two networks. The first term trains the student alone
-    and the second the teacher alone: neither moves in order to be imitated. The value is that of
-    `jeffreys`, the gradient is not.
+    and the second the teacher alone: neither changes in order to be easier to imitate. The value is
+    that of `jeffreys`, the gradient is not.
     """
     to_student = kd(student, teacher.detach(), valid, temperature)
     to_teacher = kd(teacher, student.detach(), valid, temperature)
@@ -33,11 +34,11 @@ class DML(Loss):
     """Each network imitates the other's class probabilities; both train.
 
     The paper's weight is 1 beside a cross-entropy of 1 for each network. The teacher must train
-    too: `Distiller(train_teacher=True)`, which gives it its cross-entropy. Where it is frozen, the
-    gradient is that of `kd` at T = 1.
+    too: `Distiller(train_teacher=True)`, which adds the teacher's cross-entropy. With a frozen
+    teacher the gradient is that of `kd` at T = 1.
 
     Args:
-        temperature: divides both logits; the paper has 1. The terms are scaled by T² as in `kd`.
+        temperature: divides both logits; 1 in the paper. The terms are scaled by T² as in `kd`.
     """
 
     name = "dml"

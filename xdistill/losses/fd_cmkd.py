@@ -41,7 +41,7 @@ def frequency_bands(x: Float[Tensor, "b d"], cutoff: float = 0.5) -> Bands:
 
 def signed_log(x: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
     """sign(x)·log(1 + |x|) (eq. 6); its slope at 0 is 1."""
-    # In halves: sign(x) has no slope, so that autograd would find 0 at a channel that is exactly 0.
+    # In halves: sign(x) has derivative 0, so autograd would return 0 at a channel of exactly 0.
     zero = torch.zeros_like(x)
     above, below = torch.where(x < 0, zero, x), torch.where(x < 0, x, zero)
     return torch.log1p(above) - torch.log1p(-below)
@@ -63,7 +63,7 @@ def fd_high(
     teacher: Float[Tensor, "b d"],
     valid: Bool[Tensor, " b"] | None = None,
 ) -> Float[Tensor, ""]:
-    """The same of the high bands after `signed_log`, which forgives large gaps (eq. 9)."""
+    """The same for the high bands after `signed_log`, which forgives large gaps (eq. 9)."""
     keep = row_mask(valid, student)
     ours, theirs = (signed_log(unit_rows(zero_rows(x, keep))) for x in (student, teacher))
     return masked_mean((ours - theirs).square().mean(dim=1), keep)
@@ -91,19 +91,19 @@ class FDCMKD(Loss):
     """Low frequencies of the embedding are matched strictly, high ones loosely.
 
     Liu et al., "Distilling Cross-Modal Knowledge via Feature Disentanglement", AAAI 2026. A
-    frequency here is one over the *channels* of an embedding, whose order means nothing for most
-    encoders; it is kept as published. Each band is scaled to length one before it is compared, so
-    both terms are small: at most 4/D.
+    frequency here is one over the *channels* of an embedding, whose order is arbitrary for most
+    encoders; this is as published. Each band is scaled to length one before it is compared, so both
+    terms are small: at most 4/D.
 
     The classifiers see the bands unscaled. They give gradient to the student, and to both
-    projectors where there are any. Rows without a label skip them. Published code puts a ReLU
-    before each classifier and trains two more on the student's bands alone; neither is in the
+    projectors where there are any. Rows without a label are left out of them. Published code puts a
+    ReLU before each classifier and trains two more on the student's bands alone; neither is in the
     paper's total, and both are left out.
 
     Args:
         low_weight: λ₁ of the low band.
         high_weight: λ₂ of the high band.
-        align_weight: of the shared classifiers; with 0 none are made.
+        align_weight: weight of the shared classifiers; with 0 none are made.
         cutoff: share of the frequencies that are low.
         dim: width of the shared space; makes projectors in `bind`.
         num_classes: number of classes K.
@@ -126,7 +126,7 @@ class FDCMKD(Loss):
         super().__init__()
         if not 0 < cutoff <= 1:
             raise ValueError(
-                f"cutoff is the share of low frequencies, got {cutoff}; give 0 < c ≤ 1"
+                f"fd_cmkd: cutoff is the share of low frequencies, in (0, 1], got {cutoff}"
             )
         self.low_weight = low_weight
         self.high_weight = high_weight
@@ -141,7 +141,7 @@ class FDCMKD(Loss):
         if self.classifiers is None and self.align_weight:
             classes = require_num_classes(
                 self.name,
-                "has shared classifiers (but for align_weight=0)",
+                "has shared classifiers (unless align_weight=0)",
                 self.num_classes,
                 num_classes,
             )
@@ -154,8 +154,7 @@ class FDCMKD(Loss):
         theirs = frequency_bands(zero_rows(teacher.embedding, keep), self.cutoff)
         low, high = fd_low(ours.low, theirs.low, keep), fd_high(ours.high, theirs.high, keep)
         align = self._align(ours, theirs, target, keep)
-        parts = {"low": low, "high": high, "align": align}
-        self.terms = {f"{self.label}/{part}": value.detach() for part, value in parts.items()}
+        self.record({"low": low, "high": high, "align": align})
         return self.low_weight * low + self.high_weight * high + self.align_weight * align
 
     def _align(

@@ -33,19 +33,19 @@ def fitnet(
 class FitNet(Loss):
     """Squared distance of the student's adapted features to the teacher's.
 
-    It compares the embeddings. Until `bind` is called, or both widths are given here, there is no
-    adapter and they are compared as they are.
+    It compares the embeddings. Without a call of `bind`, and without both widths given here, there
+    is no adapter and they are compared as they are.
 
-    Where `layers` names hidden layers it compares those instead: brought onto the axes that a pair
-    shares, one linear map of the channels for each pair, made in `bind`, and the sum over pairs.
-    There the paper's regressor is a convolution, which needs maps of one rank.
+    Where `layers` names hidden layers it compares those instead: each pair is brought onto the axes
+    that it shares, the student's channels are mapped linearly (made in `bind`), and the value is
+    the sum over pairs. The paper's regressor is a convolution, which needs maps of equal rank.
 
     Args:
         adapter: a registered projector from the student's width to the teacher's; "identity" needs
             equal widths.
         student_dim: width of the student's embedding.
         teacher_dim: width of the teacher's embedding.
-        layers: pairs of hidden layers; None: the embeddings.
+        layers: pairs of hidden layers, or None for the embeddings.
 
     Raises:
         ValueError: `layers` together with an option of embeddings.

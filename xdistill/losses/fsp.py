@@ -1,4 +1,4 @@
-"""Flow of the solution procedure: how the student's stages follow from each other."""
+"""Flow of the solution procedure: relations between consecutive stages of a network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from xdistill.losses.parts.layers import FeatureMap, Layers, channel_counts, hidden_maps
 from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import row_mask, zero_rows
-from xdistill.losses.parts.shared_axes import ChannelAdapter, on_axes
+from xdistill.losses.parts.shared_axes import adapters_where_needed, on_axes
 from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
 
@@ -27,7 +27,7 @@ def fsp(
     """Mean over rows and entries of (G_s − G_t)², G being the `fsp_matrix` of two stages.
 
     Yim et al., CVPR 2017, eq. 2, which sums over the entries. The recommended weight of 50 is that
-    of public code, which takes the mean; multiply by m·n to have the sum.
+    of public code, which takes the mean; multiply by m·n for the sum.
     """
     keep = row_mask(valid, student)
     gap = zero_rows(student, keep) - zero_rows(teacher, keep)
@@ -59,18 +59,18 @@ def max_pool_to(x: Float[Tensor, "b c *s"], lengths: list[int]) -> Float[Tensor,
     if len(lengths) not in MAX_POOLS:
         raise ValueError(
             f"fsp pools a stage [b c ...] {list(x.shape)} to {lengths} along at most three axes; "
-            "pair stages of one size, or average an axis away before"
+            "pair stages of one size, or average over an axis first"
         )
     return MAX_POOLS[len(lengths)](x, lengths)
 
 
 @register_loss("fsp")
 class FSP(Loss):
-    """Each two consecutive layers of the student relate to each other as the teacher's do.
+    """Relations between consecutive layers of the student follow those of the teacher.
 
     Everything happens inside one network: no axis is shared across modalities, only the numbers of
     channels must be equal in each pair of layers. Where they are not, `bind` makes an adapter that
-    maps the student's channels to the teacher's; the paper compares networks of equal widths alone.
+    maps the student's channels to the teacher's; the paper compares networks of equal widths only.
     The value is the sum over consecutive layers. Recommended weight: 50. The matrices grow with the
     square of the activations, so normalise a layer whose activations are large.
 
@@ -93,17 +93,15 @@ class FSP(Loss):
 
     def bind(self, student, teacher, num_classes=None, num_samples=None):
         if self.adapters is None:
-            self.adapters = nn.ModuleList(
-                nn.Identity() if ours == theirs else ChannelAdapter(ours, theirs)
-                for ours, theirs in channel_counts(self.name, self.layers, student, teacher)
-            )
+            channels = channel_counts(self.name, self.layers, student, teacher)
+            self.adapters = adapters_where_needed(channels)
         return self
 
     def forward(self, student, teacher, target=None, *, valid=None, index=None):
         maps = hidden_maps(self.name, self.layers, student, teacher)
         if len(maps) < 2:
             raise ValueError(
-                f"fsp compares how hidden layers follow each other and needs at least two of them, "
+                "fsp compares relations between hidden layers and needs at least two of them, "
                 f"got {len(maps)}; pass layers=[early, late] or keep more with xd.capture"
             )
         keep = row_mask(valid, student.embedding)

@@ -20,8 +20,9 @@ from xdistill.losses.parts.layers import (
     hidden_shapes,
     layer_pairs,
 )
-from xdistill.losses.parts.loss import Loss, at_least_float32
+from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import row_mask, zero_rows
+from xdistill.losses.parts.precision import at_least_float32
 from xdistill.losses.parts.shared_axes import ChannelAdapter, align
 from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
@@ -60,7 +61,7 @@ class Paraphraser(nn.Module):
     """An autoencoder of the channels at each place; the code is the teacher's factor.
 
     Its weights start orthogonal, so that before any training the factor is a random projection of
-    the teacher's channels, which keeps much of what they say.
+    the teacher's channels, which keeps much of their information.
 
     Args:
         channels: E of the teacher's map.
@@ -88,17 +89,17 @@ def three_maps(*widths: int) -> nn.Sequential:
 
 @register_loss("ft")
 class FT(Loss):
-    """The student's factor, from a translator, comes near the teacher's, from a paraphraser.
+    """The student's factor, from a translator, approaches the teacher's, from a paraphraser.
 
     Two steps: `train_paraphraser` on the teacher's outputs alone, then the loss as usual. In the
     loss the paraphraser is frozen: it gets no gradient and no optimizer touches it. Left untrained,
-    it is a fixed random projection (see `Paraphraser`), with which the loss works too, if not as
-    the paper does.
+    it is a fixed random projection (see `Paraphraser`), with which the loss works too, though not
+    as in the paper.
 
-    Both modules are 1×1 convolutions here, three and three, without BatchNorm, where the paper has
-    3×3: so they work on maps of any rank and rows do not influence each other. The factors are
-    brought onto their shared axes before they are normalised. The value is the sum over pairs of
-    layers; the paper takes the last group of layers alone. Recommended weight: 200.
+    Here both modules are three 1×1 convolutions without BatchNorm instead of the paper's 3×3: so
+    they work on maps of any rank, and rows do not influence each other. The factors are brought
+    onto their shared axes before they are normalised. The value is the sum over pairs of layers;
+    the paper uses the last group of layers only. Recommended weight: 200.
 
     Args:
         layers: pairs of hidden layers, or None for all in their order.
@@ -162,7 +163,7 @@ class FT(Loss):
         if self.paraphrasers is None or self.translators is None:
             raise ValueError(
                 "ft has no paraphraser and no translator yet; call loss.bind(student, teacher) "
-                "with outputs or specs that tell the hidden shapes"
+                "with outputs or specs that hold the hidden shapes"
             )
         made = zip(self.paraphrasers, self.translators, strict=True)
         return cast(list[tuple[Paraphraser, nn.Module]], list(made))
@@ -172,8 +173,8 @@ class FT(Loss):
     ) -> Float[Tensor, ""]:
         """The paraphraser's own loss: mean over rows and elements of (P(f_t) − f_t)², all layers.
 
-        The paraphrasers are frozen; `train_paraphraser` thaws them for as long as it runs, and a
-        loop of your own does so with `loss.paraphrasers.requires_grad_()`.
+        The paraphrasers are frozen; `train_paraphraser` unfreezes them while it runs. In a loop of
+        your own call `loss.paraphrasers.requires_grad_()`.
 
         Raises:
             ValueError: before `bind`, or outputs without the teacher's layers.
@@ -197,7 +198,7 @@ class FT(Loss):
     def train_paraphraser(
         self, teachers: Iterable[Outputs], learning_rate: float = 1e-3
     ) -> list[float]:
-        """One step of Adam for each of the teacher's outputs; the reconstruction before each step.
+        """Take a step of Adam for each of the outputs; return the reconstruction before each step.
 
         Args:
             teachers: the teacher's outputs, batch by batch, for as many epochs as wanted. Leave out

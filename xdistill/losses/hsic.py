@@ -41,7 +41,7 @@ def normalised_hsic(
     0 where a kernel does not vary: all its rows are equal, or there is one row alone.
     """
     keep = row_mask(valid, ours)
-    # A kernel has the size of an embedding squared, and so has the length below which it counts
+    # A kernel scales with the square of an embedding, and so does the length below which it counts
     # as zero.
     first, second = (unit_rows(centred(k, keep).flatten(), eps=1e-16) for k in (ours, theirs))
     return (first * second).sum()
@@ -57,7 +57,7 @@ def centred(kernel: Float[Tensor, "b b"], keep: Bool[Tensor, " b"]) -> Float[Ten
 
 
 def linear_kernel(x: Float[Tensor, "b d"], keep: Bool[Tensor, " b"]) -> Float[Tensor, "b b"]:
-    """x_iᵀ x_j of centred rows: the same HSIC, without the digits that a common offset costs."""
+    """x_iᵀ x_j of centred rows: the same HSIC, without the cancellation error of an offset."""
     mean = zero_rows(x, keep).sum(dim=0) / keep.sum().clamp(min=1)
     x = zero_rows(x - mean, keep)
     return x @ x.T
@@ -88,13 +88,13 @@ def typical(distance: Float[Tensor, "b b"], pairs: Bool[Tensor, "b b"]) -> Float
 
 @register_loss("hsic")
 class HSIC(Loss):
-    """The student's embedding depends on the teacher's, as far as kernels can tell; any widths.
+    """Raise the dependence of the student's embedding on the teacher's, by kernels; any widths.
 
-    Of fewer than two valid rows nothing can be told: the loss is 0. Two rows always depend fully.
+    With fewer than two valid rows the loss is 0. Two rows always depend fully on each other.
 
     Args:
-        kernel: "rbf" sees any dependence, "linear" a linear one; the latter, normalised, is one
-            minus linear CKA.
+        kernel: "rbf" detects any dependence, "linear" a linear one only; the latter, normalised, is
+            one minus linear CKA.
         bandwidth: σ of the RBF kernels of both sides; None takes each side's median distance.
         normalised: 1 − HSIC/√(HSIC_ss HSIC_tt), between 0 and 1, whatever the scale. Otherwise
             −HSIC, which with a linear kernel has no lower bound: long embeddings lower it.
@@ -116,7 +116,7 @@ class HSIC(Loss):
             raise ValueError(f'hsic: kernel must be "rbf" or "linear", got {kernel!r}')
         if bandwidth is not None and (kernel == "linear" or bandwidth <= 0):
             raise ValueError(
-                f'hsic: bandwidth is that of kernel="rbf" and above 0, got {bandwidth} with '
+                f'hsic: bandwidth is for kernel="rbf" and must be above 0, got {bandwidth} with '
                 f"kernel={kernel!r}"
             )
         self.kernel = kernel

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from xdistill.losses.parts.layers import Layers, channel_counts, hidden_maps
 from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import row_mask, zero_rows
-from xdistill.losses.parts.shared_axes import ChannelAdapter
+from xdistill.losses.parts.shared_axes import adapters_where_needed
 from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
@@ -23,8 +23,9 @@ def ickd(
     """‖rownorm(F_s F_sᵀ) − rownorm(F_t F_tᵀ)‖²_F / C², mean over rows, F = [C, places].
 
     Liu et al., ICCV 2021, ICKD-C. Products of the channels are summed over the places of a map, so
-    the two maps share their channels and nothing else. Rows of the Gram matrix have length 1, as in
-    the authors' code: the products grow with the number of places, which may differ.
+    the two maps need equal numbers of channels and nothing else. Rows of the Gram matrix have
+    length 1, as in the authors' code: the products grow with the number of places, which may
+    differ.
 
     `official` divides by C, as the authors' code for CIFAR does, not by C² as the paper. Their
     code for ImageNet, which torchdistill has, divides that once more by the size of the batch.
@@ -43,19 +44,19 @@ def correlation(x: Float[Tensor, "b c *s"]) -> Float[Tensor, "b c c"]:
 
 @register_loss("ickd")
 class ICKD(Loss):
-    """Channels of the student's maps go together as those of the teacher's do.
+    """Correlations among the channels of the student's maps follow the teacher's.
 
-    The maps need no shared axis and no equal length: video [B, C, T, H, W] is compared with
-    EEG [B, C, T] as it is. Where a pair has different numbers of channels a linear map without bias
-    brings the student's to the teacher's; the authors' code has a BatchNorm behind it, which would
-    make a row depend on the others and is left out. The sum over pairs is returned.
+    The maps need no shared axis and no equal length: video [B, C, T, H, W] is compared with EEG [B,
+    C, T] as it is. Where a pair has different numbers of channels a linear map without bias maps
+    the student's to the teacher's. The authors' code has a BatchNorm after it, which would make a
+    row depend on the others and is left out. The sum over pairs is returned.
 
     The weight of 500 belongs to the mean over C² entries. With `official=True` the authors take
     2.5; the two agree at C = 200.
 
     Args:
-        layers: pairs of hidden layers; None: all of both sides in their order.
-        official: divide by C in place of C².
+        layers: pairs of hidden layers, or None for all in their order.
+        official: divide by C instead of C².
     """
 
     name = "ickd"
@@ -73,14 +74,12 @@ class ICKD(Loss):
 
     def bind(self, student, teacher, num_classes=None, num_samples=None):
         if self.adapters is None:
-            self.adapters = nn.ModuleList(
-                nn.Identity() if ours == theirs else ChannelAdapter(ours, theirs)
-                for ours, theirs in channel_counts("ickd", self.layers, student, teacher)
-            )
+            channels = channel_counts(self.name, self.layers, student, teacher)
+            self.adapters = adapters_where_needed(channels)
         return self
 
     def forward(self, student, teacher, target=None, *, valid=None, index=None):
-        maps = hidden_maps("ickd", self.layers, student, teacher)
+        maps = hidden_maps(self.name, self.layers, student, teacher)
         if self.adapters is None:
             raise ValueError("ickd has no adapters yet; call loss.bind(student, teacher)")
         value = student.embedding.new_zeros(())

@@ -13,11 +13,12 @@ from xdistill.kernels.distributed import Gather
 from xdistill.losses.parts.across_ranks import for_averaging
 from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import given_mask, row_mask, zero_rows
+from xdistill.losses.parts.options import require_positive
 from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.registry import register_loss
 
 LARGEST_LOG_SCALE = math.log(100.0)
-"""Bound of the learnable ln(1/tau) (Radford et al., CLIP, 2021, section 2.5)."""
+"""Bound of the learnable ln(1 / temperature) (Radford et al., CLIP, 2021, section 2.5)."""
 
 
 def infonce(
@@ -32,7 +33,8 @@ def infonce(
     van den Oord et al., 2018, eq. 4; both directions as in Radford et al., CLIP, 2021, figure 3.
 
     Args:
-        scale: 1 / temperature.
+        scale: 1 / temperature. It is the logarithm of this number that is learned, so this one is
+            the argument.
         gather: whose rows are compared: `kernels.infonce`.
     """
     keep = row_mask(valid, a)
@@ -42,14 +44,14 @@ def infonce(
 
 @register_loss("infonce")
 class InfoNCE(Loss):
-    """Tell the pair of each row from all other rows, in both directions. Labels are not used.
+    """Distinguish each row's pair from all other rows, in both directions. Labels are not used.
 
     Args:
-        tau: temperature of the cosines.
-        learnable: learn the temperature, starting at `tau`, never below 0.01.
+        temperature: divides the cosines.
+        learnable: learn the temperature, starting at this one, never below 0.01.
         dim: width of the shared space; makes projectors in `bind`.
         gather: under data-parallel training, compare with the rows of all processes, "all" at once
-            or passed round in a "ring"; "none" compares within each process.
+            or in turn around a "ring"; "none" compares within each process.
     """
 
     name = "infonce"
@@ -58,21 +60,22 @@ class InfoNCE(Loss):
 
     def __init__(
         self,
-        tau: float = 0.07,
+        temperature: float = 0.07,
         learnable: bool = False,
         dim: int | None = None,
         gather: Gather = "none",
     ):
         super().__init__()
-        self.tau = tau
+        require_positive(self.name, temperature=temperature)
+        self.temperature = temperature
         self.dim = dim
         self.gather: Gather = gather
-        self.log_scale = nn.Parameter(torch.tensor(-math.log(tau))) if learnable else None
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature))) if learnable else None
 
     def scale(self) -> float | Tensor:
         """1 / temperature."""
         if self.log_scale is None:
-            return 1 / self.tau
+            return 1 / self.temperature
         with torch.no_grad():  # clamping inside the graph would leave no gradient beyond the bound
             self.log_scale.clamp_(max=LARGEST_LOG_SCALE)
         return self.log_scale.exp()

@@ -5,8 +5,10 @@ from __future__ import annotations
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from xdistill.losses.parts.loss import Loss, require_logits
-from xdistill.losses.parts.masking import row_mask, zero_rows
+from xdistill.losses.parts.checks import require_logits
+from xdistill.losses.parts.kl import log_probabilities
+from xdistill.losses.parts.loss import Loss
+from xdistill.losses.parts.masking import row_mask
 from xdistill.losses.parts.options import require_positive
 from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
@@ -25,8 +27,8 @@ def jeffreys(
     give a finite value.
     """
     keep = row_mask(valid, student)
-    log_p = (zero_rows(student, keep) / temperature).log_softmax(dim=1)
-    log_q = (zero_rows(teacher, keep) / temperature).log_softmax(dim=1)
+    log_p = log_probabilities(student, keep, temperature)
+    log_q = log_probabilities(teacher, keep, temperature)
     return masked_mean(((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(dim=1), keep)
 
 

@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from xdistill.losses.parts.kl import kl
-from xdistill.losses.parts.loss import Loss, require_logits
-from xdistill.losses.parts.masking import row_mask, zero_rows
+from xdistill.losses.parts.checks import require_logits
+from xdistill.losses.parts.kl import kl, log_probabilities
+from xdistill.losses.parts.loss import Loss
+from xdistill.losses.parts.masking import row_mask
 from xdistill.losses.parts.options import require_positive
 from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
@@ -28,8 +29,8 @@ def jsd(
     give a finite value. What CCL and SACD call JSD is `jeffreys`.
     """
     keep = row_mask(valid, student)
-    log_p = (zero_rows(student, keep) / temperature).log_softmax(dim=1)
-    log_q = (zero_rows(teacher, keep) / temperature).log_softmax(dim=1)
+    log_p = log_probabilities(student, keep, temperature)
+    log_q = log_probabilities(teacher, keep, temperature)
     log_m = torch.logaddexp(log_p, log_q) - math.log(2)
     return masked_mean(0.5 * (kl(log_p, log_m) + kl(log_q, log_m)), keep)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from xdistill.losses.parts.kl import kl
-from xdistill.losses.parts.loss import Loss, require_logits
-from xdistill.losses.parts.masking import row_mask, zero_rows
+from xdistill.losses.parts.checks import require_logits
+from xdistill.losses.parts.kl import kl, log_probabilities
+from xdistill.losses.parts.loss import Loss
+from xdistill.losses.parts.masking import row_mask
 from xdistill.losses.parts.options import require_positive
 from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
@@ -25,8 +26,8 @@ def kd(
     keeps the gradient's size when T changes.
     """
     keep = row_mask(valid, student)
-    log_s = (zero_rows(student, keep) / temperature).log_softmax(dim=1)
-    log_t = (zero_rows(teacher, keep) / temperature).log_softmax(dim=1)
+    log_s = log_probabilities(student, keep, temperature)
+    log_t = log_probabilities(teacher, keep, temperature)
     divergence = kl(log_t, log_s)  # [B]
     return temperature**2 * masked_mean(divergence, keep)
 
@@ -36,7 +37,7 @@ class KD(Loss):
     """The divergence of the student's class probabilities from the teacher's.
 
     Args:
-        temperature: divides both logits; higher shows more of the unlikely classes.
+        temperature: divides both logits; a higher one weighs the unlikely classes more.
     """
 
     name = "kd"

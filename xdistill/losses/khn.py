@@ -13,7 +13,8 @@ from xdistill.kernels.khn import Form
 from xdistill.kernels.mined.mining import Mining
 from xdistill.kernels.mined.relations import Positives
 from xdistill.losses.parts.loss import Loss, width
-from xdistill.losses.parts.masking import row_mask, zero_rows
+from xdistill.losses.parts.masking import given_mask, row_mask, zero_rows
+from xdistill.losses.parts.options import require_positive
 from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.memory import EMA, MemoryBank
 from xdistill.registry import register_loss
@@ -21,14 +22,14 @@ from xdistill.types import Outputs
 
 
 class Rows(NamedTuple):
-    """A batch as the contrast sees it.
+    """A batch in the shared space, its rows not yet normalised.
 
     Attributes:
-        student: [B, D] in the shared space, of any length.
-        teacher: [B, D] in the shared space, of any length.
-        keep: [B] the rows that count.
-        target: [B] class, -1 where unlabelled, or None.
-        index: [B] sample, or None.
+        student: projected embeddings of the student.
+        teacher: projected embeddings of the teacher.
+        keep: the rows that count.
+        target: class of each row, -1 where unlabelled, or None.
+        index: position of each row in the dataset, or None.
     """
 
     student: Float[Tensor, "b d"]
@@ -40,38 +41,36 @@ class Rows(NamedTuple):
 
 @register_loss("khn")
 class KHN(Loss):
-    """The student's embedding is drawn to its teacher's and pushed from K mined negatives.
+    """The student's embedding is drawn to its teacher's and pushed away from K mined negatives.
 
-    Which pairs are positive, negative, or neither (a label of -1), and what each form and each
-    mining mean: `xdistill.kernels.khn`. Embeddings are projected, then brought to length one.
+    `xdistill.kernels.khn` says which pairs are positive, negative, or neither (a label of -1), and
+    what each form and each mining means. Embeddings are projected, then scaled to length one.
 
-    The bank holds the teacher's embeddings of the last rows of training *before* projection and
-    projects them anew at each use, so no key is stale and one layout serves every projector. The
-    keys of the bank push the student only: no gradient goes through them into the projector, which
-    would triple their cost and forbid writing the ring in place. The batch's own keys do train the
-    projector. The bank is read and written in training mode alone, so the value in eval mode is a
-    function of the batch.
+    The bank (`Loss.keeps_memory`) holds the teacher's embeddings of the last training rows *before*
+    projection and projects them anew at each use. No key is stale, and the bank is the same for
+    every projector. Its keys push the student only: a gradient through them into the projector
+    would triple their cost and forbid writing the bank in place. The batch's own keys do train the
+    projector. The bank is read and written in training mode alone, so that the value in eval mode
+    depends on the batch alone.
 
-    A teacher that trains makes keys go stale before the projector. Then whoever trains it
-    (`Distiller`) calls `track_teacher()` once after `bind` and, after the loss of every training
-    batch, `enqueue(outputs_of_an_EMA_of_the_teacher, target, valid=valid, index=index)`. The bank
-    is read through an EMA of the projector.
+    With a teacher that trains, the bank is filled from a slow copy of it and read through a slow
+    copy of the projector.
 
     Args:
         margin: m, in squared distance between rows of length one (0 to 4).
-        k: number K of negatives for each anchor and positive.
-        bank_size: number Q of keys in the bank; 0 for none.
+        num_negatives: number K of negatives for each anchor and positive.
+        bank_size: number Q of keys in the bank; 0 for no bank.
         form: "triplet" as published, or "nce".
         mining: "semihard", "hard", "random" or "all".
-        positives: "class" makes keys of the anchor's class positives, "pair" its own alone. Where
-            rows may have several classes (target [B, K]), every row counts as unlabelled.
-        symmetric: add the same loss of teacher anchors among the student's rows of the batch. The
-            bank is no part of it: its keys are of the teacher's kind.
-        tau: temperature of form="nce".
-        momentum: of the EMA of the projector, for a teacher that trains.
-        seed: of mining="random".
-        dim: width of the shared space; makes projectors in `bind`. None: projectors only where the
-            widths differ.
+        positives: "class" makes all keys of the anchor's class positives, "pair" its own alone.
+            Where rows may have several classes (target [B, K]), every row counts as unlabelled.
+        symmetric: add the same loss with teacher anchors among the student's rows of the batch. The
+            bank takes no part in that direction, because its keys are the teacher's.
+        temperature: divides the cosines of form="nce".
+        momentum: of the slow copies of teacher and projector, with a teacher that trains.
+        seed: seed of mining="random".
+        dim: width of the shared space; makes projectors in `bind`. None makes projectors only where
+            the widths differ.
         student_dim: width of the student's embedding; with `teacher_dim` it replaces `bind`.
         teacher_dim: width of the teacher's embedding.
     """
@@ -86,15 +85,15 @@ class KHN(Loss):
 
     def __init__(
         self,
+        *,
         margin: float = 0.5,
-        k: int = 5,
+        num_negatives: int = 5,
         bank_size: int = 4096,
         form: Form = "triplet",
         mining: Mining = "semihard",
         positives: Positives = "class",
         symmetric: bool = True,
-        *,
-        tau: float = 0.1,
+        temperature: float = 0.1,
         momentum: float = 0.999,
         seed: int = 0,
         dim: int | None = None,
@@ -102,23 +101,24 @@ class KHN(Loss):
         teacher_dim: int | None = None,
     ):
         super().__init__()
+        require_positive(self.name, temperature=temperature)
         if bank_size < 0:
             raise ValueError(f"bank_size must be 0 (no bank) or more, got {bank_size}")
         self.options: dict[str, Any] = {
             "margin": margin,
-            "k": k,
+            "k": num_negatives,
             "form": form,
             "mining": mining,
             "positives": positives,
-            "tau": tau,
+            "tau": temperature,
         }
         self.bank_size = bank_size
         self.symmetric = symmetric
-        self.momentum = momentum
+        self.keeps_memory = bank_size > 0
+        self.teacher_momentum = momentum
         self.seed = seed
         self.dim = dim
         self.bank: MemoryBank | None = None
-        self.teacher_trains = False
         self.momentum_projector: EMA | None = None
         self.register_buffer("draws", torch.zeros((), dtype=torch.int64))
         _try_options(self.options)
@@ -143,19 +143,13 @@ class KHN(Loss):
         return self
 
     def track_teacher(self) -> None:
-        """Read the bank through an EMA of the projector, and leave `enqueue` to the caller.
-
-        To be called once, after projectors are attached and before an optimiser step.
-        """
-        self.teacher_trains = True
+        """Read the bank through a slow copy of the projector; see `Loss.track_teacher`."""
+        super().track_teacher()
         if self.teacher_projector is not None:
-            self.momentum_projector = EMA(self.teacher_projector, self.momentum)
+            self.momentum_projector = EMA(self.teacher_projector, self.teacher_momentum)
 
     def forward(self, student, teacher, target=None, *, valid=None, index=None):
-        rows = self.rows(student, teacher, target, valid, index)
-        value = self.contrast(rows)
-        self._remember(teacher, rows)
-        return value
+        return self.contrast(self.rows(student, teacher, target, valid, index))
 
     def rows(
         self,
@@ -165,7 +159,7 @@ class KHN(Loss):
         valid: Bool[Tensor, " b"] | None,
         index: Int64[Tensor, " b"] | None,
     ) -> Rows:
-        """Project both sides. Rows that do not count become zeros before anything reads them.
+        """Both sides, projected. Rows that do not count are zeroed before anything reads them.
 
         Raises:
             ValueError: the loss is not bound, or was bound to other widths.
@@ -184,13 +178,15 @@ class KHN(Loss):
         return Rows(student.embedding, teacher.embedding, keep, _one_class(target), index)
 
     def contrast(self, rows: Rows) -> Float[Tensor, ""]:
-        """The mined loss of both directions."""
+        """The mined loss in one or both directions."""
         shared = {"valid": rows.keep, "index": rows.index, **self.options}
         seed = self.seed + 2 * self.draws
         v, e = unit_rows(rows.student), unit_rows(rows.teacher)
         value = khn(v, e, rows.target, seed=seed, **self._bank_keys(rows), **shared)
         if self.symmetric:
             value = value + khn(e, v, rows.target, seed=seed + 1, **shared)
+        if self.training:
+            self.draws.add_(1)
         return value
 
     @torch.no_grad()
@@ -206,16 +202,7 @@ class KHN(Loss):
             "bank_valid": self.bank.occupied,
         }
 
-    def _remember(self, teacher: Outputs, rows: Rows) -> None:
-        """What follows the loss of a training batch."""
-        if not self.training:
-            return
-        self.draws.add_(1)
-        if not self.teacher_trains:
-            self.enqueue(teacher, rows.target, valid=rows.keep, index=rows.index)
-
-    @torch.no_grad()
-    def enqueue(
+    def remember(
         self,
         teacher: Outputs,
         target: Int64[Tensor, "b ..."] | None = None,
@@ -223,26 +210,20 @@ class KHN(Loss):
         valid: Bool[Tensor, " b"] | None = None,
         index: Int64[Tensor, " b"] | None = None,
     ) -> None:
-        """Write the teacher's outputs of a batch into the bank; `forward` does it for a frozen one.
-
-        Args:
-            teacher: outputs of the frozen teacher, or of an EMA of one that trains.
-            target: [B] class, -1 where unlabelled.
-            valid: [B] False where the teacher's modality is missing.
-            index: [B] sample.
-        """
+        """Write the teacher's unprojected embeddings into the bank; see `Loss.remember`."""
         if self.momentum_projector is not None and self.teacher_projector is not None:
             self.momentum_projector.update(self.teacher_projector)
         if self.bank is not None:
-            self.bank.enqueue(teacher.embedding, _one_class(target), index, valid)
+            keep = given_mask(valid, teacher.embedding)
+            self.bank.enqueue(teacher.embedding, _one_class(target), index, keep)
 
 
 def _one_class(target: Int64[Tensor, "b ..."] | None) -> Int64[Tensor, " b"] | None:
-    """The classes of rows that have one each; rows of several count as unlabelled."""
+    """The class of each row; None where rows may have several, which counts as unlabelled."""
     return None if target is None or target.ndim > 1 else target
 
 
 def _try_options(options: dict[str, Any]) -> None:
-    """Let the kernel refuse wrong options now rather than at the first batch."""
+    """Have the kernel refuse wrong options now rather than at the first batch."""
     row = torch.ones(1, 1)
     khn(row, row, None, **options)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from xdistill.losses.parts.loss import Loss, require_logits
+from xdistill.losses.parts.checks import require_logits
+from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
@@ -29,11 +30,11 @@ def logit_mse(
 
 @register_loss("logit_mse")
 class LogitMSE(Loss):
-    """The squared distance of the logits: all classes count alike, sure or not.
+    """The squared distance of the logits; all classes count equally.
 
     The paper trains on it alone, so it recommends no weight. Beside a cross-entropy the weight must
-    be searched, as the scale of the teacher's logits goes into the value squared; bringing each of
-    the teacher's logits to mean 0 and deviation 1 over the training set, as the paper does, helps.
+    be searched for, since the value grows with the square of the scale of the teacher's logits.
+    Standardising each of the teacher's logits over the training set, as the paper does, helps.
     """
 
     name = "logit_mse"

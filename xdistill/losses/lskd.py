@@ -7,7 +7,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from xdistill.losses.kd import kd
-from xdistill.losses.parts.loss import Loss, require_logits
+from xdistill.losses.parts.checks import require_logits
+from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.options import require_positive
 from xdistill.registry import register_loss
@@ -18,10 +19,10 @@ def standardise(
 ) -> Float[Tensor, "b k"]:
     """Every row as a z-score, (z − mean z)/σ(z) (Sun et al., CVPR 2024, Algorithm 1).
 
-    σ² divides by K, as Algorithm 1 and its bound of √(K − 1) say; the public code divides by
-    K − 1 (`official`). Where σ is not above `eps` the row is centred alone. The code adds `eps` to
-    σ instead: one row of equal logits, which is what a head of zeros puts out, then sends a
-    gradient of 1/eps through the student.
+    σ² divides by K, as Algorithm 1 and its bound of √(K − 1) say; the public code divides by K − 1
+    (`official`). Where σ is not above `eps` the row is centred alone. The code adds `eps` to σ
+    instead: one row of equal logits, such as a zero-initialised head returns, then sends a gradient
+    of 1/eps through the student.
     """
     centred = logits - logits.mean(dim=1, keepdim=True)
     count = max(logits.shape[1] - int(official), 1)
@@ -39,7 +40,7 @@ def lskd(
 ) -> Float[Tensor, ""]:
     """`kd` on standardised logits, T² included (Sun et al., CVPR 2024, Algorithm 2).
 
-    The student must reach the teacher's order and relative gaps, not its scale: shifting a row or
+    The student must match the teacher's order and relative gaps, not its scale: shifting a row or
     multiplying it by a positive number changes nothing.
     """
     keep = row_mask(valid, student)
@@ -50,14 +51,14 @@ def lskd(
 
 @register_loss("lskd")
 class LSKD(Loss):
-    """The divergence of class probabilities after each row of logits became a z-score.
+    """KD after each row of logits is standardised to a z-score.
 
     The weight of 9 is that beside a cross-entropy of 1 in the public code; the paper's ablation
     has 9 beside 0.1. Both include T².
 
     Args:
         temperature: divides both standardised logits; the paper's base temperature.
-        eps: a row of logits that deviates less is not divided by its deviation.
+        eps: a row whose deviation is not above this is centred only.
         official: divide the variance by K − 1, as the code behind the published numbers does,
             where the paper has K. It equals a temperature that is higher by √(K/(K − 1)), under an
             unchanged T².

@@ -1,4 +1,4 @@
-"""Modality-focused distillation: the teacher speaks through its modality-general channels alone."""
+"""Modality-focused distillation: teach only the teacher's modality-general channels."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from xdistill.losses.kd import kd
-from xdistill.losses.parts.loss import Loss, require_logits, width
+from xdistill.losses.parts.checks import require_logits
+from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
+from xdistill.losses.parts.options import require_positive
 from xdistill.numerics import masked_mean
 from xdistill.registry import create_projector, register_loss
 
@@ -19,8 +21,8 @@ from xdistill.registry import create_projector, register_loss
 def salient_channels(salience: Float[Tensor, " d"], share_off: float) -> Bool[Tensor, " d"]:
     """True for the channels that stay when the least salient share is switched off.
 
-    The count that goes is share_off·D rounded down; at least one channel stays. Of equal channels
-    the first stay.
+    share_off·D channels, rounded down, are switched off; at least one stays. Among equal channels
+    the first ones stay.
     """
     dim = len(salience)
     stay = max(dim - int(share_off * dim), 1)
@@ -36,7 +38,7 @@ def mfh_embedding(
     channels: Bool[Tensor, " d"],
     valid: Bool[Tensor, " b"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean over rows and over the channels that are on of (s − t)²."""
+    """Mean of (s − t)² over rows and over the channels that are switched on."""
     keep = row_mask(valid, student)
     gap = (zero_rows(student, keep) - zero_rows(teacher, keep)).square()
     on = torch.where(channels, gap, torch.zeros_like(gap)).sum(dim=1) / channels.sum().clamp(min=1)
@@ -52,19 +54,19 @@ def frozen(classifier: nn.Module) -> nn.Module:
 
 @register_loss("mfh")
 class MFH(Loss):
-    """Distil only the channels of the teacher that carry what both modalities know.
+    """Distil only those channels of the teacher whose information both modalities share.
 
     Xue et al., "The Modality Focusing Hypothesis", ICLR 2023: features that are decisive and
-    general help a student of another modality, those of the teacher's own modality do not, however
-    much they help the teacher. Rank the channels once with `permutation_salience`, hand the ranking
-    to `set_salience`, then train. Before that every channel is on.
+    general help a student of another modality; features specific to the teacher's modality do not,
+    however much they help the teacher. Rank the channels once with `permutation_salience`, pass the
+    ranking to `set_salience`, then train. Before that every channel is on.
 
     With the teacher's `classifier` this is the paper's distillation: the embedding, its other
     channels switched off, goes through a frozen copy of the classifier, and KD teaches the student
-    these logits; the paper trains by it alone. (One of its published programs averages KL over
-    rows times classes, and its experiments on inputs train a new teacher on the channels left.)
-    Without a classifier the student's adapted embedding regresses the channels that are on, which
-    is ours: take it where the teacher has no classifier.
+    these logits; the paper trains by it alone. (One of its published programs averages KL over rows
+    times classes, and its experiments on inputs train a new teacher on the channels left.) Without
+    a classifier the student's adapted embedding regresses the channels that are on: our own
+    variant, for teachers without one.
 
     Args:
         classifier: the teacher's last layer, from its embedding to its logits.
@@ -92,10 +94,11 @@ class MFH(Loss):
         super().__init__()
         if not 0 <= share_off < 1:
             raise ValueError(
-                f"share_off is the share of channels to switch off, got {share_off}; give one from "
-                "0 to below 1"
+                "mfh: share_off is the share of channels to switch off, from 0 to below 1, got "
+                f"{share_off}"
             )
         self.share_off = share_off
+        require_positive(self.name, temperature=temperature)
         self.temperature = temperature
         self.adapter_name = adapter
         self.adapter: nn.Module | None = None
@@ -119,8 +122,8 @@ class MFH(Loss):
 
         Args:
             salience: [D], larger for channels to keep.
-            off_value: [D] what a channel holds when it is off; 0 when None. The channels' means
-                over the training data leave the classifier's average opinion as it was.
+            off_value: [D] value of a channel that is off; 0 when None. The channels' means over the
+                training data leave the classifier's average prediction unchanged.
 
         Raises:
             ValueError: not one number for each channel of the teacher.
@@ -140,7 +143,7 @@ class MFH(Loss):
         self.channels, self.off_value = channels.to(device), off_value.to(device)
 
     def train(self, mode: bool = True) -> MFH:
-        """The teacher's classifier stays in evaluation."""
+        """The teacher's classifier stays in evaluation mode."""
         super().train(mode)
         if self.classifier is not None:
             self.classifier.eval()
@@ -150,8 +153,8 @@ class MFH(Loss):
         theirs = teacher.embedding
         channels, off_value = self._mask_for(theirs)
         if self.classifier is not None:
-            heard = torch.where(channels, theirs, off_value.to(theirs.dtype))
-            focused = replace(teacher, logits=self.classifier(heard))
+            masked = torch.where(channels, theirs, off_value.to(theirs.dtype))
+            focused = replace(teacher, logits=self.classifier(masked))
             require_logits(self.name, student, focused)
             return kd(student.logits, focused.logits, valid, self.temperature)
         ours = student.embedding if self.adapter is None else self.adapter(student.embedding)

@@ -1,4 +1,4 @@
-"""Mutual information between both embeddings, by the Jensen-Shannon bound."""
+"""Mutual information of the two embeddings, by the Jensen-Shannon bound."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def mi_jsd(
 ) -> Float[Tensor, ""]:
     """E_pairs softplus(−T) + E_others softplus(T) (Hjelm et al., ICLR 2019, eq. 4, negated).
 
-    It is 2 log 2 where the critic sees nothing, and 2 log 2 minus twice the Jensen-Shannon
-    divergence of pairs from other combinations where the critic is perfect. With one row that
-    counts there are no others: 0.
+    It is 2 log 2 for a critic that distinguishes nothing, and 2 log 2 minus twice the
+    Jensen-Shannon divergence of pairs from other combinations for a perfect critic. With only one
+    row that counts it is 0.
 
     Args:
         scores: T(s_i, t_j); the pairs are on the diagonal.
@@ -34,16 +34,16 @@ def mi_jsd(
 
 @register_loss("mi_jsd")
 class MIJSD(CriticLoss):
-    """Raise the mutual information of the embeddings, as far as a learned critic can tell.
+    """Raise the mutual information of the embeddings, as a learned critic estimates it.
 
     The critic's parameters are the loss's own and train with the student. It bounds a divergence
-    that grows with mutual information and is no number of nats; it trains more calmly than `mine`.
-    The recommended weight of 1 is a place to start, not the paper's, which distils nothing.
+    that grows with mutual information; its value is not in nats. It trains more stably than `mine`.
+    The recommended weight of 1 is a starting point; the paper, not about distillation, has none.
 
     Args:
         hidden_dim: width between the two maps of each MLP of the critic.
         critic_dim: width of the MLPs' outputs.
-        student_dim: width of the student's embedding; with `teacher_dim` in place of `bind`.
+        student_dim: width of the student's embedding; with `teacher_dim` it replaces `bind`.
         teacher_dim: width of the teacher's embedding.
     """
 

@@ -1,4 +1,4 @@
-"""Mutual information between both embeddings, by the Donsker-Varadhan bound."""
+"""Mutual information of the two embeddings, by the Donsker-Varadhan bound."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from xdistill.losses.parts.critic import CriticLoss
+from xdistill.losses.parts.log_mean_exp import log_mean_exp
 from xdistill.losses.parts.masking import row_mask
 from xdistill.losses.parts.pairs import distinct_pairs
-from xdistill.numerics import EXCLUDED, masked_mean
+from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
 
 
@@ -22,13 +23,13 @@ def mine(
 ) -> Float[Tensor, ""]:
     """−(E_pairs T − log E_others e^T) (Belghazi et al., ICML 2018, eq. 10). No lower bound.
 
-    With one row that counts there are no others: 0.
+    With only one row that counts it is 0.
 
     Args:
         scores: T(s_i, t_j); the pairs are on the diagonal.
-        log_average: log of a moving average of E_others e^T, which then stands in the gradient
-            where the batch's own stands in that of the logarithm (eq. 12): the mean of a ratio
-            over small batches is biased. The value remains that of the batch.
+        log_average: log of a moving average of E_others e^T, which replaces the batch's own average
+            in the gradient of the logarithm (eq. 12), because the mean of a ratio over small
+            batches is biased. The value remains that of the batch.
     """
     keep = row_mask(valid, scores)
     paired = masked_mean(scores.diagonal(), keep)
@@ -40,29 +41,22 @@ def mine(
     return torch.where(keep.sum() > 1, -bound, 0.0)
 
 
-def log_mean_exp(scores: Float[Tensor, "b b"], mask: Bool[Tensor, "b b"]) -> Float[Tensor, ""]:
-    """log of the mean of e^T over the marked entries; 0 when there is none."""
-    total = scores.masked_fill(~mask, EXCLUDED).flatten().logsumexp(dim=0)
-    mean = total - mask.sum().clamp(min=1).to(total.dtype).log()
-    return torch.where(mask.any(), mean, 0.0)
-
-
 @register_loss("mine")
 class MINE(CriticLoss):
-    """Raise the mutual information of the embeddings, in nats, as far as a learned critic can tell.
+    """Raise the mutual information of the embeddings, in nats, as a learned critic estimates it.
 
-    The critic's parameters are the loss's own and train with the student. A critic that knows the
-    training rows by heart drives the value down without end: watch it, or take `mi_jsd`. The
-    recommended weight of 1 is a place to start, not the paper's, which distils nothing. On several
-    processes each has a moving average of its own.
+    The critic's parameters are the loss's own and train with the student. A critic that has
+    memorised the training rows lowers the value without bound: monitor it, or use `mi_jsd`. The
+    recommended weight of 1 is a starting point; the paper, not about distillation, has none. On
+    several processes each has a moving average of its own.
 
     Args:
-        rate: the batch's share in the moving average of e^T. The batch is part of the average
-            before it divides, so that no weight in the gradient exceeds 1/rate; 1 is the plain,
+        rate: the batch's share in the moving average of e^T. The batch enters the average before
+            the division, so that no weight in the gradient exceeds 1/rate; 1 gives the plain,
             biased gradient.
         hidden_dim: width between the two maps of each MLP of the critic.
         critic_dim: width of the MLPs' outputs.
-        student_dim: width of the student's embedding; with `teacher_dim` in place of `bind`.
+        student_dim: width of the student's embedding; with `teacher_dim` it replaces `bind`.
         teacher_dim: width of the teacher's embedding.
     """
 
@@ -96,7 +90,7 @@ class MINE(CriticLoss):
     def average(
         self, scores: Float[Tensor, "b b"], others: Bool[Tensor, "b b"]
     ) -> Float[Tensor, ""]:
-        """log of the moving average with this batch in it; kept in training mode alone."""
+        """log of the moving average with this batch in it; stored in training mode only."""
         batch = log_mean_exp(scores, others)
         old = self.log_average.to(batch.dtype)
         rest = math.log(1 - self.rate) if self.rate < 1 else -math.inf

@@ -9,7 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from xdistill.losses.kd import kd
-from xdistill.losses.parts.loss import Loss, require_logits
+from xdistill.losses.parts.checks import require_logits
+from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.registry import register_loss
 
@@ -24,9 +25,10 @@ def mlkd(
 ) -> Float[Tensor, ""]:
     """Mean over T of KD at T, the class correlation and the batch correlation.
 
-    Jin et al., CVPR 2023, section 3: T²·KL + ‖PₜᵀPₜ − PₛᵀPₛ‖²_F/K + ‖PₜPₜᵀ − PₛPₛᵀ‖²_F/B, with
-    P = softmax(z/T) of the B valid rows. Several temperatures of one forward pass are the paper's
-    prediction augmentation. The paper adds them up; times their number this is its sum.
+    Jin et al., CVPR 2023, section 3: T²·KL + ‖PₜᵀPₜ − PₛᵀPₛ‖²_F/K + ‖PₜPₜᵀ − PₛPₛᵀ‖²_F/B, with P =
+    softmax(z/T) of the B valid rows. Several temperatures of one forward pass are the paper's
+    prediction augmentation. The paper sums over T; this mean times the number of temperatures is
+    that sum.
     """
     parts = [
         kd(student, teacher, valid, temperature)
@@ -56,8 +58,8 @@ class MLKD(Loss):
 
     This is the paper's formula on one view of each sample. The published code runs a weakly and a
     strongly augmented view, and multiplies the terms of the weak view by the share of samples or
-    classes of below-median confidence; neither is here. The class term sums over rows before it
-    squares, so it grows with the batch.
+    classes of below-median confidence; neither is done here. The class term sums over rows before
+    squaring, so it grows with the batch.
 
     Args:
         temperatures: each divides both logits.

@@ -9,10 +9,11 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from xdistill.losses.parts.checks import require_classes, require_logits
 from xdistill.losses.parts.kl import kl
-from xdistill.losses.parts.loss import Loss, require_logits, width
+from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
-from xdistill.losses.parts.options import require_num_classes
+from xdistill.losses.parts.options import require_num_classes, require_positive
 from xdistill.numerics import EXCLUDED, masked_mean
 from xdistill.registry import register_loss
 
@@ -36,9 +37,9 @@ class MSTTerms(NamedTuple):
 def route(gate: Float[Tensor, "b m"], k: int) -> Float[Tensor, "b m"]:
     """Weight 1/k for the k likeliest teachers of each row, 0 for the others.
 
-    Gradient passes as if the weights were softmax(gate): a choice has none, and renormalised
-    probabilities have none when k = 1. The gate thus learns from what every teacher would have
-    cost, also those that it did not choose.
+    Gradient passes as if the weights were softmax(gate), because the choice has no gradient, and
+    renormalised probabilities have none when k = 1. The gate thus learns from the cost of every
+    teacher, including those that it did not choose.
     """
     soft = gate.softmax(dim=1)
     hard = torch.zeros_like(soft).scatter(1, soft.topk(k, dim=1).indices, 1 / k)
@@ -72,7 +73,7 @@ def mst_terms(
     weights = route(gate, k)
     log_s = (student / temperature).log_softmax(dim=1)[:, None]  # [B, 1, K]
     log_t = (teachers / temperature).log_softmax(dim=2)  # [B, M, K]
-    apart = kl(log_t.detach(), log_s)  # [B, M]
+    divergence = kl(log_t.detach(), log_s)  # [B, M]
     drift = kl(log_s.detach(), log_t).mean(dim=1)
     task = student.new_zeros(())
     if target is not None:
@@ -81,7 +82,7 @@ def mst_terms(
         wrong = -teachers.log_softmax(dim=2).gather(2, place).squeeze(2)  # [B, M]
         task = masked_mean((weights * wrong).sum(dim=1), labelled)
     return MSTTerms(
-        distillation=temperature**2 * masked_mean((weights * apart).sum(dim=1), keep),
+        distillation=temperature**2 * masked_mean((weights * divergence).sum(dim=1), keep),
         task=task,
         drift=temperature**2 * masked_mean(drift, keep),
         balance=balance(gate, keep),
@@ -91,9 +92,9 @@ def mst_terms(
 class SpecialisedTeachers(nn.Module):
     """M views of one teacher, each through a mask of its own over the channels of its embedding.
 
-    z_i = z_t − V((1 − m_i(f_t)) ⊙ f_t): what the masked channels said is taken out of the logits.
-    Where V is the weight of the teacher's last, linear layer, that is its answer to the masked
-    embedding.
+    z_i = z_t − V((1 − m_i(f_t)) ⊙ f_t): the contribution of the masked channels is removed from the
+    logits. Where V is the weight of the teacher's last, linear layer, this is its output for the
+    masked embedding.
 
     Args:
         dim: width D of the teacher's embedding.
@@ -125,34 +126,35 @@ class SpecialisedTeachers(nn.Module):
 
 @register_loss("mst")
 class MST(Loss):
-    """Each row learns from the k of M specialised teachers that a gate picks for it.
+    """Each row learns from the k of M specialised teachers that a gate selects for it.
 
     Li et al., "MST-Distill: Mixture of Specialized Teachers for Cross-Modal Knowledge
-    Distillation", ACM MM 2025. From the paper: masks make several teachers of one and are trained
-    to come nearer to the student (drift); a gate reads the student's logits; KD from its k choices
-    teaches the student; a divergence from the uniform choice keeps all teachers in use. Its three
-    stages run one after the other and there are two teachers with two masked layers each; here
-    masks act on one teacher's embedding and everything trains at once.
+    Distillation", ACM MM 2025. From the paper: masks turn one teacher into several and are trained
+    towards the student (drift); a gate reads the student's logits; KD from its k choices teaches
+    the student; a divergence from the uniform choice keeps all teachers in use. Its three stages
+    run one after the other, and there are two teachers with two masked layers each; here masks act
+    on the embedding of one teacher, and everything trains at once.
 
-    Published code gives the gate no gradient from what it chooses, so that balance is all it
-    learns, and its masks pile up: each pass leaves a hook, and a later teacher is seen through the
+    In the published code the gate gets no gradient from its choices, so that it learns balance
+    only, and masks accumulate: each pass leaves a hook, and a later teacher is seen through the
     masks of the earlier ones. Here the gate learns from every teacher's cost (`route`), which
     includes the teacher's own cross-entropy on labelled rows: without it the cheapest teacher would
-    be the one that repeats the student. Masks always start from the teacher's own embedding. The
-    gate's input is detached, so that the student learns its lesson and not to be routed elsewhere.
+    be the one that repeats the student. Masks always apply to the teacher's own embedding. The
+    gate's input is detached, so that the student is not trained to be routed elsewhere.
 
-    Published code also divides the balance by M, halves the distillation's weight every 30 epochs
-    and takes a tenth off the balance's every 10.
+    The published code also divides the balance by M, halves the weight of the distillation every 30
+    epochs, and lowers that of the balance by a tenth every 10; none of this is done here.
 
-    Without the classifier its weight is learned from task and drift, and can bend the views further
-    towards the student than masks alone could: give it where the teacher's last layer is linear.
+    Without the classifier, a readout is learned from task and drift, which can move the views
+    further towards the student than masks alone could: give the classifier where the teacher's last
+    layer is linear.
 
     Args:
         num_teachers: M specialised teachers.
         k: how many of them teach a row.
         temperature: divides the logits of the distillation and of the drift.
         balance_weight: of the divergence from the uniform choice.
-        classifier: the teacher's last layer, to read the masked embedding with; None learns one.
+        classifier: the teacher's last layer, applied to the masked embedding; None learns one.
         num_classes: number of classes K.
     """
 
@@ -180,6 +182,7 @@ class MST(Loss):
             )
         self.num_teachers = num_teachers
         self.k = k
+        require_positive(self.name, temperature=temperature)
         self.temperature = temperature
         self.balance_weight = balance_weight
         self.num_classes = num_classes
@@ -210,11 +213,7 @@ class MST(Loss):
                 "mst has no gate yet; call loss.bind(student, teacher, num_classes) or create it "
                 "with the teacher's classifier"
             )
-        if student.logits.shape[1] != self.num_classes:
-            raise ValueError(
-                f"mst was made for {self.num_classes} classes, the student has "
-                f"{student.logits.shape[1]}; give both one num_classes"
-            )
+        require_classes(self.name, self.num_classes, student.logits)
         keep = row_mask(valid, student.logits)
         seen = zero_rows(student.logits.detach(), keep)
         terms = mst_terms(
@@ -226,6 +225,5 @@ class MST(Loss):
             self.k,
             self.temperature,
         )
-        parts = terms._asdict().items()
-        self.terms = {f"{self.label}/{part}": value.detach() for part, value in parts}
+        self.record(terms._asdict())
         return terms.distillation + terms.task + terms.drift + self.balance_weight * terms.balance

@@ -1,4 +1,4 @@
-"""Neuron selectivity transfer: the student's channels fire where the teacher's do."""
+"""Neuron selectivity transfer: the student's channels activate where the teacher's do."""
 
 from __future__ import annotations
 
@@ -46,11 +46,10 @@ def mean_kernel(x: Float[Tensor, "b c p"], y: Float[Tensor, "b e p"]) -> Float[T
 
 @register_loss("nst")
 class NST(Loss):
-    """The distribution of the channels' activation patterns is that of the teacher's.
+    """Match the distribution of the channels' activation patterns to the teacher's.
 
     Maps of different sizes are brought onto their shared axes first. The value is the sum over
-    pairs of layers. The paper weighs it with 50/2, public code, which the recommended weight of 50
-    comes from, with 50.
+    pairs of layers. The paper's weight is 50/2; the recommended 50 is the weight of public code.
 
     Args:
         layers: pairs of hidden layers, or None for all in their order.

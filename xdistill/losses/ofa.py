@@ -1,4 +1,4 @@
-"""OFA: hidden layers of the student say what the teacher says, in the space of class logits."""
+"""OFA: the student's hidden layers imitate the teacher's class probabilities."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from xdistill.losses.parts.checks import require_logits, require_target
+from xdistill.losses.parts.kl import log_probabilities
 from xdistill.losses.parts.layers import FeatureMap, channels_first, hidden_shapes
-from xdistill.losses.parts.loss import Loss, require_logits, require_target
+from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.options import require_positive
 from xdistill.numerics import masked_mean
@@ -27,19 +29,19 @@ def ofa(
 ) -> Float[Tensor, ""]:
     """Mean over rows of −((1 + p_t(y))^eps − 1)·log p_s(y) − Σ_{k≠y} p_t(k)·log p_s(k).
 
-    Hao et al., NeurIPS 2023, the definition of L_OFA (eps is its γ), less the cross-entropy
-    −log p_s(y) that it contains and that is a term of its own here. An eps above 1 adds weight to
-    the true class, the more the surer the teacher is of it; with eps = 1 this is the cross-entropy
-    with the teacher's probabilities.
+    Hao et al., NeurIPS 2023, the definition of L_OFA (eps is its γ), without the cross-entropy −log
+    p_s(y) that it contains, which is a separate loss here. An eps above 1 adds weight to the true
+    class, the more so the surer the teacher is of it; with eps = 1 this is the cross-entropy with
+    the teacher's probabilities.
 
     Args:
         target: [B] class; rows labelled -1 are left out.
-        official: take the power of every class, −Σ_k ((p_t + y)^eps − y_k)·log p_s(k), as the
-            published code does. The paper's form is right: the derivation raises the true class
-            alone. The published numbers are the code's.
+        official: apply the power to every class, −Σ_k ((p_t + y)^eps − y_k)·log p_s(k), as the
+            published code does. The paper derives the power for the true class only; its numbers
+            come from the code.
     """
     keep = row_mask(valid, student) & (target >= 0)
-    log_s = (zero_rows(student, keep) / temperature).log_softmax(dim=1)
+    log_s = log_probabilities(student, keep, temperature)
     p_t = (zero_rows(teacher.detach(), keep) / temperature).softmax(dim=1)
     true = target[:, None] == torch.arange(student.shape[1], device=target.device)  # [B, K]
     others = p_t**eps if official else p_t
@@ -52,9 +54,9 @@ class OFA(Loss):
     """The sum of `ofa` over the student's hidden layers, each through its own head, and its logits.
 
     A head averages the map over everything but channels and maps it to K classes. The paper's
-    branches repeat the student's later stages (separable convolutions or transformer blocks)
-    before that; its last one is what is made here. The heads are the loss's: they leave no trace
-    in the student. Nothing but logits is asked of the teacher.
+    branches first repeat the student's later stages (separable convolutions or transformer blocks);
+    only their last layer is made here. The heads belong to the loss, not to the student. Of the
+    teacher only the logits are used.
 
     The paper's weight is 1 beside a cross-entropy of 1, its γ 1.1 to 1.4.
 
@@ -109,11 +111,11 @@ class OFA(Loss):
         return self
 
     def stage_maps(self, hidden: dict[str, Tensor]) -> list[FeatureMap]:
-        """The student's hidden tensors that are stages, channels first."""
+        """The student's hidden tensors that get a head, channels first."""
         if not hidden:
             raise ValueError(
-                "ofa puts heads on hidden layers of the student, whose outputs hold none; have "
-                "some kept with xd.capture(encoder, [...]) and bind with outputs, loss.bind("
+                "ofa puts heads on hidden layers of the student, whose outputs hold none; keep "
+                "some with xd.capture(encoder, [...]) and bind with outputs, loss.bind("
                 "student(x), teacher(y), num_classes=K), or give Distiller an example batch"
             )
         chosen = hidden if self.stages is None else self.stages
@@ -122,7 +124,7 @@ class OFA(Loss):
         if missing:
             raise ValueError(
                 f"ofa: the student has no hidden layers {missing}, its outputs hold "
-                f"{list(hidden)}; have them kept with xd.capture(encoder, {missing})"
+                f"{list(hidden)}; keep them with xd.capture(encoder, {missing})"
             )
         return [channels_first(hidden[name], axes, name) for name, axes in named]
 

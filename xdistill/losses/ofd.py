@@ -24,7 +24,7 @@ def partial_l2(
     teacher: Float[Tensor, "b c *s"],
     valid: Bool[Tensor, " b"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean over rows of the sum of (T − S)² over channels and positions, but for S ≤ T ≤ 0.
+    """Mean over rows of the sum of (T − S)² over channels and positions, except where S ≤ T ≤ 0.
 
     Heo et al., ICCV 2019, section 3.2. Where S ≤ T ≤ 0 the next ReLU removes the student's response
     just as it removes the teacher's, so it need not rise.
@@ -44,10 +44,10 @@ def margin_relu(x: Float[Tensor, "b c *s"], margin: Float[Tensor, " c"]) -> Floa
 def margin_from_batch_norm(bn: BatchNorm) -> Float[Tensor, " c"]:
     """The margin of each channel behind a BatchNorm: E[x | x < 0] of a Gaussian.
 
-    Heo et al., ICCV 2019, section 3.2. With mean β and deviation σ = |γ| it is
-    β − σ·φ(β/σ)/Φ(−β/σ), and min(β, 0) for a constant channel. Public code puts −3σ where negative
-    responses are rarer than one in 1000, for fear of the division; the expectation there in truth
-    comes close to 0.
+    Heo et al., ICCV 2019, section 3.2. With mean β and deviation σ = |γ| it is β −
+    σ·φ(β/σ)/Φ(−β/σ), and min(β, 0) for a constant channel. Public code uses −3σ where negative
+    responses are rarer than one in 1000, to avoid the division; the true expectation there is close
+    to 0.
 
     Args:
         bn: a BatchNorm with weight and bias, the last layer before the teacher's ReLU.
@@ -61,13 +61,15 @@ def margin_from_batch_norm(bn: BatchNorm) -> Float[Tensor, " c"]:
     constant = deviation < 1e-12
     z = mean / torch.where(constant, torch.ones_like(deviation), deviation)
     log_density = -0.5 * z.square() - 0.5 * math.log(2 * math.pi)
-    ratio = (log_density - torch.special.log_ndtr(-z)).exp()  # φ(z)/Φ(−z), where both underflow too
+    ratio = (
+        log_density - torch.special.log_ndtr(-z)
+    ).exp()  # φ(z)/Φ(−z), exact where both underflow
     margin = torch.where(constant, mean, mean - deviation * ratio).clamp(max=0)
     return margin.to(bn.bias.dtype)
 
 
 class MarginReLU(nn.Module):
-    """`margin_relu` with a margin that is given, or the mean negative response seen in training.
+    """`margin_relu` with a given margin, or with the mean negative response seen in training.
 
     Args:
         channels: C.
@@ -96,7 +98,7 @@ class MarginReLU(nn.Module):
         return margin_relu(x, self.margin.to(x.dtype))
 
     def update(self, x: Float[Tensor, "b c *s"]) -> None:
-        """Take the negative responses of a batch into the mean. Rows of zeros have none."""
+        """Update the mean with the negative responses of a batch. Rows of zeros have none."""
         negative = x.clamp(max=0).movedim(1, 0).flatten(1)  # [C, BN]
         count = (negative < 0).sum(1).to(self.seen.dtype)
         gap = negative.sum(1).to(self.margin.dtype) - count * self.margin
@@ -108,14 +110,14 @@ class MarginReLU(nn.Module):
 class OFD(Loss):
     """Partial squared distance of the adapted student map to the teacher's behind a margin ReLU.
 
-    Take layers before their ReLU. The margin ReLU acts on the teacher's own map; then both maps
-    come onto their shared axes. The student's channels pass a 1×1 convolution with a bias; the
-    paper puts a BatchNorm behind it, which is the same set of maps at inference but would let the
-    rows of a batch, missing ones too, change each other's value in training.
+    Use the output of layers before their ReLU. The margin ReLU is applied to the teacher's map;
+    then both maps are brought onto their shared axes. The student's channels pass a 1×1 convolution
+    with a bias. The paper adds a BatchNorm, which gives the same set of maps at inference, but in
+    training a row's value would depend on the other rows of the batch, missing ones included.
 
     The value is a sum over channels, positions and pairs of layers, so it grows with the map; the
-    recommended weight of 1e-3 belongs to this sum. The authors' code also halves each layer against
-    the next deeper one, which the paper's formula does not have but its numbers depend on.
+    recommended weight of 1e-3 belongs to this sum. The authors' code also gives each layer half the
+    weight of the next deeper one; the paper's formula does not, but its numbers depend on it.
 
     Args:
         layers: pairs of hidden layers, from early to late, or None for all in their order.
@@ -125,7 +127,7 @@ class OFD(Loss):
     """
 
     name = "ofd"
-    formula = "Σ (max(T, m) − A(S))² but where A(S) ≤ max(T, m) ≤ 0"
+    formula = "Σ (max(T, m) − A(S))² except where A(S) ≤ max(T, m) ≤ 0"
     paper = "Heo et al., ICCV 2019"
     needs = ("hidden",)
     shared_space = False
@@ -164,8 +166,8 @@ class OFD(Loss):
         maps = hidden_maps(self.name, self.layers, student, teacher)
         if self.adapters is None:
             raise ValueError(
-                "ofd maps the student's channels with adapters that it has not made yet; call "
-                "loss.bind(student, teacher) with outputs or specs that tell the hidden shapes"
+                "ofd has no adapters yet; call loss.bind(student, teacher) with outputs or specs "
+                "that hold the hidden shapes"
             )
         keep = row_mask(valid, student.embedding)
         total = student.embedding.new_zeros(())

@@ -1,4 +1,4 @@
-"""Probabilistic knowledge transfer: which rows of the batch are near which."""
+"""Probabilistic knowledge transfer: probabilities of being neighbours in the batch."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def pkt(
 ) -> Float[Tensor, ""]:
     """Mean over i of KL(p_i ‖ q_i), p_j|i ∝ K(t_i, t_j), q_j|i ∝ K(s_i, s_j), j ≠ i.
 
-    Passalis and Tefas, ECCV 2018, with the cosine kernel K = (cos + 1)/2; there the sum over i. A
-    row alone has no neighbour and no divergence; of two rows each has one, with probability 1. The
+    Passalis and Tefas, ECCV 2018, with the cosine kernel K = (cos + 1)/2; they sum over i. A single
+    row has no neighbour and counts 0; of two rows each has one neighbour, with probability 1. The
     widths may differ.
 
     Args:
@@ -66,14 +66,15 @@ def neighbours(kernel: Float[Tensor, "b b"], pairs: Bool[Tensor, "b b"]) -> Floa
 
 @register_loss("pkt")
 class PKT(Loss):
-    """The student's rows have the neighbours of the teacher's, as probabilities; widths may differ.
+    """The student's neighbour probabilities follow the teacher's; widths may differ.
 
     The weight in the literature, 30000, belongs to the published code, which counts each row among
-    its own neighbours, against the paper, and averages over all B² pairs instead of summing over
-    neighbours: at its batch size of 64 that is 30000/64 of this loss, the recommended weight.
+    its own neighbours, contrary to the paper, and averages over all B² pairs instead of summing
+    over neighbours: at its batch size of 64 that is 30000/64 of this loss, the recommended weight.
 
     Args:
-        official: take the published code's form, whose weight is 30000 and whose size falls with B.
+        official: use the form of the published code, whose weight is 30000 and whose value falls as
+            B grows.
     """
 
     name = "pkt"

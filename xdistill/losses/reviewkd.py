@@ -35,10 +35,10 @@ def hcl(
     valid: Bool[Tensor, " b"] | None = None,
     pools: Sequence[int] = (4, 2, 1),
 ) -> Float[Tensor, ""]:
-    """The hierarchical context loss: squared distance of two maps and of what pooling leaves.
+    """The hierarchical context loss: squared distance of two maps, and of their pooled versions.
 
-    Chen et al., CVPR 2021, section 3.3. The map itself has weight 1, and each pooling half of the
-    one before; the weights are divided by their sum, as in the authors' code. A pooling that
+    Chen et al., CVPR 2021, section 3.3. The map itself has weight 1, and each pooled version half
+    of the one before; the weights are divided by their sum, as in the authors' code. A pooling that
     changes no axis is left out; an axis shorter than it stays as it is.
 
     Args:
@@ -62,14 +62,14 @@ def hcl(
 
 
 class Fusion(nn.Module):
-    """Attention-based fusion of a stage with what the deeper stages have handed on.
+    """Attention-based fusion of a stage with the features of the deeper stages.
 
     Args:
         in_channels: channels of the student's stage.
         mid_channels: channels of the fused features.
         out_channels: channels of the teacher's stage.
         axes: number of axes after the channels.
-        deepest: nothing is handed on to this stage.
+        deepest: there is no deeper stage.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Fusion(nn.Module):
     def forward(
         self, x: Float[Tensor, "b c *s"], deeper: Float[Tensor, "b m *r"] | None
     ) -> tuple[Float[Tensor, "b e *s"], Float[Tensor, "b m *s"]]:
-        """What is compared with the teacher's stage, and what is handed on to the shallower one."""
+        """The map to compare with the teacher's stage, and features for the next shallower one."""
         x = self.narrow(x)
         if self.attention is not None and deeper is not None:
             deeper = F.interpolate(deeper, size=x.shape[2:], mode="nearest")
@@ -98,12 +98,12 @@ class ReviewKD(Loss):
 
     Chen et al., CVPR 2021. Each stage of the student is first brought onto the axes that it shares
     with its stage of the teacher, and the longer of the two is pooled to the shorter; so fusion and
-    comparison run over those axes alone (over time between video and EEG), and all pairs have to
-    share the same. From the deepest stage to the first, a stage is narrowed to common channels,
-    weighed against the upsampled deeper ones, widened to the teacher's channels by a convolution
-    over 3 places, and compared by `hcl`. The sum over stages is returned.
+    comparison run over those axes only (time, between video and EEG), and all pairs must share the
+    same axes. From the deepest stage to the first, a stage is narrowed to common channels, weighed
+    against the upsampled deeper ones, widened to the teacher's channels by a convolution over 3
+    places, and compared by `hcl`. The sum over stages is returned.
 
-    The authors have a BatchNorm behind both convolutions. Rows without a teacher would enter its
+    The authors have a BatchNorm after both convolutions. Rows without a teacher would enter its
     statistics, so there is none here and the convolutions have a bias instead. Where the teacher's
     map is longer than the student's, the authors stretch the student's; here the teacher's is
     pooled.
@@ -111,9 +111,10 @@ class ReviewKD(Loss):
     Recommended: weight 1 beside a cross-entropy of 1, grown over 20 epochs by `xd.warmup`.
 
     Args:
-        layers: pairs of hidden layers from the first to the deepest; None: all in their order.
-        mid_channels: channels of the fused features; None: those of the student's deepest stage,
-            at most 512.
+        layers: pairs of hidden layers from the first to the deepest, or None for all in their
+            order.
+        mid_channels: channels of the fused features; None takes those of the student's deepest
+            stage, at most 512.
         pools: lengths after the poolings of `hcl`.
 
     Raises:
@@ -168,7 +169,7 @@ class ReviewKD(Loss):
 
 
 def blank(spec: Spec | Outputs | Any) -> Outputs:
-    """Outputs of the shapes that a spec tells, with nothing in them."""
+    """Outputs of a spec's shapes on the meta device, without values."""
     shapes = hidden_shapes(spec)
     return Outputs(
         torch.empty(1, width(spec), device="meta"),

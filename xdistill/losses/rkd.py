@@ -35,7 +35,7 @@ def rkd_distance(
 def relative_distance(x: Float[Tensor, "b d"], pairs: Bool[Tensor, "b b"]) -> Float[Tensor, "b b"]:
     """Euclidean distances of the rows divided by their mean over the pairs."""
     x = zero_rows(x, pairs.any(dim=1))
-    # The division by the mean would blow noise between equal rows up to the size of a distance.
+    # Exact zeros between equal rows: the division by the mean would amplify rounding noise.
     distance = distances(x)
     mean = masked_mean(distance, pairs)
     return distance / torch.where(mean > 0, mean, torch.ones_like(mean))
@@ -60,7 +60,7 @@ def rkd_angle(
         part = slice(first, first + size)
         args = (student[part], teacher[part], student, teacher, pairs[part])
         if size < rows:
-            # What a chunk held is made again in the backward pass; there is no chance in it.
+            # The backward pass computes the chunk again; it draws no random numbers.
             gap = checkpoint(angle_gap, *args, use_reentrant=False, preserve_rng_state=False)
         else:
             gap = angle_gap(*args)
@@ -96,11 +96,11 @@ def cosines(
 
 @register_loss("rkd")
 class RKD(Loss):
-    """The student's batch takes the shape of the teacher's; widths may differ.
+    """Distances and angles among the student's rows follow the teacher's; widths may differ.
 
     Args:
-        distance_weight: of the pairwise distances.
-        angle_weight: of the angles of triples: work grows with B³·D, memory does not.
+        distance_weight: weight of the pairwise distances.
+        angle_weight: weight of the angles of triples, whose cost in time grows with B³·D.
     """
 
     name = "rkd"

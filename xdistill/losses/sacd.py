@@ -1,4 +1,4 @@
-"""Structure-aware contrastive distillation, the flagship."""
+"""Structure-aware contrastive distillation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from xdistill.kernels.mined.mining import Mining
 from xdistill.kernels.mined.relations import Positives
 from xdistill.losses.ccl import Composition, composition_loss
 from xdistill.losses.khn import KHN, Rows
-from xdistill.losses.parts.loss import require_logits, width
+from xdistill.losses.parts.checks import require_logits
+from xdistill.losses.parts.loss import width
+from xdistill.losses.parts.options import require_num_classes, require_positive
 from xdistill.losses.parts.structure import GraphSimilarity, affinity
 from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.losses.sp import sp
@@ -30,28 +32,30 @@ class SACD(KHN):
 
     Han et al., "Seeing your sleep stage: cross-modal distillation from EEG to infrared video", 2022
     (arXiv 2208.05814). L_con is `KHN`. L_str compares the graphs that the samples of the batch form
-    in either modality; the paper gives no equation for their edges, so `losses.parts.structure`
-    is our definition. It goes one way: gradient reaches the student (and its projector), neither
-    the teacher nor the teacher's projector. L_com is the composition branch of CCL, which the
-    authors' training loop has.
+    in the two modalities; the paper gives no equation for their edges, so the definition in
+    `losses.parts.structure` is our own. The transfer is one-way: gradient reaches the student and
+    its projector, but neither the teacher nor the teacher's projector. L_com is the composition
+    branch of CCL, as in the authors' training loop.
 
-    The task's cross-entropy is no part of it: `CrossEntropy() + SACD(dim=128)`. `terms` holds each
+    The task's cross-entropy is not included: `CrossEntropy() + SACD(dim=128)`. `terms` holds each
     part, unweighted, as "sacd/contrast", "sacd/structure" and "sacd/composition".
 
     Args:
-        dim: width D of the shared space; None: projectors only where the widths differ.
-        structure: "affinity" (KL between rows of cosines), "graph" (pooled and scored; can be met
-            by a bias alone), "gram" (as `sp`), or None for no such term.
-        structure_weight: weight of L_str. "gram" is small by B², weigh it as `sp` (3000).
+        dim: width D of the shared space; None makes projectors only where the widths differ.
+        structure: "affinity" (KL between rows of cosines), "graph" (pooled and scored; a bias alone
+            can satisfy it), "gram" (as `sp`), or None for no such term.
+        structure_weight: weight of L_str. "gram" is small by a factor of B²; weigh it as `sp`
+            (3000).
         contrast_weight: weight of L_con.
-        structure_tau: temperature of the cosines in "affinity".
-        structure_neighbours: keep only edges to this many nearest rows of the teacher's graph.
+        structure_temperature: divides the cosines in "affinity".
+        structure_neighbours: keep of each row only the edges to this many nearest rows in the
+            teacher's graph; None keeps all.
         structure_space: "raw" compares the graphs of the encoders' own embeddings, whose widths may
             differ; "projected" those in the shared space, where the teacher's graph moves with its
-            projector. None: "raw", for "graph" "projected".
+            projector. None takes "raw", but "projected" for "graph".
         composition: add L_com, which needs class logits and `num_classes`.
         composition_weight: weight of L_com.
-        num_classes: number of classes, where `student_dim` and `teacher_dim` replace `bind`.
+        num_classes: number of classes, where `bind` is not given it.
 
     The other arguments are those of `KHN`.
     """
@@ -63,24 +67,24 @@ class SACD(KHN):
 
     def __init__(
         self,
+        *,
         dim: int | None = 128,
         margin: float = 0.5,
-        k: int = 5,
+        num_negatives: int = 5,
         bank_size: int = 4096,
         form: Form = "triplet",
         mining: Mining = "semihard",
         positives: Positives = "class",
         symmetric: bool = True,
-        *,
         structure: Structure | None = "affinity",
         structure_weight: float = 4.0,
         contrast_weight: float = 1.0,
-        structure_tau: float = 0.1,
+        structure_temperature: float = 0.1,
         structure_neighbours: int | None = None,
         structure_space: Space | None = None,
         composition: bool = False,
         composition_weight: float = 1.0,
-        tau: float = 0.1,
+        temperature: float = 0.1,
         momentum: float = 0.999,
         seed: int = 0,
         student_dim: int | None = None,
@@ -88,14 +92,24 @@ class SACD(KHN):
         num_classes: int | None = None,
     ):
         super().__init__(
-            margin, k, bank_size, form, mining, positives, symmetric,
-            tau=tau, momentum=momentum, seed=seed, dim=dim,
-        )  # fmt: skip
-        _check(structure, structure_space, structure_tau, structure_neighbours)
+            margin=margin,
+            num_negatives=num_negatives,
+            bank_size=bank_size,
+            form=form,
+            mining=mining,
+            positives=positives,
+            symmetric=symmetric,
+            temperature=temperature,
+            momentum=momentum,
+            seed=seed,
+            dim=dim,
+        )
+        require_positive(self.name, structure_temperature=structure_temperature)
+        _check(structure, structure_space, structure_neighbours)
         self.structure = structure
         self.structure_weight = structure_weight
         self.contrast_weight = contrast_weight
-        self.structure_tau = structure_tau
+        self.structure_temperature = structure_temperature
         self.structure_neighbours = structure_neighbours
         self.structure_space = structure_space or ("projected" if structure == "graph" else "raw")
         self.composition = composition
@@ -107,15 +121,15 @@ class SACD(KHN):
 
     def bind(self, student, teacher, num_classes=None, num_samples=None):
         super().bind(student, teacher, num_classes, num_samples)
-        classes = self.num_classes if num_classes is None else num_classes
         if self.structure == "graph" and self.graph is None:
             self.graph = GraphSimilarity(self.shared_width(width(student)))
         if self.composition and self.composer is None:
-            if classes is None:
-                raise ValueError(
-                    "sacd with composition=True learns a classifier, but got no num_classes; give "
-                    "it to bind or to the constructor"
-                )
+            classes = require_num_classes(
+                self.label,
+                "with composition=True learns a classifier",
+                self.num_classes,
+                num_classes,
+            )
             self.composer = Composition(self.shared_width(width(student)), classes)
         return self
 
@@ -126,8 +140,7 @@ class SACD(KHN):
             parts["structure"] = (self.structure_weight, self._structure(student, teacher, rows))
         if self.composition:
             parts["composition"] = (self.composition_weight, self._compose(student, rows))
-        self.terms = {f"{self.label}/{name}": part.detach() for name, (_, part) in parts.items()}
-        self._remember(teacher, rows)
+        self.record({name: part for name, (_, part) in parts.items()})
         return torch.stack([weight * part for weight, part in parts.values()]).sum()
 
     def _structure(self, student: Outputs, teacher: Outputs, rows: Rows) -> Float[Tensor, ""]:
@@ -138,7 +151,7 @@ class SACD(KHN):
             return sp(unit_rows(v), unit_rows(e), rows.keep)
         if self.graph is not None:
             return self.graph(unit_rows(v), unit_rows(e), rows.keep)
-        return affinity(v, e, rows.keep, self.structure_tau, self.structure_neighbours)
+        return affinity(v, e, rows.keep, self.structure_temperature, self.structure_neighbours)
 
     def _compose(self, student: Outputs, rows: Rows) -> Float[Tensor, ""]:
         require_logits("sacd with composition=True", student)
@@ -150,21 +163,20 @@ class SACD(KHN):
         )
 
 
-def _check(structure: str | None, space: str | None, tau: float, neighbours: int | None) -> None:
+def _check(structure: str | None, space: str | None, neighbours: int | None) -> None:
     if structure not in (None, *get_args(Structure)):
         raise ValueError(
-            f"unknown structure {structure!r} of sacd; choose one of {get_args(Structure)} or None"
+            f"sacd: unknown structure {structure!r}; choose one of {get_args(Structure)} or None"
         )
     if space not in (None, *get_args(Space)):
         raise ValueError(
-            f"unknown structure_space {space!r} of sacd; choose one of {get_args(Space)}"
+            f"sacd: unknown structure_space {space!r}; choose one of {get_args(Space)} or None"
         )
     if structure == "graph" and space == "raw":
         raise ValueError(
             "structure='graph' scores embeddings of one width; use structure_space='projected'"
         )
-    if tau <= 0 or (neighbours is not None and neighbours < 1):
+    if neighbours is not None and neighbours < 1:
         raise ValueError(
-            f"sacd needs a positive structure_tau and structure_neighbours of at least 1 or None, "
-            f"got {tau} and {neighbours}"
+            f"sacd: structure_neighbours must be at least 1, or None for all, got {neighbours}"
         )

@@ -1,4 +1,4 @@
-"""The sigmoid loss of SigLIP: every pair of the batch is a yes-or-no question."""
+"""The sigmoid loss of SigLIP: a binary decision for every pair of rows of the batch."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def siglip(
 
 @register_loss("siglip")
 class SigLIP(Loss):
-    """Ask of each student row and each teacher row whether they belong together.
+    """Decide for each student row and each teacher row whether they are a pair.
 
-    Pairs alone count: labels are not used, and two rows of one class are told apart. `supcon` pulls
-    rows of a class together. Each pair is judged by itself, without a softmax over the batch, which
+    Labels are not used, so two rows of one class are negatives of each other; `supcon` pulls rows
+    of a class together. Each pair is judged by itself, without a softmax over the batch, which
     suits small batches. The bias starts low because all but one of B pairs are negatives.
 
     Args:
-        scale: 1 / temperature of the cosines.
+        scale: multiplies the cosines, 1 / temperature; the paper's parameter is its logarithm.
         bias: added to the scaled cosines.
         learnable: learn the logarithm of the scale, and the bias, starting at these.
         dim: width of the shared space; makes projectors in `bind`.
         gather: under data-parallel training, compare with the rows of all processes, "all" at once
-            or passed round in a "ring"; "none" compares within each process.
+            or in turn around a "ring"; "none" compares within each process.
     """
 
     name = "siglip"
@@ -73,7 +73,7 @@ class SigLIP(Loss):
         self.bias = nn.Parameter(torch.tensor(float(bias))) if learnable else None
 
     def scale_and_bias(self) -> tuple[float, float] | tuple[Tensor, Tensor]:
-        """What the cosines are multiplied with, and what is added to them."""
+        """The factor of the cosines, and what is added to them."""
         if self.log_scale is None or self.bias is None:
             return self.start
         return self.log_scale.exp(), self.bias

@@ -11,20 +11,20 @@ from xdistill.registry import create_projector, register_loss
 
 @register_loss("simkd")
 class SimKD(Loss):
-    """The student's features, adapted, become the teacher's; the teacher's classifier reads them.
+    """The student's adapted features regress the teacher's, and the teacher's classifier is reused.
 
-    Chen et al., CVPR 2022: mean of (A(f_s) − f_t)², the only loss there is. No label and no
-    cross-entropy takes part, and the student's own classifier would never be trained. Therefore
-    train `xd.reuse_classifier(student, teacher)`, an encoder with the adapter A and the teacher's
-    frozen classifier inside:
+    Chen et al., CVPR 2022: mean of (A(f_s) − f_t)², the only term. No label and no cross-entropy is
+    involved, and the student's own classifier would never be trained. Therefore train
+    `xd.reuse_classifier(student, teacher)`, an encoder with the adapter A and the teacher's frozen
+    classifier inside:
 
         student = xd.reuse_classifier(student, teacher)
         xd.fit(xd.Distiller(student, teacher, xd.SimKD()), train, val)
 
     Its embedding is A(f_s), of the teacher's width, so that no adapter is made here. For a student
-    of another width without it, the loss makes an adapter in `bind`, as `FitNet` does with a
-    linear one. The paper adapts the last feature map by convolutions with BatchNorm and then pools;
-    here pooled embeddings are adapted, since maps of two modalities share no grid.
+    that is not wrapped so, and has another width, the loss makes an adapter in `bind`, as `FitNet`
+    makes a linear one. The paper adapts the last feature map by convolutions with BatchNorm and
+    then pools; here pooled embeddings are adapted, since maps of two modalities share no grid.
 
     Args:
         adapter: a registered projector from the student's width to the teacher's.

@@ -28,7 +28,7 @@ def sp(
 
 @register_loss("sp")
 class SP(Loss):
-    """Rows that are alike for the teacher become alike for the student."""
+    """Rows that are similar for the teacher become similar for the student."""
 
     name = "sp"
     formula = "‖rownorm(G_s) − rownorm(G_t)‖²/B²"

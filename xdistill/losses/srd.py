@@ -55,15 +55,15 @@ def batch_norm(
 
 @register_loss("srd")
 class SRD(Loss):
-    """The projected student meets the teacher, with the largest of the differences foremost.
+    """The projected student regresses the teacher, with emphasis on the largest differences.
 
     Columns are normalised by the statistics of the batch in training and in evaluation alike, so
-    the value is a function of the batch and no buffer is kept. There is no lower bound of zero:
-    where both sides agree it is log 1e-5. One row has no variance, so nothing is learned from it.
+    the value depends on the batch alone and no buffer is kept. Zero is not a lower bound: where
+    both sides agree the value is log 1e-5. A single row has no variance, so it teaches nothing.
 
     Args:
-        alpha: the power; the larger, the more the largest differences count.
-        official: the loss of the authors' code in place of the paper's; see `srd`.
+        alpha: the power; a larger one emphasises the largest differences more.
+        official: the loss of the authors' code instead of the paper's; see `srd`.
         student_dim: width of the student's embedding; with `teacher_dim` it replaces `bind`.
         teacher_dim: width of the teacher's embedding.
 
@@ -85,7 +85,9 @@ class SRD(Loss):
     ):
         super().__init__()
         if not alpha >= 1:
-            raise ValueError(f"alpha must be at least 1 for a finite gradient at 0, got {alpha}")
+            raise ValueError(
+                f"srd: alpha must be at least 1 for a finite gradient at 0, got {alpha}"
+            )
         self.alpha = alpha
         self.official = official
         self.projector: nn.Linear | None = None

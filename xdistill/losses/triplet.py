@@ -29,19 +29,18 @@ def triplet(
 ) -> Float[Tensor, ""]:
     """Mean over the selected (a, p, n) of relu(d_ap − d_an + margin), d the squared distance.
 
-    Schroff et al., FaceNet, CVPR 2015, eq. 3, on rows of length one (d lies between 0 and 4),
-    with anchors of one modality and positives and negatives of the other. There the triplets are
-    summed; a mean does not grow with the batch. The negatives of each (a, p) are, for `mining`,
+    Schroff et al., FaceNet, CVPR 2015, eq. 3, on rows of length one (d lies between 0 and 4), with
+    anchors of one modality and positives and negatives of the other. They sum over the triplets;
+    the mean does not grow with the batch. The negatives of each (a, p) are, for `mining`,
 
     - "semihard": the nearest with d_ap < d_an < d_ap + margin, if there is one (eq. 4);
     - "hard": the nearest one, whether or not it violates the margin;
     - "all": every one, whether or not it violates the margin.
 
     Positives are the own pair and, with `positives="class"`, the keys of the anchor's class;
-    negatives are the keys of other classes. An anchor without a label has its own pair alone and
-    all other rows as negatives; a key without one is neither for an anchor that has one. Rows of
-    the same `index` are never negatives. With nothing selected the value is 0 and so is the
-    gradient.
+    negatives are the keys of other classes. An unlabelled anchor has its own pair as its only
+    positive and all other rows as negatives; for a labelled anchor an unlabelled key is neither.
+    Rows of the same `index` are never negatives. With nothing selected, value and gradient are 0.
     """
     keep = row_mask(valid, anchor)
     a, p = unit_rows(zero_rows(anchor, keep)), unit_rows(zero_rows(key, keep))

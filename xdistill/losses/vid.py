@@ -18,11 +18,11 @@ from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
 
 EPS = 1e-5
-"""The least variance."""
+"""Lower bound of the variance."""
 
 
 class Gaussian(NamedTuple):
-    """What the student's features say of the teacher's.
+    """The student's prediction of the teacher's features.
 
     Attributes:
         mean: μ, one for each feature.
@@ -85,16 +85,16 @@ class Regressor(nn.Module):
 class VID(Loss):
     """The student's features predict the teacher's, each channel with an uncertainty of its own.
 
-    Channels of the teacher that the student cannot predict get a large σ² and so a small weight.
-    σ² is a parameter that trains with the student: give the optimiser the loss's parameters too
-    (`fit` does). One public port leaves it at its initial value, which turns the loss into a
-    scaled mean squared error.
+    Channels of the teacher that the student cannot predict get a large σ² and so a small weight. σ²
+    is a parameter that trains with the student: give the optimiser the loss's parameters too (`fit`
+    does). One public port never trains it, which turns the loss into a scaled mean squared error.
 
-    It compares the embeddings, or hidden layers where `layers` names them: brought onto the axes
-    that a pair shares, one regressor for each pair, and the sum over pairs.
+    It compares the embeddings, or hidden layers where `layers` names them: each pair is brought
+    onto the axes that it shares and has a regressor of its own, and the value is the sum over
+    pairs.
 
     Args:
-        layers: pairs of hidden layers; None: the embeddings.
+        layers: pairs of hidden layers, or None for the embeddings.
         hidden_channels: width between the maps of a regressor; the teacher's channels when None.
         init_variance: σ² at the start.
 
@@ -116,9 +116,9 @@ class VID(Loss):
     ):
         super().__init__()
         if not init_variance > EPS:
-            raise ValueError(f"init_variance must be above {EPS}, got {init_variance}")
+            raise ValueError(f"vid: init_variance must be above {EPS}, got {init_variance}")
         if hidden_channels is not None and hidden_channels < 1:
-            raise ValueError(f"hidden_channels must be at least 1, got {hidden_channels}")
+            raise ValueError(f"vid: hidden_channels must be at least 1, got {hidden_channels}")
         self.layers = layers
         self.hidden_channels = hidden_channels
         self.init_variance = init_variance

@@ -37,8 +37,8 @@ def global_contrast(
         positive: g of each anchor with its own key.
         negative: g with the keys of other rows.
         valid: [B] the anchors that count.
-        counted: the negatives that are there, all when None.
-        negative_weight: w; CRD's objective has the number of negatives there.
+        counted: which negatives exist, all of them when None.
+        negative_weight: w; in CRD's objective it is the number of negatives.
     """
     keep = row_mask(valid, positive)
     counted = torch.ones_like(negative, dtype=torch.bool) if counted is None else counted
@@ -55,7 +55,7 @@ def local_contrast(
     """Cost of moving the batch's student rows onto its teacher rows, 1 − cosine a unit of mass.
 
     Chen et al., CVPR 2021, local transfer: the primal form of the Wasserstein distance, by
-    Sinkhorn's algorithm. Which row belongs to which plays no part. Plan and gradient:
+    Sinkhorn's algorithm. The pairing of the rows plays no role. Plan and gradient:
     `sinkhorn.transport_cost`.
     """
     keep = row_mask(valid, student)
@@ -98,18 +98,19 @@ class Critic(nn.Module):
 class WCoRD(MemoryLoss):
     """global_weight · dual form over a memory + local_weight · primal form within the batch.
 
-    The dual form has a bilinear `Critic`. Critic, projectors and student all make its value larger,
-    so nothing is adversarial. Keys, their memory and both directions are those of `crd`.
+    The dual form has a bilinear `Critic`. Critic, projectors and student all increase its value, so
+    nothing is adversarial. Keys, their memory and both directions are those of `crd`. How the
+    memory differs from that of `Loss.keeps_memory`: `memory_loss.MemoryLoss`.
 
-    The local term alone is 0 for projectors that map all rows to one point; the global term keeps
-    them from it. `terms` holds "wcord/global" and "wcord/local".
+    The local term alone is 0 for projectors that map all rows to one point; the global term
+    prevents that. `terms` holds "wcord/global" and "wcord/local".
 
     Args:
-        global_weight: of the dual form, 0 for none; that of `crd`.
-        local_weight: of the primal form, 0 for none.
+        global_weight: weight of the dual form, as in `crd`; 0 for none.
+        local_weight: weight of the primal form, 0 for none.
         negative_weight: w of `global_contrast`.
         regularisation: ε of the plan, in units of 1 − cosine.
-        iterations: of Sinkhorn's algorithm.
+        iterations: number of Sinkhorn iterations.
         form: "index" or "queue", as in `crd`.
         num_negatives: K, at most num_samples − 1; the length of the queue.
         momentum: what a slot keeps of itself when its row is seen again.
@@ -164,13 +165,13 @@ class WCoRD(MemoryLoss):
         keep = row_mask(valid, student.embedding)
         s = unit_rows(zero_rows(student.embedding, keep))
         t = unit_rows(zero_rows(teacher.embedding, keep))
-        far = s.new_zeros(())
+        dual = s.new_zeros(())
         for keys in memory.keys(s, t, keep, index, self.critic()):
-            far = far + global_contrast(
+            dual = dual + global_contrast(
                 keys.positive, keys.negative, keep, keys.counted, self.negative_weight
             )
-        near = local_contrast(s, t, keep, self.regularisation, self.iterations)
+        primal = local_contrast(s, t, keep, self.regularisation, self.iterations)
         if self.training:
             memory.update(s, t, keep, index)
-        self.terms = {"wcord/global": far.detach(), "wcord/local": near.detach()}
-        return self.global_weight * far + self.local_weight * near
+        self.record({"global": dual, "local": primal})
+        return self.global_weight * dual + self.local_weight * primal

@@ -7,8 +7,9 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from xdistill.losses.parts.kl import kl
-from xdistill.losses.parts.loss import Loss, require_logits, require_target
+from xdistill.losses.parts.checks import require_logits, require_target
+from xdistill.losses.parts.kl import kl, log_probabilities
+from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.non_target import log_odds
 from xdistill.losses.parts.options import require_positive
@@ -42,21 +43,20 @@ def wsld(
     """Mean of (1 − exp(−CE_s/CE_t))·T²·KL(softmax(z_t/T) ‖ softmax(z_s/T)) (Zhou et al., 2021).
 
     No gradient flows through the weight. The public code has the cross-entropy with the soft labels
-    in place of KL, which gives the same gradient and another value. Rows labelled -1 and rows
+    instead of KL, which gives the same gradient and another value. Rows labelled -1 and rows
     without a teacher are left out.
     """
     keep = row_mask(valid, student) & (target >= 0)
-    student, teacher = zero_rows(student, keep), zero_rows(teacher, keep)
-    log_s = (student / temperature).log_softmax(dim=1)
-    log_t = (teacher / temperature).log_softmax(dim=1)
+    log_s = log_probabilities(student, keep, temperature)
+    log_t = log_probabilities(teacher, keep, temperature)
     divergence = kl(log_t, log_s)  # [B]
-    weights = soft_label_weights(student, teacher, target)
+    weights = soft_label_weights(zero_rows(student, keep), zero_rows(teacher, keep), target)
     return temperature**2 * masked_mean(weights * divergence, keep)
 
 
 @register_loss("wsld")
 class WSLD(Loss):
-    """KD whose rows weigh less the better the student knows their labels than the teacher does.
+    """KD that weighs a row less, the better the student predicts its label than the teacher does.
 
     The weight beside a cross-entropy of 1 is 2.25; the public ImageNet code has 2.5.
 

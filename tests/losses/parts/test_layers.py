@@ -52,7 +52,7 @@ def test_no_hidden_layers(role):
 
 
 def test_unequal_numbers_of_layers():
-    with pytest.raises(ValueError, match=r"student has \['a'\] and the teacher \['a', 'b'\]; say"):
+    with pytest.raises(ValueError, match=r"student has \['a'\] and the teacher \['a', 'b'\]; name"):
         layer_pairs("at", None, ["a"], ["a", "b"])
 
 
@@ -73,7 +73,7 @@ def test_layers_that_are_no_list_of_pairs(layers):
 
 @pytest.mark.parametrize("one", [("a",), ("a", "b", "c"), ()])
 def test_a_tuple_that_is_no_pair(one):
-    with pytest.raises(ValueError, match="is no pair of layers; expected"):
+    with pytest.raises(ValueError, match="is not a pair of layers; expected"):
         layer_pairs("at", [one], ["a"], ["b"])
 
 
@@ -160,9 +160,9 @@ def test_channel_counts():
 
 
 @pytest.mark.parametrize("blind", [8, Spec(8), outputs(), object()])
-def test_specs_that_tell_no_hidden_shapes(blind):
+def test_specs_that_hold_no_hidden_shapes(blind):
     held = outputs(a=(3, 4))
-    match = r"ofd makes adapters .* the {} tells no shapes of any; .*loss\.bind\("
+    match = r"ofd makes adapters .* the {}'s spec holds no shapes; .*loss\.bind\("
     with pytest.raises(ValueError, match=match.format("student")):
         channel_counts("ofd", None, blind, held)
     with pytest.raises(ValueError, match=match.format("teacher")):

@@ -8,13 +8,9 @@ import pytest
 import torch
 
 import xdistill as xd
-from tests.losses.batches import Batch, random_batch
+from tests.losses.batches import call, random_batch
 from tests.toy import toy_data, toy_encoders
 from xdistill.losses.parts.loss import Loss
-
-
-def call(loss: Loss, batch: Batch) -> torch.Tensor:
-    return loss(batch.student, batch.teacher, batch.target, valid=batch.valid, index=batch.index)
 
 
 def factors(loss: Loss, total: int, steps_per_epoch: int = 1) -> list[float]:
@@ -95,12 +91,10 @@ def test_binding_reaches_the_loss_inside():
     assert call(loss, random_batch(teacher_dim=5)).requires_grad
 
 
-def test_it_warns_once_if_nobody_tells_it_the_progress():
+def test_it_warns_once_without_set_progress():
     batch = random_batch()
     loss = xd.warmup(xd.KD(), epochs=3)
-    with pytest.warns(
-        UserWarning, match="schedule of kd has not been told .* stays at its start, 0"
-    ):
+    with pytest.warns(UserWarning, match="schedule of kd does not know .* stays at its start, 0"):
         assert call(loss, batch) == 0
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -149,17 +143,17 @@ def test_errors(make, message):
 
 
 class Watch(Loss):
-    """Zero; writes down the factor of the schedule around it."""
+    """Zero; records the calls of `set_progress`."""
 
     name = "watch"
     shared_space = False
 
     def __init__(self):
         super().__init__()
-        self.told = []
+        self.calls = []
 
     def set_progress(self, step, total, steps_per_epoch=1):
-        self.told.append((step, total, steps_per_epoch))
+        self.calls.append((step, total, steps_per_epoch))
 
     def forward(self, student, teacher, target=None, *, valid=None, index=None):
         return student.embedding.sum() * 0
@@ -173,5 +167,5 @@ def test_fit_drives_it(accumulate):
     loader = xd.paired_loader(toy_data(rows=60), 10, shuffle=True)
     xd.fit(distiller, loader, max_epochs=3, accumulate_grad_batches=accumulate)
     steps = 6 // accumulate
-    assert watch.told[::accumulate] == [(step, 3 * steps, steps) for step in range(3 * steps)]
+    assert watch.calls[::accumulate] == [(step, 3 * steps, steps) for step in range(3 * steps)]
     assert slow.factor == 1

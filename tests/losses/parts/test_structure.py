@@ -13,7 +13,7 @@ from xdistill.kernels import dispatch
 from xdistill.losses.parts.structure import GraphSimilarity, affinity
 
 
-def slow_affinity(student, teacher, valid, tau, neighbours=None):
+def slow_affinity(student, teacher, valid, temperature, neighbours=None):
     rows = [i for i in range(len(student)) if valid[i]]
     total, counted = 0.0, 0
     for i in rows:
@@ -24,11 +24,11 @@ def slow_affinity(student, teacher, valid, tau, neighbours=None):
         if not others:
             continue
         counted += 1
-        z_t = sum(math.exp(a_t[j] / tau) for j in others)
-        z_s = sum(torch.exp(a_s[j] / tau) for j in others)
+        z_t = sum(math.exp(a_t[j] / temperature) for j in others)
+        z_s = sum(torch.exp(a_s[j] / temperature) for j in others)
         for j in others:
-            p_t = math.exp(a_t[j] / tau) / z_t
-            total = total + p_t * (math.log(p_t) - torch.log(torch.exp(a_s[j] / tau) / z_s))
+            p_t = math.exp(a_t[j] / temperature) / z_t
+            total = total + p_t * (math.log(p_t) - torch.log(torch.exp(a_s[j] / temperature) / z_s))
     return total / max(counted, 1)
 
 
@@ -70,9 +70,9 @@ def test_affinity_gradcheck():
     )
 
 
-@pytest.mark.parametrize("tau", [0.1, 1e-3])
+@pytest.mark.parametrize("temperature", [0.1, 1e-3])
 @pytest.mark.parametrize("case", ["one row", "none valid", "one valid", "equal", "zeros", "huge"])
-def test_affinity_stays_finite(case, tau):
+def test_affinity_stays_finite(case, temperature):
     student, teacher = (x.float() for x in pair(b=1 if case == "one row" else 5))
     valid = torch.full((len(student),), case != "none valid")
     if case == "one valid":
@@ -84,7 +84,7 @@ def test_affinity_stays_finite(case, tau):
     if case == "huge":
         student, teacher = 1e4 * student, 1e4 * teacher
     student.requires_grad_()
-    value = affinity(student, teacher, valid, tau)
+    value = affinity(student, teacher, valid, temperature)
     value.backward()
     assert value.isfinite() and student.grad.isfinite().all()
     if case in ("one row", "none valid", "one valid"):

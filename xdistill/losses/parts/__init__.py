@@ -1,1 +1,1 @@
-"""What several losses share: the base class, masks, rows of length one, hidden layers, memories."""
+"""What several losses share: base class, sums, schedules, masks, hidden layers, memories."""

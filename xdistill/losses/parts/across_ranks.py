@@ -10,11 +10,11 @@ from xdistill.kernels.distributed import Gather
 
 
 def for_averaging(value: Float[Tensor, ""], gather: Gather) -> Float[Tensor, ""]:
-    """`value`, its gradient times the number of processes where `gather` joins their batches.
+    """`value`, its gradient multiplied by the number of processes whose batches `gather` joins.
 
     With `gather` each process has its rows' part of the gradient of one value, and the parts add
-    up. Data-parallel engines (DDP, FSDP, DeepSpeed) take their mean instead, which suits a loss
-    that every process forms of its own batch. The factor makes the mean the sum.
+    up. Data-parallel engines (DDP, FSDP, DeepSpeed) average them instead, which is right for a loss
+    that every process computes from its own batch. The factor turns the mean into the sum.
     """
     if gather == "none" or not torch.distributed.is_available():
         return value

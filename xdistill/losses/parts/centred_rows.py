@@ -12,9 +12,9 @@ from xdistill.losses.parts.masking import zero_rows
 def centred_rows(x: Float[Tensor, "b d"], keep: Bool[Tensor, " b"]) -> Float[Tensor, "b d"]:
     """Each column minus its mean over the rows that count; zeros in the other rows.
 
-    Columns of one value become exactly 0. The mean alone would leave its rounding error there, and
-    a division by the standard deviation would blow that up to the size of a feature. Hence the
-    smallest value of the column is taken off first, which changes neither result nor gradient.
+    Constant columns become exactly 0. Subtracting the mean alone would leave its rounding error,
+    which a division by the standard deviation would amplify to the size of a feature. Hence the
+    smallest value of the column is subtracted first, which changes neither result nor gradient.
     """
     smallest = torch.where(keep[:, None], x.detach(), torch.inf).amin(dim=0)
     x = zero_rows(x - smallest, keep)

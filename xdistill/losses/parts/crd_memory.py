@@ -1,4 +1,4 @@
-"""Where CRD finds the keys of an anchor: one slot for each training row, or a queue."""
+"""The memories from which CRD takes keys: one slot for each training row, or a queue."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.memory import MemoryBank
 
 ROWS_AT_ONCE = 2**16
-"""Rows that are initialised together."""
+"""Number of rows that are initialised together."""
 
 
 class Keys(NamedTuple):
-    """Scores of B anchors with their keys in the other modality; cosines but for a critic.
+    """Scores of B anchors with their keys in the other modality: cosines, or those of a critic.
 
     Attributes:
         positive: with the key of the same row.
         negative: with M keys of other rows.
-        counted: which of the negatives are there.
+        counted: which of the negatives exist.
     """
 
     positive: Float[Tensor, " b"]
@@ -32,12 +32,12 @@ class Keys(NamedTuple):
 class IndexMemory(nn.Module):
     """A running mean of every training row's embedding, for both modalities (the paper's banks).
 
-    2·N·D floats. Negatives are K rows drawn anew at each step by `torch.randint`; when K reaches
-    N − 1 they are all other rows, and nothing is drawn. One draw of distances within the dataset
+    2·N·D floats. Negatives are K rows, drawn again at each step by `torch.randint`; when K reaches
+    N − 1 they are all other rows, and nothing is drawn. One draw of offsets within the dataset
     serves all anchors: each anchor's negatives are uniform over the other rows, and the value does
     not depend on the order of the batch.
 
-    The banks may lie on another device than the anchors: rows are looked up where the bank is.
+    The banks may be on another device than the anchors: rows are looked up where the bank is.
 
     Args:
         num_samples: training rows N, at least 2.
@@ -52,7 +52,9 @@ class IndexMemory(nn.Module):
     def __init__(self, num_samples: int, dim: int, num_negatives: int, momentum: float):
         super().__init__()
         if num_samples < 2:
-            raise ValueError(f"crd needs num_samples of at least 2, got {num_samples}")
+            raise ValueError(
+                f"a memory of training rows needs num_samples of at least 2, got {num_samples}"
+            )
         self.dim = dim
         self.num_samples = num_samples
         self.num_negatives = min(num_negatives, num_samples - 1)
@@ -68,14 +70,14 @@ class IndexMemory(nn.Module):
         """Refuse a missing index and, on the CPU, one outside the dataset."""
         if index is None:
             raise ValueError(
-                "crd keeps one slot for each training row and needs index, got None; pass the "
-                'batch\'s positions in the dataset or create it with form="queue"'
+                "a memory with one slot for each training row needs index, got None; pass the "
+                'batch\'s positions in the dataset, or create the loss with form="queue"'
             )
         if index.device.type == "cpu" and not torch.compiler.is_compiling() and len(index):
             low, high = int(index.min()), int(index.max())
             if low < 0 or high >= self.num_samples:
                 raise ValueError(
-                    f"crd was made for {self.num_samples} rows, index holds "
+                    f"the memory was made for {self.num_samples} rows, index holds "
                     f"{low if low < 0 else high}; bind it with num_samples of the training set"
                 )
 
@@ -94,13 +96,13 @@ class IndexMemory(nn.Module):
         """
         assert index is not None  # `check` has refused it
         s, t = (s, t) if critic is None else (s @ critic, t @ critic.T)
-        slots = (index[:, None] + self._distances(index.device)) % self.num_samples  # [B, 1 + K]
+        slots = (index[:, None] + self._offsets(index.device)) % self.num_samples  # [B, 1 + K]
         counted = torch.ones_like(slots[:, 1:], dtype=torch.bool)
         cosines = (self._cosines(s, self.teacher, slots), self._cosines(t, self.student, slots))
         ours, theirs = (Keys(cosine[:, 0], cosine[:, 1:], counted) for cosine in cosines)
         return ours, theirs
 
-    def _distances(self, device: torch.device) -> Int64[Tensor, " k"]:
+    def _offsets(self, device: torch.device) -> Int64[Tensor, " k"]:
         if self.num_negatives == self.num_samples - 1:
             return torch.arange(self.num_samples, device=device)
         drawn = torch.randint(1, self.num_samples, (self.num_negatives,), device=device)
@@ -108,8 +110,8 @@ class IndexMemory(nn.Module):
 
     def _cosines(self, anchor: Tensor, bank: Tensor, slots: Tensor) -> Float[Tensor, "b k"]:
         if len(bank) <= 4 * slots.shape[1]:
-            # Most of the bank is needed: one product is cheaper than B·K copied rows. The copy
-            # leaves the backward pass what it saved when `update` overwrites the bank.
+            # Most of the bank is needed: one product is cheaper than B·K copied rows. It is copied
+            # because the backward pass needs these rows after `update` has overwritten the bank.
             return (anchor @ bank.to(anchor, copy=True).T).gather(1, slots)
         return torch.einsum("bkd,bd->bk", bank[slots.to(bank.device)].to(anchor), anchor)
 
@@ -131,7 +133,7 @@ class IndexMemory(nn.Module):
 
 
 def fill(bank: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-    """Random rows of length one, written in place, a part at a time."""
+    """The bank itself, filled in place with random rows of length one, a part at a time."""
     for part in bank.split(ROWS_AT_ONCE):
         part.copy_(unit_rows(torch.randn(part.shape)))
     return bank
@@ -155,7 +157,7 @@ class QueueMemory(nn.Module):
         self.bank = MemoryBank(length, 2 * dim)  # [student, teacher] side by side
 
     def check(self, index: Tensor | None) -> None:
-        """Anything will do: the queue needs no index."""
+        """Accept any index, None too: the queue needs none."""
 
     def keys(
         self,
@@ -188,7 +190,7 @@ class QueueMemory(nn.Module):
         keep: Bool[Tensor, " b"],
         index: Int64[Tensor, " b"] | None,
     ) -> None:
-        """Put the rows that count into the queue."""
+        """Enqueue the rows that count."""
         self.bank.enqueue(torch.cat([s, t], dim=1), indices=index, valid=keep)
 
 

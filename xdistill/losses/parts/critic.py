@@ -1,4 +1,4 @@
-"""A learned critic that scores how well a student row and a teacher row belong together."""
+"""A learned critic that scores how well a student row and a teacher row match."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from xdistill.types import Outputs
 class SeparableCritic(nn.Module):
     """T(s, t) = f(s)ᵀ g(t)/√E, f and g one MLP each: B² scores from one product of [B, E] matrices.
 
-    A critic of both rows at once would hold B² times its hidden width. Rows come in with length
-    √width, whatever they had, so that the scores of large embeddings are no larger: mutual
-    information does not ask for a scale, but what the length of a row says is lost.
+    A critic of both rows jointly would hold B² times its hidden width. Rows are scaled to length
+    √width first, so that large embeddings do not get larger scores. Mutual information does not
+    depend on a scale, but information in the length of a row is lost.
 
     Args:
         student_dim: width of the student's embedding.
@@ -43,7 +43,7 @@ class SeparableCritic(nn.Module):
 
 
 class CriticLoss(Loss):
-    """A loss that owns a critic, made in `bind` or here when both widths are given.
+    """A loss that owns a critic, made in `bind`, or here when both widths are given.
 
     Args:
         hidden_dim: width between the two maps of each MLP of the critic.

@@ -7,16 +7,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 BUDGET = 2**22
-"""Numbers of the largest tensor that a chunk of rows may make."""
+"""Most elements of a tensor that a chunk of rows may make."""
 WHOLE = 32
-"""Rows up to which there is one chunk."""
+"""Most rows that are one chunk."""
 
 
 def distances(x: Float[Tensor, "b d"]) -> Float[Tensor, "b b"]:
     """Euclidean distances by differences; exactly 0, with a gradient of 0, between equal rows.
 
-    The expanded square |x|² + |y|² − 2xᵀy leaves noise there. On CUDA the derivative of cdist
-    holds a tensor of pairs times width: hence the chunks.
+    The expanded square |x|² + |y|² − 2xᵀy would leave rounding noise there. On CUDA the derivative
+    of cdist holds a tensor of pairs times width; hence the chunks.
     """
     mode = "donot_use_mm_for_euclid_dist"
     chunks = x.split(rows_at_once(len(x), x.numel()))
@@ -24,7 +24,7 @@ def distances(x: Float[Tensor, "b d"]) -> Float[Tensor, "b b"]:
 
 
 def rows_at_once(rows: int, numbers: int) -> int:
-    """How many rows make a chunk, when the largest tensor has so many numbers for each.
+    """How many rows make a chunk, when the largest tensor has `numbers` elements for each.
 
     A quarter of the rows at most, so that no tensor has B·B·D numbers at any size that matters.
     """

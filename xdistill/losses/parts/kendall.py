@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 NUMBERS_AT_ONCE = 2**24
-"""Bound of B·C·K, C being the columns that are compared with all K in one go."""
+"""Bound of B·C·K, C being the number of columns that are compared with all K at once."""
 
 
 @torch.no_grad()
@@ -16,7 +16,7 @@ def kendall_tau_b(a: Float[Tensor, "b k"], b: Float[Tensor, "b k"]) -> Float[Ten
 
     Kendall, Biometrika 1945: Σ sign(a_i − a_j)·sign(b_i − b_j) / sqrt(n_a·n_b), where n_a and n_b
     are the numbers of pairs i ≠ j that are not tied in `a` and in `b`. A row whose entries are all
-    equal ranks nothing: 0 here, NaN in SciPy. Time grows with K²; memory is bounded.
+    equal has no ranking and gives 0 (NaN in SciPy). Time grows with K²; memory is bounded.
     """
     rows, columns = a.shape
     width = max(1, min(columns, NUMBERS_AT_ONCE // max(rows * columns, 1)))

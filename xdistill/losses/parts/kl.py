@@ -1,9 +1,18 @@
-"""The Kullback-Leibler divergence of class probabilities, from their logarithms."""
+"""Class probabilities as logarithms, and their Kullback-Leibler divergence."""
 
 from __future__ import annotations
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
+
+from xdistill.losses.parts.masking import zero_rows
+
+
+def log_probabilities(
+    logits: Float[Tensor, "b k"], keep: Bool[Tensor, " b"], temperature: float
+) -> Float[Tensor, "b k"]:
+    """log softmax(z / T) of each row; uniform in the rows that do not count."""
+    return (zero_rows(logits, keep) / temperature).log_softmax(dim=1)
 
 
 def kl(log_p: Float[Tensor, "... k"], log_q: Float[Tensor, "... k"]) -> Float[Tensor, ...]:

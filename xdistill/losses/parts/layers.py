@@ -1,4 +1,4 @@
-"""Which hidden layers of student and teacher a loss compares, and how their axes read."""
+"""Which hidden layers of student and teacher a loss compares, and the meaning of their axes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from xdistill.types import Outputs, Spec
 
 AXES_BY_RANK = {2: "b c", 3: "b c t", 4: "b c h w", 5: "b c t h w"}
-"""How a hidden tensor is read when nothing is said: batch, channels, time, height, width."""
+"""Default axes of a hidden tensor of each rank: batch, channels, time, height, width."""
 
 
 class LayerPair(NamedTuple):
@@ -21,8 +21,8 @@ class LayerPair(NamedTuple):
         student: name in the student's `Outputs.hidden`.
         teacher: name in the teacher's.
         student_axes: letters of the student's axes, "b" first and "c" for channels ("b n c" for the
-            tokens of a transformer, "b c f t" for a spectrogram). Axes of one letter correspond.
-            None reads them by their number: "b c", "b c t", "b c h w", "b c t h w".
+            tokens of a transformer, "b c f t" for a spectrogram). Axes of the same letter
+            correspond. None takes the default for their number, `AXES_BY_RANK`.
         teacher_axes: the same of the teacher.
     """
 
@@ -33,7 +33,7 @@ class LayerPair(NamedTuple):
 
 
 Layers = Sequence[LayerPair | tuple[str, str] | str]
-"""Pairs of layers; one name stands for a layer that both sides call so."""
+"""Pairs of layers; a single name stands for a layer of that name on both sides."""
 
 
 class FeatureMap(NamedTuple):
@@ -60,8 +60,8 @@ def layer_pairs(
         teacher: names of the teacher's hidden layers.
 
     Raises:
-        ValueError: a layer that is not there, no layers at all, unequal numbers of them, or
-            something that is no pair.
+        ValueError: a layer that does not exist, no layers at all, unequal numbers of layers, or an
+            entry that is not a pair.
     """
     student, teacher = list(student), list(teacher)
     if layers is None:
@@ -80,7 +80,7 @@ def layer_pairs(
         if missing:
             raise ValueError(
                 f"{loss} compares hidden layers {missing} of the {role}, whose outputs hold "
-                f"{known}; have them kept with xd.capture(encoder, {missing})"
+                f"{known}; keep them with xd.capture(encoder, {missing})"
             )
     return pairs
 
@@ -115,13 +115,13 @@ def channel_counts(
     """Channels of student and teacher in each pair, for a loss that makes its adapters in `bind`.
 
     Raises:
-        ValueError: the specs tell no hidden shapes, or as `layer_pairs`.
+        ValueError: the specs hold no hidden shapes, or as `layer_pairs`.
     """
     ours, theirs = hidden_shapes(student), hidden_shapes(teacher)
     if not ours or not theirs:
         role = "student" if not ours else "teacher"
         raise ValueError(
-            f"{loss} makes adapters between hidden layers and the {role} tells no shapes of any; "
+            f"{loss} makes adapters between hidden layers, but the {role}'s spec holds no shapes; "
             "keep layers with xd.capture(encoder, [...]) and bind with outputs, loss.bind("
             "student(x), teacher(y)), or give Distiller an example batch"
         )
@@ -135,7 +135,7 @@ def channel_counts(
 
 
 def hidden_shapes(spec: Spec | Outputs | Any) -> Mapping[str, tuple[int, ...]]:
-    """Shapes of hidden tensors without their batch axis; empty where nothing tells them."""
+    """Shapes of hidden tensors without their batch axis; empty where they are not known."""
     if isinstance(spec, Outputs):
         spec = Spec.of(spec)
     return spec.hidden if isinstance(spec, Spec) else {}
@@ -146,7 +146,7 @@ def channels_first(x: Tensor, axes: str | None = None, name: str = "hidden tenso
 
     Args:
         x: a tensor with B rows.
-        axes: letters of its axes, or None to read them by their number.
+        axes: letters of its axes, or None for the default of their number.
         name: what to call it in an error.
 
     Raises:
@@ -159,7 +159,7 @@ def channels_first(x: Tensor, axes: str | None = None, name: str = "hidden tenso
 
 
 def _check_rows(loss: str, role: str, outputs: Outputs, names: list[str]) -> None:
-    """Frames or patches that an encoder folded into the batch axis belong to no row."""
+    """Refuse tensors whose first axis is not the batch, as when frames are folded into it."""
     rows = len(outputs.embedding)
     for name in names:
         shape = list(outputs.hidden[name].shape)
@@ -167,7 +167,7 @@ def _check_rows(loss: str, role: str, outputs: Outputs, names: list[str]) -> Non
             raise ValueError(
                 f"{loss}: hidden layer {name!r} of the {role} has shape {shape}, expected its "
                 f"first axis to hold the {rows} rows of the batch; unfold the axis that the "
-                "encoder put into it, or pair another layer"
+                "encoder folded into it, or pair another layer"
             )
 
 
@@ -197,8 +197,8 @@ def _pair(one: LayerPair | tuple[str, str] | str) -> LayerPair:
         return LayerPair(one, one)
     if len(one) != 2:
         raise ValueError(
-            f"{one!r} is no pair of layers; expected (student's, teacher's), one name for both, or "
-            "LayerPair(student, teacher, student_axes=, teacher_axes=)"
+            f"{one!r} is not a pair of layers; expected (student's, teacher's), one name for both, "
+            "or LayerPair(student, teacher, student_axes=, teacher_axes=)"
         )
     return LayerPair(*one)
 
@@ -207,12 +207,12 @@ def _in_order(loss: str, student: list[str], teacher: list[str]) -> list[LayerPa
     if not student or not teacher:
         role = "student" if not student else "teacher"
         raise ValueError(
-            f"{loss} compares hidden layers, but the {role}'s outputs hold none; have some kept "
+            f"{loss} compares hidden layers, but the {role}'s outputs hold none; keep some "
             "with xd.capture(encoder, [...])"
         )
     if len(student) != len(teacher):
         raise ValueError(
             f"{loss} pairs the hidden layers in their order, but the student has {student} and the "
-            f"teacher {teacher}; say which belong together: layers=[(student's, teacher's), ...]"
+            f"teacher {teacher}; name the pairs: layers=[(student's, teacher's), ...]"
         )
     return [LayerPair(*names) for names in zip(student, teacher, strict=True)]

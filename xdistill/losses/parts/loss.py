@@ -1,21 +1,23 @@
-"""The base class of every distillation loss, and how losses add up."""
+"""The base class of every distillation loss."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from xdistill.losses.parts.masking import zero_rows
+from xdistill.losses.parts.checks import check_rows
+from xdistill.losses.parts.masking import without_missing
+from xdistill.losses.parts.precision import at_least_float32
 from xdistill.registry import create_projector
 from xdistill.types import Outputs, Spec
 
 Need = Literal["logits", "embedding", "hidden", "labels", "index"]
-"""What a loss may read: a part of the outputs, `target`, or `index`."""
+"""An input that a loss may read: a part of the outputs, `target`, or `index`."""
 
 
 class Loss(nn.Module):
@@ -26,35 +28,44 @@ class Loss(nn.Module):
     - detaches the teacher unless the loss is `mutual`;
     - replaces both embeddings by their projections where projectors are attached and the loss
       lives in the shared space: gradient reaches both projectors, never the teacher's encoder;
-    - puts zeros in the teacher's rows that are not valid, so that what they held reaches neither
-      the value nor, through a projector, a gradient;
-    - leaves autocast and lifts half precision to float32, so that `forward` may take logarithms.
+    - zeroes the teacher's rows that are not valid, so that their content reaches neither the value
+      nor, through a projector, a gradient;
+    - disables autocast and converts half precision to float32, so that `forward` may take
+      logarithms;
+    - passes the teacher's outputs to `remember` afterwards, in training mode, if the loss keeps a
+      memory and the teacher is frozen.
 
     Losses compose: `CrossEntropy() + 0.9 * KD()` is itself a Loss.
 
     Attributes:
-        name: what its value is called in logs; the registered name.
+        name: the registered name, which logs use.
         mutual: gradient also flows into the teacher.
         shared_space: the loss compares the two embeddings, which therefore must live in one space.
-            A loss on logits, or on the geometry of each modality, says False.
-        projects_in_forward: `forward` gets the embeddings as the encoders gave them and calls
-            `project` itself (a bank of raw teacher keys needs both).
-        composite: it holds other losses and hands them what it was given, untouched.
-        multi_label: a loss that reads labels takes several classes a row, target [B, K], too. One
-            that reads none always does.
-        recommended_weight: the weight that the paper gives this term beside a cross-entropy of 1.
-        recommended_warmup_epochs: the epochs over which the paper lets that weight grow from 0.
+            False for a loss on logits, or on the geometry of each modality.
+        projects_in_forward: `forward` gets the embeddings as the encoders returned them and calls
+            `project` itself (SACD needs both).
+        composite: it holds other losses and passes its arguments on to them unchanged.
+        multi_label: a loss that reads labels also accepts several classes per row, target [B, K].
+            One that reads no labels always does.
+        recommended_weight: the paper's weight of this term beside a cross-entropy of weight 1.
+        recommended_warmup_epochs: the epochs over which that weight grows from 0 in the paper.
         formula: the loss in one line, for listings.
         paper: who proposed it, where and when, for listings.
-        needs: what the loss cannot do without.
-        uses: what it makes use of where it is there.
+        needs: the inputs that the loss requires.
+        uses: the inputs that it uses if they are given.
         dim: width of the shared space when the loss makes projectors of its own.
         terms: the last value of each part, detached and unweighted.
+        keeps_memory: it keeps outputs of the teacher from earlier batches; `remember` writes them.
+        teacher_momentum: momentum of the slow copy of a teacher that trains, whose outputs
+            `remember` gets instead of the teacher's own.
+        teacher_trains: whether `track_teacher` was called.
     """
 
     name: ClassVar[str] = ""
     mutual: bool = False
     shared_space: bool = True
+    keeps_memory: bool = False
+    teacher_momentum: float = 0.999
     projects_in_forward: ClassVar[bool] = False
     composite: ClassVar[bool] = False
     multi_label: ClassVar[bool] = False
@@ -71,6 +82,7 @@ class Loss(nn.Module):
         self.student_projector: nn.Module | None = None
         self.teacher_projector: nn.Module | None = None
         self.terms: dict[str, Tensor] = {}
+        self.teacher_trains = False
 
     def __call__(
         self,
@@ -92,7 +104,7 @@ class Loss(nn.Module):
             index: [B] position of each row in the dataset, for losses with instance memories.
 
         Raises:
-            ValueError: numbers of rows that disagree, a target out of range, or several classes a
+            ValueError: numbers of rows that disagree, a target out of range, or several classes per
                 row for a loss that reads one.
         """
         check_rows(student, teacher, target, valid, index)
@@ -104,9 +116,13 @@ class Loss(nn.Module):
             student, teacher = student.map(at_least_float32), teacher.map(at_least_float32)
             if valid is not None:
                 teacher = without_missing(teacher, valid)
+            raw = teacher
             if self.shared_space and not self.projects_in_forward:
                 student, teacher = self.project(student, teacher)
             value = super().__call__(student, teacher, target, valid=valid, index=index)
+            if self.keeps_memory and self.training and not self.teacher_trains:
+                with torch.no_grad():
+                    self.remember(raw.detach(), target, valid=valid, index=index)
         if not self.composite:
             self.terms = {**self.terms, self.label: value.detach()}
         return value
@@ -114,9 +130,9 @@ class Loss(nn.Module):
     def _check_multi_label(self, target: Int64[Tensor, "b k"]) -> None:
         if "labels" in (*self.needs, *self.uses) and not (self.multi_label or self.composite):
             raise ValueError(
-                f"{self.label} reads one class a row, target [B], got target {list(target.shape)} "
-                "for several; take binary_cross_entropy for the task, and to distil a loss that "
-                "reads no labels (`xdistill losses` tells), khn or sacd"
+                f"{self.label} reads one class per row, target [B], got target "
+                f"{list(target.shape)} for several; use binary_cross_entropy for the task and, to "
+                "distil, khn, sacd or a loss that reads no labels (`xdistill losses` lists them)"
             )
 
     @property
@@ -131,13 +147,13 @@ class Loss(nn.Module):
         num_classes: int | None = None,
         num_samples: int | None = None,
     ) -> Loss:
-        """Learn the widths and make parameters and buffers. `Distiller` calls it.
+        """Make parameters and buffers for the given widths. `Distiller` calls it.
 
-        A loss in the shared space makes a pair of MLP projectors when it was given a `dim`, or
-        when the widths differ, and none is attached yet.
+        A loss in the shared space makes a pair of MLP projectors if it has a `dim` or if the widths
+        differ, unless a pair is attached already.
 
         Args:
-            student: the student's Spec or its outputs for any batch, which tell the shapes of
+            student: the student's Spec or its outputs for any batch, which hold the shapes of
                 hidden tensors too; or anything with `dim`, or the width itself.
             teacher: the same of the teacher.
             num_classes: number of classes K.
@@ -171,13 +187,13 @@ class Loss(nn.Module):
         if ours != theirs:
             raise ValueError(
                 f"{self.label} compares embeddings of one width, got {ours} (student) and {theirs} "
-                "(teacher); call loss.bind(student, teacher), which makes projectors, or say "
-                "shared_space = False in a loss that compares no embeddings"
+                "(teacher); call loss.bind(student, teacher), which makes projectors, or set "
+                "shared_space = False in a loss that does not compare embeddings"
             )
         return student, teacher
 
     def shared_width(self, student_dim: int) -> int:
-        """The width that `forward` sees: that of the attached projector's output, if there is one.
+        """The width of the embeddings in `forward`: the projector's output, if there is one.
 
         Args:
             student_dim: width of the student's embedding.
@@ -189,6 +205,44 @@ class Loss(nn.Module):
         with torch.no_grad():
             return probe(like.new_zeros(1, student_dim)).shape[1]
 
+    def remember(
+        self,
+        teacher: Outputs,
+        target: Int64[Tensor, "b ..."] | None = None,
+        *,
+        valid: Bool[Tensor, " b"] | None = None,
+        index: Int64[Tensor, " b"] | None = None,
+    ) -> None:
+        """Put a training batch into the memory. To be overridden by a loss that `keeps_memory`.
+
+        It is called once for each training batch, after the loss of that batch, without autograd:
+        by the loss itself for a frozen teacher, by the `Distiller` for one that trains.
+
+        Args:
+            teacher: outputs for B rows, not projected, of the teacher or of its slow copy.
+            target: as in the call of the loss.
+            valid: [B] False where the teacher's modality is missing; what those rows hold must not
+                enter the memory.
+            index: [B] position of each row in the dataset.
+        """
+        raise NotImplementedError(
+            f"{self.label} says keeps_memory but has no method that fills the memory; override "
+            "remember(teacher, target, *, valid, index)"
+        )
+
+    def track_teacher(self) -> None:
+        """Prepare for a teacher that trains, whose older outputs become stale in the memory.
+
+        From now on the caller fills the memory, in place of the loss itself, with what a slow copy
+        of the teacher (an exponential moving average, of `teacher_momentum`) returns. `Distiller`
+        calls this once, after `bind` and before the first step.
+        """
+        self.teacher_trains = True
+
+    def record(self, parts: Mapping[str, Tensor]) -> None:
+        """Show the parts of the value in `terms`, each as "name/part", detached."""
+        self.terms = {f"{self.label}/{part}": value.detach() for part, value in parts.items()}
+
     def leaves(self) -> Iterator[Loss]:
         """The losses that this one is composed of: itself, or those that it holds."""
         yield self
@@ -196,12 +250,12 @@ class Loss(nn.Module):
     def set_progress(
         self, step: int | float, total: int | float, steps_per_epoch: int | float = 1
     ) -> None:
-        """Tell the schedules inside (`warmup`, `ramp`) how far training is. `fit` does so itself.
+        """Set how far training is, for the schedules inside (`warmup`, `ramp`). `fit` calls it.
 
         Args:
             step: steps done so far.
             total: steps of the whole training.
-            steps_per_epoch: how many steps make an epoch. With 1, the default, a step is an epoch:
+            steps_per_epoch: number of steps in an epoch. With 1, the default, a step is an epoch:
                 `loss.set_progress(epoch, max_epochs)` once in each.
 
         Raises:
@@ -211,86 +265,29 @@ class Loss(nn.Module):
             if isinstance(child, Loss):
                 child.set_progress(step, total, steps_per_epoch)
 
-    def __add__(self, other: Loss) -> WeightedSum:
+    def weighted_terms(self) -> list[tuple[float, Loss]]:
+        """The summands that this loss contributes to a sum, each with its weight."""
+        return [(1.0, self)]
+
+    # WeightedSum is a subclass of this class, so its module is imported when it is needed.
+    def __add__(self, other: Loss) -> Loss:
+        from xdistill.losses.parts.weighted_sum import WeightedSum
+
         if not isinstance(other, Loss):
             return NotImplemented
-        return WeightedSum([*_terms(self), *_terms(other)])
+        return WeightedSum([*self.weighted_terms(), *other.weighted_terms()])
 
     def __radd__(self, other: object) -> Loss:
         return self if other == 0 else NotImplemented
 
-    def __mul__(self, weight: float) -> WeightedSum:
+    def __mul__(self, weight: float) -> Loss:
+        from xdistill.losses.parts.weighted_sum import WeightedSum
+
         if isinstance(weight, bool) or not isinstance(weight, int | float):
             return NotImplemented
-        return WeightedSum([(weight * own, loss) for own, loss in _terms(self)])
+        return WeightedSum([(weight * own, loss) for own, loss in self.weighted_terms()])
 
     __rmul__ = __mul__
-
-
-class WeightedSum(Loss):
-    """A sum of losses, each with a weight. `terms` holds the last value of each, unweighted.
-
-    Args:
-        terms: pairs of weight and loss.
-    """
-
-    shared_space = False
-    composite = True
-
-    def __init__(self, terms: list[tuple[float, Loss]]):
-        super().__init__()
-        self.weights = [float(weight) for weight, _ in terms]
-        self.losses = nn.ModuleList([loss for _, loss in terms])
-        self.mutual = any(loss.mutual for _, loss in terms)
-        self.labels = _unique([loss.label for _, loss in terms])
-
-    def forward(self, student, teacher, target=None, *, valid=None, index=None):
-        total = student.embedding.new_zeros(())
-        terms: dict[str, Tensor] = {}
-        for weight, label, loss in zip(self.weights, self.labels, self.summands(), strict=True):
-            total = total + weight * loss(student, teacher, target, valid=valid, index=index)
-            terms.update(
-                {label + name.removeprefix(loss.label): v for name, v in loss.terms.items()}
-            )
-        self.terms = terms
-        return total
-
-    def bind(self, student, teacher, num_classes=None, num_samples=None):
-        for loss in self.summands():
-            loss.bind(student, teacher, num_classes, num_samples)
-        return self
-
-    def set_progress(
-        self, step: int | float, total: int | float, steps_per_epoch: int | float = 1
-    ) -> None:
-        for loss in self.summands():
-            loss.set_progress(step, total, steps_per_epoch)
-
-    def summands(self) -> Iterator[Loss]:
-        """The losses that are added; none is a sum itself."""
-        for loss in self.losses:
-            assert isinstance(loss, Loss)
-            yield loss
-
-    def leaves(self) -> Iterator[Loss]:
-        for loss in self.summands():
-            yield from loss.leaves()
-
-    def extra_repr(self) -> str:
-        return f"weights={self.weights}"
-
-
-def _terms(loss: Loss) -> list[tuple[float, Loss]]:
-    if isinstance(loss, WeightedSum):
-        return list(zip(loss.weights, loss.summands(), strict=True))
-    return [(1.0, loss)]
-
-
-def _unique(labels: list[str]) -> list[str]:
-    return [
-        label if (before := labels[:place].count(label)) == 0 else f"{label}_{before + 1}"
-        for place, label in enumerate(labels)
-    ]
 
 
 def width(spec: Spec | Outputs | int | Any) -> int:
@@ -298,71 +295,3 @@ def width(spec: Spec | Outputs | int | Any) -> int:
     if isinstance(spec, Outputs):
         return spec.embedding.shape[1]
     return spec if isinstance(spec, int) else int(spec.dim)
-
-
-def without_missing(outputs: Outputs, valid: Bool[Tensor, " b"]) -> Outputs:
-    """Zeros in the rows that are not valid."""
-    keep = valid.to(device=outputs.embedding.device, dtype=torch.bool)
-    return outputs.map(lambda tensor: zero_rows(tensor, keep))
-
-
-def at_least_float32(tensor: Tensor) -> Tensor:
-    """Half precision lifted to float32; anything else as it is."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-
-
-def check_rows(
-    student: Outputs,
-    teacher: Outputs,
-    target: Tensor | None,
-    valid: Tensor | None,
-    index: Tensor | None,
-) -> None:
-    """Refuse arguments whose numbers of rows disagree, and targets that are no class.
-
-    The range of the targets is looked at on the CPU alone: elsewhere it would wait for the device.
-    """
-    rows = len(student.embedding)
-    named = {"teacher": teacher.embedding, "target": target, "valid": valid, "index": index}
-    for name, tensor in named.items():
-        if tensor is not None and len(tensor) != rows:
-            raise ValueError(
-                f"the student has {rows} rows but {name} has {len(tensor)}; pass the same batch"
-            )
-    if target is None or torch.compiler.is_compiling():
-        return
-    if target.dtype != torch.int64:
-        raise TypeError(f"target must be int64 class indices, got {target.dtype}; use .long()")
-    if target.device.type == "cpu" and student.logits is not None and rows:
-        low, high, classes = int(target.min()), int(target.max()), student.logits.shape[1]
-        if target.ndim > 1 and target.shape[1:] != (classes,):
-            raise ValueError(
-                f"target has shape {list(target.shape)}, expected [{rows}] or [{rows}, {classes}]"
-            )
-        if low < -1 or high >= (classes if target.ndim == 1 else 2):
-            expected = f"a class from 0 to {classes - 1}" if target.ndim == 1 else "0 or 1"
-            raise ValueError(
-                f"target holds {low if low < -1 else high}, expected -1 (unlabelled) or {expected}"
-            )
-
-
-def require_target(loss: str, target: Tensor | None) -> Int64[Tensor, "b ..."]:
-    """The labels; refuse to go without them."""
-    if target is None:
-        raise ValueError(f"{loss} needs target, got None; pass the batch's labels")
-    return target
-
-
-def require_logits(loss: str, *outputs: Outputs) -> None:
-    """Refuse outputs without logits, or with different numbers of classes."""
-    shapes = [None if one.logits is None else one.logits.shape[1] for one in outputs]
-    if None in shapes:
-        raise ValueError(
-            f"{loss} compares class logits, but an encoder returned none; create it with "
-            "num_classes"
-        )
-    if len(set(shapes)) > 1:
-        raise ValueError(
-            f"{loss} compares logits of the same classes, got {shapes} of them; create both "
-            "encoders with one num_classes"
-        )

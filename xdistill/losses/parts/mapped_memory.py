@@ -1,4 +1,4 @@
-"""The banks of `crd` in files: one slot for each training row without the memory for them."""
+"""The banks of `crd` in memory-mapped files, for more training rows than memory holds."""
 
 from __future__ import annotations
 
@@ -22,25 +22,26 @@ _locks: dict[Path, int] = {}
 class MappedMemory(IndexMemory):
     """An `IndexMemory` whose banks are `student.float32` and `teacher.float32` in a folder.
 
-    The banks stay on the CPU whatever `.to(device)` says, and float32. Each step reads B·(1 + K)
-    rows of either bank there and moves them to the anchors' device, which waits for that device:
-    take a small K.
+    The banks stay on the CPU in float32, whatever `.to(device)` asks for. Each step reads B·(1 + K)
+    rows of either bank there and moves them to the anchors' device, which synchronises with it:
+    choose a small K.
 
-    The state_dict holds the banks as it does for `IndexMemory`, and either loads the other's. It is
-    the truth, the files are scratch: a new memory fills them with random rows, and loading writes
-    into them in place. `torch.save` and `torch.load(..., mmap=True)` stream from and to the files;
-    Lightning's checkpoints, and so `fit(run_dir=...)`, are put together in memory first.
+    The state_dict holds the banks as it does for `IndexMemory`, and either loads the other's. The
+    state_dict is authoritative and the files are scratch space: a new memory fills them with random
+    rows, and loading writes into them in place. `torch.save` and `torch.load(..., mmap=True)`
+    stream from and to the files; Lightning's checkpoints, and so `fit(run_dir=...)`, are assembled
+    in memory first.
 
-    A folder serves one memory at a time. It is made where it is missing, and files of the right
-    size are used again. Processes of a distributed run take subfolders by rank. A copy
-    (`copy.deepcopy`) has no files: its banks lie in memory.
+    A folder serves one memory at a time. It is created if it does not exist, and files of the right
+    size are reused. Processes of a distributed run use subfolders by rank. A copy (`copy.deepcopy`)
+    has no files: its banks are held in memory.
 
     Args:
         num_samples: training rows N, at least 2.
         dim: width D of the embeddings.
         num_negatives: K, cut to N − 1.
         momentum: what a slot keeps of itself when its row is seen again.
-        folder: where the files lie; 8·N·D bytes.
+        folder: where the files are kept; 8·N·D bytes.
 
     Raises:
         ValueError: another memory uses the folder, or a file in it has another size.
@@ -62,7 +63,7 @@ class MappedMemory(IndexMemory):
         paths = [self.folder / f"{name}.float32" for name in BANKS]
         for path in paths:
             _reserve(path, shape)
-        # No buffers: those would move with the module.
+        # Not buffers: those would move with the module.
         self.student, self.teacher = (fill(_map(path, shape)) for path in paths)
 
     def _save_to_state_dict(self, destination, prefix, keep_vars):
@@ -92,17 +93,17 @@ class MappedMemory(IndexMemory):
 
 
 def _own_folder(folder: str | Path) -> Path:
-    """The folder of this process: a subfolder where it is not the first of several."""
+    """The folder of this process: a subfolder unless its rank is 0."""
     rank = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")))
     path = Path(folder).expanduser().resolve()
     return path / f"rank{rank}" if rank else path
 
 
 def _claim(folder: Path, memory: MappedMemory) -> None:
-    """Make the folder this memory's own, against others here and in other processes."""
+    """Reserve the folder for this memory, against others here and in other processes."""
     folder.mkdir(parents=True, exist_ok=True)
     if folder in _owners:
-        gc.collect()  # a trainer that is done with its loss may hang in a reference cycle
+        gc.collect()  # a finished trainer may keep its loss alive in a reference cycle
     if folder in _owners or not _lock(folder):
         raise ValueError(
             f"the banks in {folder} are in use by another loss, here or in another process; give "
@@ -112,13 +113,13 @@ def _claim(folder: Path, memory: MappedMemory) -> None:
 
 
 def _lock(folder: Path) -> bool:
-    """Lock a folder until this process ends, however it ends; False if another process has it."""
+    """Lock a folder until this process ends or is killed; False if another process holds it."""
     try:
         import fcntl
     except ImportError:  # Windows
         return True
     if folder not in _locks:
-        # A descriptor that stays open, since closing it would unlock.
+        # The descriptor stays open, since closing it would unlock.
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT)
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -130,7 +131,7 @@ def _lock(folder: Path) -> bool:
 
 
 def _reserve(path: Path, shape: tuple[int, int]) -> None:
-    """A file of the right size. Room is taken now: a full disk would kill the process later."""
+    """Create a file of the right size. Space is allocated now: a full disk would crash later."""
     size = shape[0] * shape[1] * FLOAT_BYTES
     if path.exists() and path.stat().st_size != size:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""A loss with a memory of either modality's embeddings."""
+"""A loss with a memory of both modalities' embeddings, as in CRD."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ Form = Literal["index", "queue"]
 
 class MemoryLoss(Loss):
     """Makes linear projectors and the memory in `bind`; a subclass contrasts with its keys.
+
+    This memory is not that of `Loss.keeps_memory`, which holds outputs of the teacher and is filled
+    from a slow copy of one that trains. As published, this one holds *projected* embeddings of both
+    networks, which only the loss itself has, and smooths them by averaging in its slots. So the
+    subclass updates it in `forward`, in training mode, with frozen and training teachers alike.
 
     Args:
         form: "index" holds one slot for each training row, "queue" the last embeddings. None takes
@@ -42,7 +47,7 @@ class MemoryLoss(Loss):
         if memory_map is not None and form == "queue":
             raise ValueError(
                 f'{self.label}: memory_map holds the slots of form="index"; a queue is small and '
-                "stays in memory, so leave one of the two out"
+                "stays in memory, so leave out one of the two"
             )
         self.form: Form | None = form if memory_map is None else "index"
         self.num_negatives = num_negatives
@@ -81,7 +86,7 @@ class MemoryLoss(Loss):
         return MappedMemory(*options, folder=self.memory_map)
 
     def memory_for(self, dim: int) -> IndexMemory | QueueMemory:
-        """The memory for embeddings of a width; refuse another width than it was made for."""
+        """The memory; refuse embeddings of another width than it was made for."""
         if self.memory is None:
             raise ValueError(
                 f"{self.label} has no memory yet; call loss.bind(student, teacher, num_samples=...)"

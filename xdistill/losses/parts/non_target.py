@@ -1,4 +1,4 @@
-"""A row of logits split into its target and the other classes, without a mask value."""
+"""A row of logits split into its target and the other classes, without masking values."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ def without_target(
 ) -> Float[Tensor, "b k-1"]:
     """The logits of the classes that are not the row's target, in their order.
 
-    Their softmax is what a target logit of −∞ gives, but no infinity meets the gradient. Stand-ins
-    fail: a logit of 0 stays in the softmax, and −1000 wins where all others lie below it. A row
-    labelled -1 loses its first class: leave it out of what is made of this.
+    Their softmax is that of a target logit of −∞, without an infinity in the gradient. Finite
+    substitutes fail: a logit of 0 stays in the softmax, and −1000 dominates where all others are
+    below it. A row labelled -1 loses its first class: mask such rows in what follows.
     """
     column = torch.arange(logits.shape[1] - 1, device=logits.device)
     return logits.gather(1, column + (column >= target.clamp(min=0)[:, None]).long())

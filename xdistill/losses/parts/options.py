@@ -19,16 +19,16 @@ def require_not_negative(loss: str, **options: float) -> None:
             raise ValueError(f"{loss}: {name} must be a finite number of at least 0, got {value}")
 
 
-def require_num_classes(loss: str, purpose: str, given: int | None, told: int | None) -> int:
-    """The number of classes, from the constructor or from `bind`; refuse to go without it.
+def require_num_classes(loss: str, purpose: str, own: int | None, bound: int | None) -> int:
+    """The number of classes, from the constructor or from `bind`; an error if neither gives it.
 
     Args:
         loss: its name.
         purpose: what it needs the number for, as in "makes proxy classifiers".
-        given: the constructor's.
-        told: that of `bind`.
+        own: the constructor's.
+        bound: that of `bind`.
     """
-    classes = given or told
+    classes = own or bound
     if classes is None:
         raise ValueError(
             f"{loss} {purpose} and needs num_classes, got None; pass it to bind or to the "

@@ -1,4 +1,4 @@
-"""Which channels of the teacher say what the student's modality says too."""
+"""Which channels of the teacher carry information that the student's modality shares."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from xdistill.losses.parts.loss import at_least_float32
+from xdistill.losses.parts.precision import at_least_float32
 
 
 @torch.no_grad()
@@ -25,23 +25,23 @@ def permutation_salience(
 
     Xue et al., ICLR 2023, algorithm 1: a channel is permuted across the samples, and its salience
     is the growth of the mean squared distance between the student's output and the teacher's, on
-    average over repeats. Modality-general decisive channels have a large one; a channel that the
-    student's modality knows nothing of has one near 0. (The paper's salience, scaled to 0 … 1, is
-    this one shifted and stretched.) Each repeat permutes all channels in the same way, so that they
-    differ by what they hold and not by luck.
+    average over repeats. Modality-general decisive channels have a large salience; a channel
+    unrelated to the student's modality has one near 0. (The paper's salience, scaled to 0 … 1, is
+    an affine function of this one.) Each repeat permutes all channels in the same way, so that
+    differences between channels are not due to chance.
 
-    The paper first trains both networks together, by the two cross-entropies and this very
-    distance; salience says little about networks that never agreed. Give it the whole training
-    data, not a batch.
+    The paper first trains both networks together, by the two cross-entropies and this same
+    distance; for networks that never agreed the salience means little. Use the whole training data,
+    not a batch.
 
     Args:
         student: [B, K] the student's outputs: logits, or an embedding when there is no readout.
         teacher: [B, D] the teacher's embeddings of the same rows.
         readout: from [B, D] to [B, K], the teacher's classifier; a module is put in evaluation mode
-            meanwhile. None compares the embeddings themselves.
+            for the duration. None compares the embeddings themselves.
         valid: [B] False where a row has no teacher.
         repeats: number of permutations.
-        seed: of the permutations.
+        seed: seed of the permutations.
 
     Returns:
         [D] salience, for `MFH.set_salience`.
@@ -84,7 +84,7 @@ def distance(student: Float[Tensor, "b k"], teacher: Float[Tensor, "b e"]) -> Fl
 
 @contextmanager
 def evaluation(readout: Callable[[Tensor], Tensor] | None) -> Iterator[Callable[[Tensor], Tensor]]:
-    """The function itself; a module in evaluation mode, and afterwards as it was."""
+    """The function itself; a module is in evaluation mode inside and restored afterwards."""
     if not isinstance(readout, nn.Module):
         yield readout or (lambda x: x)
         return

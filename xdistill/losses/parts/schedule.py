@@ -1,4 +1,4 @@
-"""Losses whose weight changes in the course of training."""
+"""Losses whose weight changes during training."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ SHAPES: dict[str, Callable[[float], float]] = {"linear": linear, "cosine": cosin
 class Scheduled(Loss):
     """A loss times a factor that moves from `start` to `end` as training goes on.
 
-    It learns how far training is from `set_progress`; `fit` calls that at every step. Until the
-    first call the factor is `start`. The factor is a buffer: it is saved with the `state_dict`, and
-    a compiled loss is not compiled anew when it changes. `terms` hold the values without it.
+    `set_progress` sets how far training is; `fit` calls it at every step. Until the first call the
+    factor is `start`. The factor is a buffer: it is saved with the `state_dict`, and a compiled
+    loss is not recompiled when it changes. `terms` hold the values without it.
 
     Args:
         loss: the loss.
         start: factor before `begin`.
         end: factor after `until`.
         begin: where the change begins, in epochs or as a share of the training.
-        until: where it is over, in the same unit.
+        until: where it ends, in the same unit.
         unit: "epochs" or "training".
         shape: "linear" or "cosine".
 
@@ -51,7 +51,7 @@ class Scheduled(Loss):
     shared_space = False
     composite = True
     factor: Tensor
-    told: Tensor
+    started: Tensor
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Scheduled(Loss):
             raise ValueError(f'unit must be "epochs" or "training", got {unit!r}')
         if not 0 <= begin <= until:
             raise ValueError(
-                f"a schedule runs from 0 or later to a later point, got {begin} to {until} ({unit})"
+                f"a schedule needs 0 <= begin <= until, got {begin} to {until} ({unit})"
             )
         self.loss = loss
         self.start, self.end = float(start), float(end)
@@ -79,7 +79,7 @@ class Scheduled(Loss):
         self.shape = shape
         self.mutual = loss.mutual
         self.register_buffer("factor", torch.tensor(self.start))
-        self.register_buffer("told", torch.zeros((), dtype=torch.bool))
+        self.register_buffer("started", torch.zeros((), dtype=torch.bool))
         self._warned = False
 
     @property
@@ -97,7 +97,7 @@ class Scheduled(Loss):
             )
         place = step / (steps_per_epoch if self.unit == "epochs" else total)
         self.factor.fill_(self.factor_at(place))
-        self.told.fill_(True)
+        self.started.fill_(True)
 
     def factor_at(self, place: int | float) -> float:
         """The factor at a place in training, in the schedule's own unit."""
@@ -113,11 +113,16 @@ class Scheduled(Loss):
         return self.factor.to(value.dtype) * value
 
     def _warn_once(self) -> None:
-        if self.training and not self._warned and self.told.device.type == "cpu" and not self.told:
+        if (
+            self.training
+            and not self._warned
+            and self.started.device.type == "cpu"
+            and not self.started
+        ):
             self._warned = True
             warnings.warn(
-                f"the schedule of {self.label} has not been told how far training is and stays at "
-                f"its start, {self.start:g}; call loss.set_progress(step, total) in your loop "
+                f"the schedule of {self.label} does not know how far training is and stays at its "
+                f"start, {self.start:g}; call loss.set_progress(step, total) in your loop "
                 "(`fit` does)",
                 stacklevel=2,
             )
@@ -140,7 +145,7 @@ def warmup(loss: Loss, epochs: int | float, *, shape: Shape = "linear") -> Sched
     max_epochs)` in each epoch, or in each step with `steps_per_epoch=len(loader)`.
 
     Args:
-        loss: any loss, a sum too.
+        loss: any loss or sum of losses.
         epochs: how long the weight grows.
         shape: "linear" or "cosine".
     """
@@ -156,14 +161,14 @@ def ramp(
     until: int | float = 1.0,
     shape: Shape = "linear",
 ) -> Scheduled:
-    """The loss, its weight moving from `start` to `end` between two shares of the training.
+    """The loss, its weight moving from `start` to `end` over a part of the training.
 
     Args:
-        loss: any loss, a sum too.
+        loss: any loss or sum of losses.
         start: factor at `begin` and before.
         end: factor at `until` and after. Below `start` the loss fades out.
-        begin: share of the training that is over when the change begins, 0 to 1.
-        until: share of the training that is over when it ends, 0 to 1.
+        begin: where the change begins, as a share of the training, 0 to 1.
+        until: where it ends, as a share of the training, 0 to 1.
         shape: "linear" or "cosine".
     """
     if until > 1:

@@ -1,12 +1,14 @@
 """Bring two feature maps of different rank and length onto the axes that they share.
 
-An EEG map [B, C, T] and a video map [B, C, T, H, W] share time alone. What one side has and the
-other lacks is averaged away, and along a shared axis the longer side is pooled to the length of the
-shorter. Both steps are fixed: nothing is learned here. Channels are left alone; a loss that needs
-them equal maps the student's with a `ChannelAdapter`.
+An EEG map [B, C, T] and a video map [B, C, T, H, W] share only time. An axis that only one side has
+is averaged away, and along a shared axis the longer side is pooled to the length of the shorter.
+Both steps are fixed: nothing is learned. Channels are not changed; a loss that needs equal numbers
+of them maps the student's with a `ChannelAdapter`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -37,7 +39,7 @@ def align(
 
 
 def shared_axes(loss: str, student: FeatureMap, teacher: FeatureMap) -> tuple[str, ...]:
-    """The axes beside batch and channels that both maps have.
+    """The axes other than batch and channels that both maps have.
 
     Raises:
         ValueError: there is none, or more than three.
@@ -65,7 +67,7 @@ def on_axes(x: FeatureMap, axes: tuple[str, ...]) -> Float[Tensor, "b c *s"]:
 
 
 def pool_to(x: Float[Tensor, "b c *s"], lengths: list[int]) -> Float[Tensor, "b c *r"]:
-    """Averages over parts of each axis; the map itself where nothing changes.
+    """Averages over parts of each axis; the map itself if the lengths are the same.
 
     The parts are equal where the lengths divide, else they overlap by one place (part i of n on an
     axis of length L runs from ⌊iL/n⌋ to ⌈(i+1)L/n⌉, as in `adaptive_avg_pool`).
@@ -81,7 +83,7 @@ class ChannelAdapter(nn.Module):
     Args:
         in_channels: C.
         out_channels: E.
-        bias: add one.
+        bias: whether the map has a bias.
     """
 
     def __init__(self, in_channels: int, out_channels: int, bias: bool = False):
@@ -90,3 +92,15 @@ class ChannelAdapter(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c *s"]) -> Float[Tensor, "b e *s"]:
         return self.map(x.movedim(1, -1)).movedim(-1, 1)
+
+
+def adapters_where_needed(channels: Sequence[tuple[int, int]]) -> nn.ModuleList:
+    """A `ChannelAdapter` for each pair of unequal (student, teacher) channels, else nothing.
+
+    Args:
+        channels: as from `layers.channel_counts`.
+    """
+    return nn.ModuleList(
+        nn.Identity() if ours == theirs else ChannelAdapter(ours, theirs)
+        for ours, theirs in channels
+    )

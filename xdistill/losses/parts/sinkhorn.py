@@ -20,15 +20,15 @@ def sinkhorn_plan(
     """The plan P that minimises Σ P·C − ε·H(P), rows and columns of equal mass; no gradient.
 
     Cuturi, NeurIPS 2013, by a fixed number of Sinkhorn's iterations on the potentials, in
-    logarithms so that a small ε does not underflow. The columns' masses are exact, those of the
-    rows as good as the iterations make them. Rows that do not count carry no mass, neither as rows
-    nor as columns; the others share a mass of 1.
+    logarithms so that a small ε does not underflow. The masses of the columns are exact, those of
+    the rows converge with the iterations. Rows that do not count carry no mass, neither as rows nor
+    as columns; the others share a mass of 1.
 
     Args:
         cost: C, row i to column j.
         valid: [B] the rows and columns that count.
         regularisation: ε, in the units of C.
-        iterations: of both potentials.
+        iterations: updates of both potentials.
     """
     keep = row_mask(valid, cost)
     both = keep[:, None] & keep[None, :]

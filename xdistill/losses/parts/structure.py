@@ -1,9 +1,9 @@
-"""How the samples of a batch lie to one another, taught from teacher to student.
+"""The similarities among the samples of a batch, transferred from teacher to student.
 
 The SACD paper (Han et al., arXiv 2208.05814) sees each modality's batch as a graph and transfers
 the teacher's graph to the student, without an equation for the edges. These terms are our own
-definition: nodes are samples, the weight of an edge is their cosine. The teacher's side is always
-a constant. A graph of fewer than two nodes has no structure: its term is 0.
+definition: nodes are samples, and the weight of an edge is their cosine. The teacher's side is
+always a constant. A graph of fewer than two nodes has no structure: its term is 0.
 
 The third term, the Gram difference, is `xdistill.losses.sp.sp`.
 """
@@ -24,20 +24,20 @@ def affinity(
     student: Float[Tensor, "b d"],
     teacher: Float[Tensor, "b e"],
     valid: Bool[Tensor, " b"] | None = None,
-    tau: float = 0.1,
+    temperature: float = 0.1,
     neighbours: int | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean over i of KL(softmax_j(A^t_ij / tau) ‖ softmax_j(A^s_ij / tau)), j ≠ i.
+    """Mean over i of KL(softmax_j(A^t_ij / temperature) ‖ softmax_j(A^s_ij / temperature)), j ≠ i.
 
     A holds the cosines among the rows of one side. The widths may differ.
 
     Args:
-        neighbours: keep of each row i only the edges to the k rows that are nearest to it for the
-            teacher; None keeps all.
+        neighbours: keep for each row i only the edges to the k nearest rows of the teacher; None
+            keeps all.
     """
     keep = row_mask(valid, student)
     s, t = unit_rows(zero_rows(student, keep)), unit_rows(zero_rows(teacher, keep))
-    return kernels.affinity_kl(s, t, tau, valid=given_mask(valid, s), neighbours=neighbours)
+    return kernels.affinity_kl(s, t, temperature, valid=given_mask(valid, s), neighbours=neighbours)
 
 
 class GraphSimilarity(nn.Module):
@@ -45,8 +45,8 @@ class GraphSimilarity(nn.Module):
 
     Pooling (eq. 3): h = Σ_n σ(x_nᵀ tanh(W · mean x)) · x_n. Score (eq. 4):
     relu(h_tᵀ W[1..k] h_s + V[h_t; h_s] + b), k numbers; the loss is the mean of (score − 1)².
-    A bias b = 1 alone can bring it to 0, which teaches the student nothing: it is here to be
-    compared with, and no default.
+    A bias b = 1 alone can make it 0, which teaches the student nothing: it is provided for
+    comparison and is not the default.
 
     Args:
         dim: width D of both embeddings.

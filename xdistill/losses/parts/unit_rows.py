@@ -8,9 +8,9 @@ from torch import Tensor
 
 
 def unit_rows(x: Float[Tensor, "*b d"], eps: float = 1e-8) -> Float[Tensor, "*b d"]:
-    """Every row divided by its Euclidean length; a row shorter than `eps` is left as it is.
+    """Every row divided by its Euclidean length; a row not longer than `eps` is unchanged.
 
-    `torch.nn.functional.normalize` divides such a row by `eps` instead, and one dead embedding
+    `torch.nn.functional.normalize` divides such a row by `eps` instead, and one embedding of zeros
     then sends a gradient of 1/eps through the encoder.
     """
     length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)

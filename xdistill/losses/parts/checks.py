@@ -1,0 +1,75 @@
+"""Checks of the arguments that a loss is called with."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from xdistill.types import Outputs
+
+
+def check_rows(
+    student: Outputs,
+    teacher: Outputs,
+    target: Tensor | None,
+    valid: Tensor | None,
+    index: Tensor | None,
+) -> None:
+    """Refuse arguments whose numbers of rows disagree, and targets that are not classes.
+
+    The range of the targets is checked on the CPU only: elsewhere it would wait for the device.
+    """
+    rows = len(student.embedding)
+    named = {"teacher": teacher.embedding, "target": target, "valid": valid, "index": index}
+    for name, tensor in named.items():
+        if tensor is not None and len(tensor) != rows:
+            raise ValueError(
+                f"the student has {rows} rows but {name} has {len(tensor)}; pass the same batch"
+            )
+    if target is None or torch.compiler.is_compiling():
+        return
+    if target.dtype != torch.int64:
+        raise TypeError(f"target must be int64 class indices, got {target.dtype}; use .long()")
+    if target.device.type == "cpu" and student.logits is not None and rows:
+        low, high, classes = int(target.min()), int(target.max()), student.logits.shape[1]
+        if target.ndim > 1 and target.shape[1:] != (classes,):
+            raise ValueError(
+                f"target has shape {list(target.shape)}, expected [{rows}] or [{rows}, {classes}]"
+            )
+        if low < -1 or high >= (classes if target.ndim == 1 else 2):
+            expected = f"a class from 0 to {classes - 1}" if target.ndim == 1 else "0 or 1"
+            raise ValueError(
+                f"target holds {low if low < -1 else high}, expected -1 (unlabelled) or {expected}"
+            )
+
+
+def require_target(loss: str, target: Tensor | None) -> Int64[Tensor, "b ..."]:
+    """The labels; an error if there are none."""
+    if target is None:
+        raise ValueError(f"{loss} needs target, got None; pass the batch's labels")
+    return target
+
+
+def require_logits(loss: str, *outputs: Outputs) -> None:
+    """Refuse outputs without logits, or with different numbers of classes."""
+    shapes = [None if one.logits is None else one.logits.shape[1] for one in outputs]
+    if None in shapes:
+        raise ValueError(
+            f"{loss} compares class logits, but an encoder returned none; create it with "
+            "num_classes"
+        )
+    if len(set(shapes)) > 1:
+        raise ValueError(
+            f"{loss} compares logits of the same classes, got {shapes} classes; create both "
+            "encoders with the same num_classes"
+        )
+
+
+def require_classes(loss: str, made_for: int | None, logits: Float[Tensor, "b k"]) -> None:
+    """Refuse logits of another number of classes than the loss was bound for."""
+    if logits.shape[1] != made_for:
+        raise ValueError(
+            f"{loss} was made for {made_for} classes, the student has {logits.shape[1]}; give both "
+            "the same num_classes"
+        )
