@@ -16,7 +16,6 @@ from xdistill.kernels.keys import (
     check_rows,
     count_negatives,
     count_positives,
-    mean_over_rows,
     prepare,
     working_dtype,
 )
@@ -143,11 +142,3 @@ def test_counts_are_those_of_the_masks(data, own):
     pairs = pairs_of(rows, [keys])
     assert count_positives(rows, keys).tolist() == pairs.positive.sum(dim=1).tolist()
     assert count_negatives(rows, keys).tolist() == pairs.negative.sum(dim=1).tolist()
-
-
-def test_the_mean_over_no_rows_is_zero_with_a_gradient_of_zero():
-    values = torch.tensor([1.0, torch.inf], requires_grad=True)
-    none = mean_over_rows(values, torch.tensor([False, False]))
-    none.backward()
-    assert none.item() == 0 and (values.grad == 0).all()
-    assert mean_over_rows(values, torch.tensor([True, False])).item() == 1

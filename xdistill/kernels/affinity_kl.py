@@ -24,8 +24,8 @@ from xdistill.kernels.keys import (
     prepare,
     working_dtype,
 )
-from xdistill.kernels.passes import affinity as affinity_operators
-from xdistill.kernels.passes.statistics import affinity_stats
+from xdistill.kernels.passes.affinity_stats import affinity_stats
+from xdistill.kernels.passes.neighbours import edge_scores, nearest_keys
 from xdistill.kernels.reference import affinity as reference_affinity
 
 OP = "affinity_kl"
@@ -113,9 +113,9 @@ def _of_neighbours(
     count: int,
 ) -> Float[Tensor, " n"]:
     """The divergence over each row's edges alone, [N, count] of them."""
-    place, found = affinity_operators.nearest_keys(tx, tk, keys.valid, keys.own, count)
-    scores = affinity_operators.edge_scores(rows.x, keys.k, place)
-    targets = affinity_operators.edge_scores(tx, tk, place)
+    place, found = nearest_keys(tx, tk, keys.valid, keys.own, count)
+    scores = edge_scores(rows.x, keys.k, place)
+    targets = edge_scores(tx, tk, place)
     return reference_affinity.divergence(scores, targets, found)
 
 

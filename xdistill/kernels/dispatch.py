@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import os
-from types import ModuleType
 from typing import Literal, get_args
 
 import torch
@@ -14,8 +12,7 @@ from torch import Tensor
 Impl = Literal["auto", "reference", "tiled", "triton"]
 
 SMALLEST_TILED = 2**19
-"""Number of scores from which the tiled implementation is faster than the dense one on a CPU."""
-
+"""Number of scores from which the tiled implementation is faster than the reference on a CPU."""
 
 TRITON_IS_INSTALLED = importlib.util.find_spec("triton") is not None
 """Found once: torch.compile cannot look into the search for packages. It is not imported yet."""
@@ -51,8 +48,3 @@ def why_no_triton(x: Tensor) -> str | None:
     if not x.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
         return f"it needs a CUDA device and the rows are on {x.device}"
     return None
-
-
-def tiles_of(impl: str, family: str = "passes") -> ModuleType:
-    """The module with the tile passes of an implementation; Triton is imported here at first."""
-    return importlib.import_module(f"xdistill.kernels.{impl}.{family}")

@@ -19,7 +19,8 @@ from xdistill.kernels.distributed import (
     whole_rows,
 )
 from xdistill.kernels.keys import Keys, Rows, check_beside, check_rows, prepare, working_dtype
-from xdistill.kernels.passes.statistics import row_column_lse, row_lse
+from xdistill.kernels.passes.row_column_lse import row_column_lse
+from xdistill.kernels.passes.row_lse import row_lse
 from xdistill.kernels.reference import passes as reference
 
 

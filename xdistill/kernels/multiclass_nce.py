@@ -12,7 +12,8 @@ from xdistill.kernels.dispatch import Impl
 from xdistill.kernels.distributed import ALONE, Gather, Ranks, mean_over_all
 from xdistill.kernels.keys import Keys, Rows, count_negatives, own_keys
 from xdistill.kernels.labelled import Contrast, positives_of, read_contrast
-from xdistill.kernels.passes.statistics import repel, top_lse
+from xdistill.kernels.passes.repel import repel
+from xdistill.kernels.passes.top_lse import top_lse
 from xdistill.kernels.reference import passes as reference
 
 

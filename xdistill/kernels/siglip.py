@@ -19,7 +19,7 @@ from xdistill.kernels.distributed import (
     whole_rows,
 )
 from xdistill.kernels.keys import Keys, Rows, check_beside, check_rows, prepare, working_dtype
-from xdistill.kernels.passes.statistics import softplus_sum
+from xdistill.kernels.passes.softplus_sum import softplus_sum
 from xdistill.kernels.reference import passes as reference
 
 

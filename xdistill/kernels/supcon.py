@@ -9,7 +9,7 @@ from torch import Tensor
 from xdistill.kernels.dispatch import Impl
 from xdistill.kernels.distributed import Gather, mean_over_all
 from xdistill.kernels.labelled import Contrast, positives_of, read_contrast
-from xdistill.kernels.passes.statistics import row_lse
+from xdistill.kernels.passes.row_lse import row_lse
 from xdistill.kernels.reference import passes as reference
 
 

@@ -8,7 +8,7 @@ import torch
 from tests.kernels.affinity_problems import problem, small_tiles
 from tests.losses.largest_tensor import LargestTensor
 from xdistill.kernels import affinity_kl
-from xdistill.kernels.passes import affinity as affinity_operators
+from xdistill.kernels.passes import affinity_stats, neighbours
 from xdistill.kernels.tiled import affinity as tiled_affinity
 from xdistill.kernels.tiled import passes as tiled
 from xdistill.numerics import EXCLUDED
@@ -34,7 +34,7 @@ def test_nearest_keys_are_those_of_a_sort(count):
             scores[:, ~mask] = -torch.inf
         ordered = scores.sort(descending=True)
         exists = ordered.values[:, :count] > -torch.inf
-        place, found = affinity_operators.nearest_keys(tx, tk, mask, own, count)
+        place, found = neighbours.nearest_keys(tx, tk, mask, own, count)
         assert torch.equal(found, exists)
         assert torch.equal(place[found], ordered.indices[:, :count][exists])
         assert ((place >= 0) & (place < 40)).all()
@@ -104,18 +104,18 @@ def operator_calls():
     bare, teacher = (x.detach(), k.detach()), (made.t, made.t_keys)
     for valid, own in [(None, None), (made.key_valid, 0)]:
         shared = *teacher, valid, own
-        yield affinity_operators.affinity_stats, (x, k, *shared, "tiled")
-        lse, target_lse, _ = affinity_operators.affinity_stats(*bare, *shared, "tiled")
+        yield affinity_stats.operator, (x, k, *shared, "tiled")
+        lse, target_lse, _ = affinity_stats.operator(*bare, *shared, "tiled")
         for need in [(True, True), (True, False), (False, True)]:
             saved = lse, target_lse, up, up
             arguments = *bare, *shared, *saved, *need, "tiled"
-            yield affinity_operators.affinity_stats_backward, arguments
-        yield affinity_operators.nearest_keys, (*teacher, valid, own, 4)
-    place, _ = affinity_operators.nearest_keys(*teacher, None, 0, 4)
-    yield affinity_operators.edge_scores, (x, k, place)
+            yield affinity_stats.operator_backward, arguments
+        yield neighbours.nearest_keys, (*teacher, valid, own, 4)
+    place, _ = neighbours.nearest_keys(*teacher, None, 0, 4)
+    yield neighbours.edge_scores, (x, k, place)
     for need in [(True, True), (True, False), (False, True)]:
         arguments = *bare, place, torch.randn(13, 4), *need
-        yield affinity_operators.edge_scores_backward, arguments
+        yield neighbours.edge_scores_backward, arguments
 
 
 # opcheck itself reads the gradient of a copy that it made of a leaf.

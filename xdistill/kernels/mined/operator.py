@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xdistill.kernels.autograd import no_second_derivative
 from xdistill.kernels.mined.reference import Options
 from xdistill.kernels.mined.relations import Side
 from xdistill.kernels.mined.tiled import fused
-from xdistill.kernels.passes.operators import Two, no_second_derivative
 
+Two = tuple[Tensor, Tensor]
 Four = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
