@@ -59,7 +59,7 @@ def ours(op: str, p: Problem, impl: str) -> Tensor:
         return function(p.a, p.b, 1 / SCALE, impl=impl)
     if op == "khn":
         bank = {"bank": p.bank, "bank_labels": p.bank_labels}
-        return function(p.a, p.b, p.la, **bank, margin=MARGIN, k=NEGATIVES, impl=impl)
+        return function(p.a, p.b, p.la, **bank, margin=MARGIN, num_negatives=NEGATIVES, impl=impl)
     return function(p.a, p.b, SCALE, p.la, p.lb, impl=impl)
 
 

@@ -53,7 +53,7 @@ def measure(repeats: int = 31, slow_repeats: int = 3) -> dict[str, float]:
         leaf.requires_grad_()
 
     def mined() -> Tensor:
-        return khn(a, p, la, bank=bank, bank_labels=bank_labels, margin=MARGIN, k=K)
+        return khn(a, p, la, bank=bank, bank_labels=bank_labels, margin=MARGIN, num_negatives=K)
 
     def slow() -> Tensor:
         return loop_over_pairs(a, p, la, bank, bank_labels)

@@ -144,7 +144,7 @@ def make(
     if op in LABELLED:
         rest["paired"] = paired
         if labels:
-            rest.update(la=label(n), lk=label(m))
+            rest.update(row_labels=label(n), key_labels=label(m))
         rest.update(valid=mask(n), key_valid=mask(m))
     elif n == m:
         rest["valid"] = mask(n)

@@ -32,7 +32,9 @@ def clip_self(
     """
     keep = row_mask(valid, student)
     s, t = unit_rows(zero_rows(student, keep)), unit_rows(zero_rows(teacher, keep))
-    return kernels.affinity_kl(s, t, tau, teacher_tau=teacher_tau, valid=given_mask(valid, s))
+    return kernels.affinity_kl(
+        s, t, tau, teacher_temperature=teacher_tau, valid=given_mask(valid, s)
+    )
 
 
 def clip_cross(
@@ -59,9 +61,14 @@ def clip_cross(
     keep = row_mask(valid, student)
     s, t, r = (unit_rows(zero_rows(x, keep)) for x in (student, teacher, relation))
     mask = given_mask(valid, s)
-    options = {"teacher_tau": teacher_tau, "t_keys": r, "valid": mask, "key_valid": mask}
-    forth = kernels.affinity_kl(s, r, tau, s_keys=t, **options)
-    back = kernels.affinity_kl(t, r, tau, s_keys=s, **options)
+    options = {
+        "teacher_temperature": teacher_tau,
+        "teacher_keys": r,
+        "valid": mask,
+        "key_valid": mask,
+    }
+    forth = kernels.affinity_kl(s, r, tau, student_keys=t, **options)
+    back = kernels.affinity_kl(t, r, tau, student_keys=s, **options)
     return 0.5 * (forth + back)
 
 

@@ -106,11 +106,11 @@ class KHN(Loss):
             raise ValueError(f"bank_size must be 0 (no bank) or more, got {bank_size}")
         self.options: dict[str, Any] = {
             "margin": margin,
-            "k": k,
+            "num_negatives": k,
             "form": form,
             "mining": mining,
             "positives": positives,
-            "tau": tau,
+            "temperature": tau,
         }
         self.bank_size = bank_size
         self.symmetric = symmetric
