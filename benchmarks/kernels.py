@@ -1,9 +1,10 @@
 """What the contrastive kernels cost: time and memory, forward and backward, over the batch size.
 
-Compared are the library's implementations, the loss as one writes it densely, that under
-`torch.compile`, and public packages. Contestants of one loss and size are timed in turn in one
-process, so that ratios survive a busy machine; memory is measured in a process of its own. Writes
-results/kernels.json and docs/images/kernels.png. Nothing is timed while a kernel test fails.
+Compared are the library's implementations, the loss as a training script writes it in plain PyTorch
+(also under `torch.compile`), and public packages. Contestants of one loss and size are timed in
+turn in one process, so that their ratios do not depend on how busy the machine is; memory is
+measured in a process of its own. Writes results/kernels.json and docs/images/kernels.png. Nothing
+is timed while a kernel test fails.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from typing import Any
 
 import torch
 import tyro
-from kernel_contestants import COMPILED, OPS, names_of
-from kernel_measure import (
+from kernel_costs.contestants import COMPILED, OPS, names_of
+from kernel_costs.measure import (
     MATMUL,
     in_fresh_process,
     killed_or,
@@ -28,9 +29,9 @@ from kernel_measure import (
     peak_memory,
     time_in_turn,
 )
-from kernel_problem import Setting
-from kernel_tables import HEAD, draw, line, targets_text
-from kernel_targets import ALONE_AT, KHN_BANK, MEASURED_AT, Row, targets_of
+from kernel_costs.problem import Setting
+from kernel_costs.tables import HEAD, draw, line, targets_text
+from kernel_costs.targets import ALONE_AT, KHN_BANK, MEASURED_AT, Row, targets_of
 
 from xdistill.report import environment, write_json
 
@@ -44,17 +45,17 @@ class Options:
     """What to measure."""
 
     quick: bool = False
-    """Small sizes once, to see that all works: the figures mean nothing. They go to runs/."""
+    """Run small sizes once to see that everything works; meaningless figures go to runs/."""
     ops: tuple[str, ...] = OPS
     """Which losses."""
     sizes: tuple[int, ...] = ()
     """N = M of the comparison; 1024 to 8192 on a CPU and 8192 to 65,536 on a GPU when empty."""
     alone: tuple[str, ...] = ("infonce", "supcon", "siglip")
-    """Losses that the fused kernel alone computes at N = M = 65,536, on a GPU at 1,048,576."""
+    """Losses for which our kernel also runs by itself, at N = M = 65,536, on a GPU at 1,048,576."""
     repeats: int = 3
-    """Rounds; the best counts, and one before them warms up."""
+    """Rounds after one that warms up; the best one counts."""
     least_s: float = 1.0
-    """Seconds for which a contestant goes on with more rounds."""
+    """Further rounds are run until a contestant has been timed for this long."""
     patience_s: float = 15.0
     """A contestant that has taken this long at one size is left out of further rounds."""
     threads: int = 2
@@ -64,9 +65,9 @@ class Options:
     tests: tuple[str, ...] = ("tests/kernels",)
     """The tests that must pass before anything is timed."""
     out: Path | None = None
-    """Where the JSON goes; results/kernels.json when left out."""
+    """Where the JSON goes; by default results/kernels.json."""
     figure: Path | None = None
-    """Where the figure goes; docs/images/kernels.png when left out."""
+    """Where the figure goes; by default docs/images/kernels.png."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,13 @@ class Plan:
     """The sizes of a run.
 
     Attributes:
-        sizes: N = M where all contestants meet.
-        compiled: those at which the dense loss is compiled too.
-        alone: N = M of the fused kernel by itself.
-        khn_rows: B.
-        banks: numbers of bank keys.
+        sizes: N = M of the comparison.
+        compiled: those of them at which the plain loss is also compiled.
+        alone: N = M at which our kernel runs by itself.
+        khn_rows: B of khn.
+        banks: numbers of bank keys of khn.
+        dim: D.
+        dtype: of rows and keys.
     """
 
     sizes: tuple[int, ...]
@@ -112,7 +115,7 @@ QUICK = Plan((256,), (), 512, 32, (256,), 32, "float32")
 
 
 def plan_of(options: Options) -> Plan:
-    """What the options ask for on their device."""
+    """The sizes that the options ask for on their device."""
     plan = QUICK if options.quick else CPU if options.device == "cpu" else GPU
     if not options.sizes:
         return plan
@@ -145,14 +148,16 @@ def compare(setting: Setting, options: Options, compiled: bool) -> Iterator[Row]
         row.note, row.times = timing.note, [round(one, 6) for one in timing.times]
         if timing.times:
             add_rate(row, min(timing.times), matmul)
-            whole = name == COMPILED or setting.device != "cpu"  # what compiles does so beforehand
+            whole = (
+                name == COMPILED or setting.device != "cpu"
+            )  # compilation happens in the warm-up
             memory = killed_or(peak_memory, setting, name, whole)
             row.note, row.extra_mb, row.process_mb = memory.note, memory.extra, memory.process
         yield row
 
 
 def alone(op: str, plan: Plan, options: Options) -> Row:
-    """The fused kernel where no matrix of similarities fits: one step in a process of its own."""
+    """Our kernel where no matrix of similarities fits: one step in a process of its own."""
     size, name = plan.alone, "tiled" if options.device == "cpu" else "triton"
     setting = Setting(op, size, size, plan.dim, plan.dtype, options.device, options.threads)
     memory = killed_or(peak_memory, setting, name, False, spawn=True)
@@ -171,7 +176,7 @@ def new_row(setting: Setting, name: str) -> Row:
 
 
 def add_rate(row: Row, seconds: float, matmul: float) -> None:
-    """Enter a time, and what it means beside a matrix product of `matmul` operations a second."""
+    """Enter a time, and its rate relative to `matmul`, a matrix product's operations per second."""
     row.seconds = seconds
     if row.op != "khn":
         rate = 8 * row.rows * row.keys * row.dim / seconds
@@ -179,7 +184,7 @@ def add_rate(row: Row, seconds: float, matmul: float) -> None:
 
 
 def require_green_tests(tests: tuple[str, ...]) -> None:
-    """Refuse to time kernels that are wrong.
+    """Refuse to time kernels whose tests fail.
 
     Raises:
         SystemExit: a test fails, or there is none.

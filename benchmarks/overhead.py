@@ -14,10 +14,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import khn as khn_benchmark
 import lightning as L
 import torch
 import tyro
+from kernel_costs import khn as khn_benchmark
 
 import xdistill as xd
 from xdistill.data.cache import cache_teacher

@@ -15,7 +15,7 @@ from typing import Any
 
 import suite_tables
 import tyro
-from kernel_tables import figures_table, targets_table
+from kernel_costs.tables import figures_table, targets_table
 from protocol import ALONE, TEACHER
 
 from xdistill.report import SCALARS, Interval, read_json

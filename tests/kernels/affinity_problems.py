@@ -31,14 +31,17 @@ def small_tiles() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Problem:
-    """Arguments of affinity_kl, tau as its inverse; `s_keys` None: the rows meet each other."""
+    """Arguments of affinity_kl, with the inverse of its temperature.
 
-    s: Tensor
-    t: Tensor
+    Where `student_keys` is None the rows are compared with each other.
+    """
+
+    student_rows: Tensor
+    teacher_rows: Tensor
     scale: Tensor
-    s_keys: Tensor | None = None
-    t_keys: Tensor | None = None
-    teacher_tau: float | None = None
+    student_keys: Tensor | None = None
+    teacher_keys: Tensor | None = None
+    teacher_temperature: float | None = None
     valid: Tensor | None = None
     key_valid: Tensor | None = None
     neighbours: int | None = None
@@ -46,14 +49,14 @@ class Problem:
     def to(self, dtype):
         parts = {
             name: None if (x := getattr(self, name)) is None else x.to(dtype)
-            for name in ("s", "t", "s_keys", "t_keys")
+            for name in ("student_rows", "teacher_rows", "student_keys", "teacher_keys")
         }
         scale = self.scale.to(torch.promote_types(dtype, torch.float32))
         return replace(self, **parts, scale=scale)
 
     def leaves(self):
-        """Copies of s, 1/tau and s_keys."""
-        inputs = [x for x in (self.s, self.scale, self.s_keys) if x is not None]
+        """Copies of student_rows, 1/temperature and student_keys."""
+        inputs = [x for x in (self.student_rows, self.scale, self.student_keys) if x is not None]
         return [x.detach().clone().requires_grad_() for x in inputs]
 
     def run(self, function, **options):
@@ -62,16 +65,28 @@ class Problem:
         value = self.value(function, *leaves, **options)
         return [value.detach(), *torch.autograd.grad(value, leaves)]
 
-    def value(self, function, s, scale, s_keys=None, **options):
+    def value(self, function, s, scale, student_keys=None, **options):
         rest = {
             name: getattr(self, name)
-            for name in ("t_keys", "teacher_tau", "valid", "key_valid", "neighbours")
+            for name in ("teacher_keys", "teacher_temperature", "valid", "key_valid", "neighbours")
         }
-        return function(s, self.t, 1 / scale, s_keys=s_keys, **rest, **options)
+        return function(
+            s, self.teacher_rows, 1 / scale, student_keys=student_keys, **rest, **options
+        )
 
 
 def problem(
-    form, n, m, d, e, *, tau=0.1, teacher_tau=0.15, masked=True, seed=0, neighbours=3
+    form,
+    n,
+    m,
+    d,
+    e,
+    *,
+    temperature=0.1,
+    teacher_temperature=0.15,
+    masked=True,
+    seed=0,
+    neighbours=3,
 ) -> Problem:
     """Unit rows in float64. form: "self", "keys" or "neighbours"."""
     if form == "neighbours":
@@ -84,34 +99,44 @@ def problem(
     def mask(rows):
         return torch.rand(rows, generator=g) < 0.8 if masked else None
 
-    made = Problem(unit(n, d), unit(n, e), torch.tensor(1 / tau).double(), teacher_tau=teacher_tau)
+    made = Problem(
+        unit(n, d),
+        unit(n, e),
+        torch.tensor(1 / temperature).double(),
+        teacher_temperature=teacher_temperature,
+    )
     made = replace(made, valid=mask(n))
     if form == "keys":
-        return replace(made, s_keys=unit(m, d), t_keys=unit(m, e), key_valid=mask(m))
+        return replace(made, student_keys=unit(m, d), teacher_keys=unit(m, e), key_valid=mask(m))
     return replace(made, neighbours=neighbours if form == "neighbours" else None)
 
 
 def slow(
-    s, t, tau, *, teacher_tau=None, s_keys=None, t_keys=None, valid=None, key_valid=None,
-    neighbours=None,
+    s, t, temperature, *, teacher_temperature=None, student_keys=None, teacher_keys=None,
+    valid=None, key_valid=None, neighbours=None,
 ):  # fmt: skip
     """The definition, row after row."""
-    alone = s_keys is None
+    alone = student_keys is None
     if alone:
-        s_keys, t_keys, key_valid = s, t, valid
-    teacher_tau = tau.detach() if teacher_tau is None else teacher_tau
+        student_keys, teacher_keys, key_valid = s, t, valid
+    teacher_temperature = (
+        temperature.detach() if teacher_temperature is None else teacher_temperature
+    )
     rows = [i for i in range(len(s)) if valid is None or valid[i]]
-    there = [j for j in range(len(s_keys)) if key_valid is None or key_valid[j]]
-    total = 0 * tau + 0 * s[:0].sum() + 0 * s_keys[:0].sum()
+    there = [j for j in range(len(student_keys)) if key_valid is None or key_valid[j]]
+    total = 0 * temperature + 0 * s[:0].sum() + 0 * student_keys[:0].sum()
     for i in rows:
         met = [j for j in there if not (alone and j == i)]
         if not met:
             continue
-        target = t_keys[met] @ t[i] / teacher_tau
+        target = teacher_keys[met] @ t[i] / teacher_temperature
         if neighbours is not None:
             nearest = target.sort(descending=True).indices[:neighbours].tolist()
             met, target = [met[at] for at in nearest], target[nearest]
-        log_p, log_q = target.log_softmax(0), (s_keys[met] @ s[i] / tau).log_softmax(0)
+        log_p, log_q = (
+            target.log_softmax(0),
+            (student_keys[met] @ s[i] / temperature).log_softmax(0),
+        )
         total = total + (log_p.exp() * (log_p - log_q)).sum()
     return total / max(len(rows), 1)
 
@@ -133,7 +158,7 @@ def check(made: Problem, dtype=torch.float64, impls=IMPLS) -> None:
             assert ours.isfinite().all(), (impl, part)
             if not true.numel():
                 continue
-            least = 1.0 if true.ndim == 0 else 1 / len(made.s)
+            least = 1.0 if true.ndim == 0 else 1 / len(made.student_rows)
             allowed = ALLOWED[dtype] * true.abs().max().clamp(least, 1.0)
             error, bound = (ours.double() - true).abs().max(), (usual.double() - true).abs().max()
             assert error <= bound + allowed, (impl, part, float(error), float(bound))

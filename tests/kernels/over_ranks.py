@@ -72,12 +72,17 @@ def cases(size: int, dtype: torch.dtype) -> Iterator[Case]:
         if more:
             continue
         yield Case(f"affinity_kl {name}", lambda a, k, s, b, **o: kernels.affinity_kl(
-            a, k.detach(), 1 / s, teacher_tau=0.2, **o), mask)  # fmt: skip
+            a, k.detach(), 1 / s, teacher_temperature=0.2, **o), mask)  # fmt: skip
         yield Case(f"neighbours {name}", lambda a, k, s, b, **o: kernels.affinity_kl(
             a, k.detach(), 1 / s, neighbours=3, **o), mask, ("all",))  # fmt: skip
 
         def keyed(a, k, s, b, valid=None, **options):
-            options |= {"valid": valid, "key_valid": valid, "s_keys": k, "t_keys": a.detach()}
+            options |= {
+                "valid": valid,
+                "key_valid": valid,
+                "student_keys": k,
+                "teacher_keys": a.detach(),
+            }
             return kernels.affinity_kl(a, k.detach(), 1 / s, **options)
 
         yield Case(f"affinity_kl with keys {name}", keyed, mask)
@@ -86,7 +91,11 @@ def cases(size: int, dtype: torch.dtype) -> Iterator[Case]:
         ):
 
             def mined(a, k, s, b, label, form=form, mining=mining, **options):
-                options |= {"bank": extra, "bank_labels": torch.tensor([0, 1, -1, 2]), "k": 2}
+                options |= {
+                    "bank": extra,
+                    "bank_labels": torch.tensor([0, 1, -1, 2]),
+                    "num_negatives": 2,
+                }
                 return kernels.khn(a, k, label, form=form, mining=mining, **options)
 
             rows = {**mask, "label": label, "index": index}

@@ -4,15 +4,34 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from tests.kernels.problems import unit
+from xdistill.kernels.passes import repel, row_column_lse, row_lse, softplus_sum, top_lse
 from xdistill.kernels.tiled import passes as tiled
 from xdistill.numerics import EXCLUDED
 
-PASSES = ("row_column_lse", "row_lse", "top_lse", "repel", "softplus_sum")
+MODULES = {
+    "row_column_lse": row_column_lse,
+    "row_lse": row_lse,
+    "top_lse": top_lse,
+    "repel": repel,
+    "softplus_sum": softplus_sum,
+}
+PASSES = tuple(MODULES)
+
+
+def operator(name: str) -> Callable:
+    """The operator of a pass."""
+    return MODULES[name].operator
+
+
+def operator_backward(name: str) -> Callable:
+    """The operator of its gradients."""
+    return MODULES[name].operator_backward
 
 
 def arguments(

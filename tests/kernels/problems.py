@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 from tests.kernels import twins
 from xdistill import kernels
 from xdistill.kernels.dispatch import why_no_triton
-from xdistill.kernels.passes import operators
+from xdistill.kernels.passes import row_lse
 
 LABELLED = ("supcon", "multiclass_nce")
 OPS = ("infonce", "siglip", *LABELLED)
@@ -33,7 +33,7 @@ def triton_runs() -> bool:
     if why_no_triton(x) is not None:
         return False
     try:
-        operators.row_lse(x, x, None, None, None, None, "triton")
+        row_lse.operator(x, x, None, None, None, None, "triton")
     except Exception as error:
         if "0-dimensional" not in repr(error):
             raise
@@ -144,7 +144,7 @@ def make(
     if op in LABELLED:
         rest["paired"] = paired
         if labels:
-            rest.update(la=label(n), lk=label(m))
+            rest.update(row_labels=label(n), key_labels=label(m))
         rest.update(valid=mask(n), key_valid=mask(m))
     elif n == m:
         rest["valid"] = mask(n)

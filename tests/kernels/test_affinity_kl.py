@@ -42,8 +42,17 @@ SHAPES = [
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_it_is_the_loop_over_rows(shape, form, dtype):
     # Scores of up to 1/0.02 need the running maximum, those of up to 1/0.1 do not.
-    for tau, teacher_tau, masked in [(0.1, None, False), (0.02, 0.15, True)]:
-        check(problem(form, *shape, tau=tau, teacher_tau=teacher_tau, masked=masked), dtype)
+    for temperature, teacher_temperature, masked in [(0.1, None, False), (0.02, 0.15, True)]:
+        check(
+            problem(
+                form,
+                *shape,
+                temperature=temperature,
+                teacher_temperature=teacher_temperature,
+                masked=masked,
+            ),
+            dtype,
+        )
 
 
 @pytest.mark.parametrize("form", ["self", "keys", "neighbours"])
@@ -58,8 +67,8 @@ def test_any_shape_and_any_mask(data):
     form = data.draw(st.sampled_from(["self", "keys", "neighbours"]))
     made = problem(
         form, n, m, d, e, masked=False, seed=data.draw(st.integers(0, 99)),
-        tau=data.draw(st.sampled_from([0.01, 0.1, 2.0])),
-        teacher_tau=data.draw(st.sampled_from([None, 0.01, 1.0])),
+        temperature=data.draw(st.sampled_from([0.01, 0.1, 2.0])),
+        teacher_temperature=data.draw(st.sampled_from([None, 0.01, 1.0])),
         neighbours=data.draw(st.integers(1, 25)),
     )  # fmt: skip
 
@@ -73,19 +82,23 @@ def test_any_shape_and_any_mask(data):
 @pytest.mark.parametrize("impl", IMPLS)
 @pytest.mark.parametrize("form", ["self", "keys", "neighbours"])
 def test_gradcheck(form, impl):
-    made = problem(form, 9, 12, 3, 2, tau=0.3)
+    made = problem(form, 9, 12, 3, 2, temperature=0.3)
     assert torch.autograd.gradcheck(
         lambda *leaves: made.value(affinity_kl, *leaves, impl=impl), made.leaves()
     )
 
 
-@pytest.mark.parametrize("tau", [0.1, 1e-3])
+@pytest.mark.parametrize("temperature", [0.1, 1e-3])
 @pytest.mark.parametrize("form", ["self", "keys", "neighbours"])
-def test_all_rows_equal(form, tau):
-    made = problem(form, 12, 11, 4, 3, tau=tau, teacher_tau=tau, masked=False)
-    same = {name: getattr(made, name)[:1].repeat(12, 1) for name in ("s", "t")}
+def test_all_rows_equal(form, temperature):
+    made = problem(
+        form, 12, 11, 4, 3, temperature=temperature, teacher_temperature=temperature, masked=False
+    )
+    same = {
+        name: getattr(made, name)[:1].repeat(12, 1) for name in ("student_rows", "teacher_rows")
+    }
     if form == "keys":
-        same |= {"s_keys": same["s"], "t_keys": same["t"]}
+        same |= {"student_keys": same["student_rows"], "teacher_keys": same["teacher_rows"]}
     # Ties may go to any key: the student's scores tie too, so that the value is 0 for each choice.
     for impl in IMPLS:
         value, *gradients = replace(made, **same).run(affinity_kl, impl=impl)
@@ -96,10 +109,12 @@ def test_all_rows_equal(form, tau):
 @pytest.mark.parametrize("impl", IMPLS)
 @pytest.mark.parametrize("form", ["self", "keys", "neighbours"])
 def test_equal_similarities_are_no_divergence(form, impl):
-    made = problem(form, 12, 11, 8, 8, teacher_tau=None)
+    made = problem(form, 12, 11, 8, 8, teacher_temperature=None)
     turn = torch.linalg.qr(torch.randn(8, 8, dtype=torch.float64)).Q
-    keys = None if made.t_keys is None else made.t_keys @ turn
-    value, *gradients = replace(made, s=made.t @ turn, s_keys=keys).run(affinity_kl, impl=impl)
+    keys = None if made.teacher_keys is None else made.teacher_keys @ turn
+    value, *gradients = replace(made, student_rows=made.teacher_rows @ turn, student_keys=keys).run(
+        affinity_kl, impl=impl
+    )
     assert value.abs() < 1e-12
     assert all(gradient.abs().max() < 1e-10 for gradient in gradients)
 
@@ -118,13 +133,13 @@ def test_without_an_edge_it_is_exactly_zero(case, impl, dtype):
         cases = [problem(form, rows, 0, 4, 3, masked=False) for form in ("self", "neighbours")]
     if case == "no row":
         cases.append(problem("keys", 0, 5, 4, 3, masked=False))
-    for tau in (0.1, 1e-3):
+    for temperature in (0.1, 1e-3):
         for made in cases:
             if case in ("one valid", "none valid"):
                 made = replace(made, valid=torch.arange(9) == (4 if case == "one valid" else 9))
             if case == "no key valid":
                 made = replace(made, key_valid=torch.zeros(11, dtype=torch.bool))
-            made = replace(made, scale=torch.tensor(1 / tau)).to(dtype)
+            made = replace(made, scale=torch.tensor(1 / temperature)).to(dtype)
             for part in made.run(affinity_kl, impl=impl):
                 assert (part == 0).all()
 
@@ -134,7 +149,12 @@ def test_without_an_edge_it_is_exactly_zero(case, impl, dtype):
 def test_what_does_not_count_may_hold_anything(form, impl):
     made = problem(form, 23, 19, 4, 3)
     expected = made.run(affinity_kl, impl=impl)
-    masks = {"s": made.valid, "t": made.valid, "s_keys": made.key_valid, "t_keys": made.key_valid}
+    masks = {
+        "student_rows": made.valid,
+        "teacher_rows": made.valid,
+        "student_keys": made.key_valid,
+        "teacher_keys": made.key_valid,
+    }
     dirty = {}
     for name, mask in masks.items():
         if mask is not None:
@@ -148,10 +168,10 @@ def test_what_does_not_count_may_hold_anything(form, impl):
         assert (gradients[2][~made.key_valid] == 0).all()
 
 
-@pytest.mark.parametrize("tau", [0.1, 0.01])
+@pytest.mark.parametrize("temperature", [0.1, 0.01])
 @pytest.mark.parametrize("form", ["self", "keys", "neighbours"])
-def test_memory_that_comes_full_of_nan(form, tau, monkeypatch):
-    made = problem(form, 23, 19, 4, 3, tau=tau)
+def test_memory_that_comes_full_of_nan(form, temperature, monkeypatch):
+    made = problem(form, 23, 19, 4, 3, temperature=temperature)
     expected = made.run(affinity_kl, impl="tiled")
     filled = []
 
@@ -176,7 +196,7 @@ def test_memory_that_comes_full_of_nan(form, tau, monkeypatch):
 @pytest.mark.parametrize("impl", IMPLS)
 @pytest.mark.parametrize("form", ["self", "keys", "neighbours"])
 def test_two_runs_agree_bit_for_bit(form, impl):
-    made = problem(form, 100, 80, 5, 3, tau=0.02).to(torch.float32)
+    made = problem(form, 100, 80, 5, 3, temperature=0.02).to(torch.float32)
     first, second = made.run(affinity_kl, impl=impl), made.run(affinity_kl, impl=impl)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
@@ -184,13 +204,19 @@ def test_two_runs_agree_bit_for_bit(form, impl):
 @pytest.mark.parametrize("impl", IMPLS)
 def test_the_teacher_is_a_constant(impl):
     for form in ("self", "keys", "neighbours"):
-        made = problem(form, 9, 8, 4, 3, masked=False, teacher_tau=None)
-        teacher = {"t": made.t} if form != "keys" else {"t": made.t, "t_keys": made.t_keys}
+        made = problem(form, 9, 8, 4, 3, masked=False, teacher_temperature=None)
+        teacher = (
+            {"teacher_rows": made.teacher_rows}
+            if form != "keys"
+            else {"teacher_rows": made.teacher_rows, "teacher_keys": made.teacher_keys}
+        )
         for tensor in teacher.values():
             tensor.requires_grad_()
-        made.s.requires_grad_()
-        made.value(affinity_kl, made.s, made.scale, made.s_keys, impl=impl).backward()
-        assert made.s.grad.any()
+        made.student_rows.requires_grad_()
+        made.value(
+            affinity_kl, made.student_rows, made.scale, made.student_keys, impl=impl
+        ).backward()
+        assert made.student_rows.grad.any()
         assert all(tensor.grad is None for tensor in teacher.values())
 
 
@@ -200,13 +226,13 @@ def test_gradients_for_one_side_alone(form, impl):
     """Rows or keys that need none get none, and the other side's stays the same."""
     made = problem(form, 23, 19, 4, 3)
     value, of_s, _, *of_keys = made.run(affinity_kl, impl=impl)
-    leaf = made.s.clone().requires_grad_()
-    only_s = made.value(affinity_kl, leaf, made.scale, made.s_keys, impl=impl)
+    leaf = made.student_rows.clone().requires_grad_()
+    only_s = made.value(affinity_kl, leaf, made.scale, made.student_keys, impl=impl)
     torch.testing.assert_close(only_s.detach(), value)
     torch.testing.assert_close(torch.autograd.grad(only_s, leaf)[0], of_s)
     if form == "keys":
-        leaf = made.s_keys.clone().requires_grad_()
-        only_keys = made.value(affinity_kl, made.s, made.scale, leaf, impl=impl)
+        leaf = made.student_keys.clone().requires_grad_()
+        only_keys = made.value(affinity_kl, made.student_rows, made.scale, leaf, impl=impl)
         torch.testing.assert_close(torch.autograd.grad(only_keys, leaf)[0], of_keys[0])
 
 
@@ -243,11 +269,11 @@ def test_compiles_in_one_graph(form, impl):
 
 @pytest.mark.parametrize("form", ["self", "keys", "neighbours"])
 def test_a_second_derivative_is_right_or_an_error(form):
-    made = problem(form, 6, 5, 3, 2, tau=0.5, neighbours=2)
-    leaf = made.s.requires_grad_()
+    made = problem(form, 6, 5, 3, 2, temperature=0.5, neighbours=2)
+    leaf = made.student_rows.requires_grad_()
 
     def value(s, impl):
-        return made.value(affinity_kl, s, 2.0, made.s_keys, impl=impl)
+        return made.value(affinity_kl, s, 2.0, made.student_keys, impl=impl)
 
     assert torch.autograd.gradgradcheck(lambda s: value(s, "reference"), leaf)
     (gradient,) = torch.autograd.grad(value(leaf, "tiled"), leaf, create_graph=True)
@@ -260,10 +286,10 @@ def test_a_second_derivative_is_right_or_an_error(form):
 def test_autocast_changes_nothing(dtype, impl):
     for form in ("self", "keys", "neighbours"):
         made = problem(form, 13, 11, 4, 3).to(torch.float32)
-        leaves = [made.s.clone().requires_grad_() for _ in range(2)]
-        expected = made.value(affinity_kl, leaves[0], made.scale, made.s_keys, impl=impl)
+        leaves = [made.student_rows.clone().requires_grad_() for _ in range(2)]
+        expected = made.value(affinity_kl, leaves[0], made.scale, made.student_keys, impl=impl)
         with torch.autocast("cpu", dtype=dtype):
-            found = made.value(affinity_kl, leaves[1], made.scale, made.s_keys, impl=impl)
+            found = made.value(affinity_kl, leaves[1], made.scale, made.student_keys, impl=impl)
         assert torch.equal(found, expected)
         (found + expected).backward()
         assert torch.equal(leaves[0].grad, leaves[1].grad)
@@ -271,7 +297,7 @@ def test_autocast_changes_nothing(dtype, impl):
 
 def test_mixed_types_meet_in_the_wider_one():
     made = problem("self", 13, 0, 4, 3).to(torch.bfloat16)
-    mixed = replace(made, t=made.t.float())
+    mixed = replace(made, teacher_rows=made.teacher_rows.float())
     for impl in IMPLS:
         value, gradient, _ = mixed.run(affinity_kl, impl=impl)
         assert value.dtype == torch.float32 and gradient.dtype == torch.bfloat16
@@ -309,31 +335,41 @@ def test_neighbours_are_tiled_where_everything_else_is_triton(monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"t": torch.ones(5, 3)}, r"row i of both one sample, got \[6, 4\] and \[5, 3\]"),
-        ({"s": torch.ones(6)}, r"must be \[N, D\] and \[N, E\].*got \[6\]"),
-        ({"s_keys": torch.ones(7, 4)}, "keys are needed on both sides.*t_keys is missing"),
-        ({"t_keys": torch.ones(7, 3)}, "s_keys is missing"),
         (
-            {"s_keys": torch.ones(7, 4), "t_keys": torch.ones(8, 3)},
+            {"teacher_rows": torch.ones(5, 3)},
+            r"row i of both one sample, got \[6, 4\] and \[5, 3\]",
+        ),
+        ({"student_rows": torch.ones(6)}, r"must be \[N, D\] and \[N, E\].*got \[6\]"),
+        (
+            {"student_keys": torch.ones(7, 4)},
+            "keys are needed on both sides.*teacher_keys is missing",
+        ),
+        ({"teacher_keys": torch.ones(7, 3)}, "student_keys is missing"),
+        (
+            {"student_keys": torch.ones(7, 4), "teacher_keys": torch.ones(8, 3)},
             "key j of student and teacher is one sample, got 7 and 8",
         ),
         (
-            {"s_keys": torch.ones(7, 3), "t_keys": torch.ones(7, 3)},
+            {"student_keys": torch.ones(7, 3), "teacher_keys": torch.ones(7, 3)},
             r"of one width, got \[6, 4\] and \[7, 3\]",
         ),
         (
-            {"s_keys": torch.ones(7, 4), "t_keys": torch.ones(7, 4)},
+            {"student_keys": torch.ones(7, 4), "teacher_keys": torch.ones(7, 4)},
             r"of one width, got \[6, 3\] and \[7, 4\]",
         ),
         ({"key_valid": torch.ones(6).bool()}, "key_valid was given without keys"),
         ({"valid": torch.ones(5).bool()}, "valid must have one entry for each of 6 rows"),
-        ({"tau": 0.0}, "must be above 0, got tau=0.0"),
-        ({"teacher_tau": -1.0}, "must be above 0, got teacher_tau=-1.0"),
+        ({"temperature": 0.0}, "must be above 0, got temperature=0.0"),
+        ({"teacher_temperature": -1.0}, "must be above 0, got teacher_temperature=-1.0"),
         ({"neighbours": 0}, "neighbours must be at least 1, or None for all keys, got 0"),
         ({"impl": "dense"}, "affinity_kl: unknown impl 'dense'; choose one of"),
     ],
 )
 def test_errors_say_what_came(change, message):
-    arguments = {"s": torch.ones(6, 4), "t": torch.ones(6, 3), "tau": 0.1}
+    arguments = {
+        "student_rows": torch.ones(6, 4),
+        "teacher_rows": torch.ones(6, 3),
+        "temperature": 0.1,
+    }
     with pytest.raises(ValueError, match=message):
         affinity_kl(**{**arguments, **change})

@@ -12,7 +12,8 @@ import torch
 from tests.kernels.problems import OPS, make
 from xdistill.kernels import dispatch
 from xdistill.kernels.dispatch import SMALLEST_TILED, choose, why_no_triton
-from xdistill.kernels.passes import operators
+from xdistill.kernels.passes import implementations
+from xdistill.kernels.tiled import affinity as tiled_affinity
 from xdistill.kernels.tiled import passes as tiled
 
 
@@ -78,18 +79,19 @@ def test_an_unknown_name(op):
 @pytest.mark.parametrize("op", OPS)
 def test_the_losses_size_decides_for_auto(op, monkeypatch):
     problem = make(op, 6, 6, 3)
-    passes = []
-    real = operators.tiles_of
-    monkeypatch.setattr(operators, "tiles_of", lambda impl: passes.append(impl) or real(impl))
+    tiles = []
+    real = tiled.tiles
+    monkeypatch.setattr(tiled, "tiles", lambda x, k: tiles.append(len(x) * len(k)) or real(x, k))
     problem.kernel("auto")(*problem.inputs)
-    assert not passes
+    assert not tiles
     monkeypatch.setattr(dispatch, "SMALLEST_TILED", 36)
     problem.kernel("auto")(*problem.inputs)
-    assert set(passes) == {"tiled"}
+    assert 36 in tiles
 
 
 def test_the_tiled_passes_are_found():
-    assert dispatch.tiles_of("tiled") is tiled
+    assert implementations.passes_of("tiled") is tiled
+    assert implementations.affinity_of("tiled") is tiled_affinity
 
 
 def test_importing_and_running_needs_no_triton():

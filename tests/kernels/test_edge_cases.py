@@ -54,7 +54,7 @@ def test_all_rows_equal(op, impl, scale):
 @labelled
 def test_no_positive(op, impl):
     problem = make(op, 6, 5, 4, paired=False, unknown=0.0)
-    names = ("la", "lk", "extra_labels")
+    names = ("row_labels", "key_labels", "extra_labels")
     other = {name: problem.rest[name] + 10 * place for place, name in enumerate(names)}
     zero(problem.having(**other), impl)
 
@@ -62,10 +62,14 @@ def test_no_positive(op, impl):
 @every_impl
 @labelled
 @pytest.mark.parametrize("paired", [True, False])
-@pytest.mark.parametrize("side", ["la", "lk", "both"])
+@pytest.mark.parametrize("side", ["row_labels", "key_labels", "both"])
 def test_without_a_single_label(op, impl, paired, side):
     problem = make(op, 8, 8, 4, paired=paired)
-    names = {"la": ("la",), "lk": ("lk", "extra_labels"), "both": ("la", "lk", "extra_labels")}
+    names = {
+        "row_labels": ("row_labels",),
+        "key_labels": ("key_labels", "extra_labels"),
+        "both": ("row_labels", "key_labels", "extra_labels"),
+    }
     unknown = {name: torch.full_like(problem.rest[name], -1) for name in names[side]}
     (right if paired else zero)(problem.having(**unknown), impl)
 
@@ -75,7 +79,9 @@ def test_without_a_single_label(op, impl, paired, side):
 def test_rows_whose_only_positive_is_extra(op, impl):
     problem = make(op, 6, 6, 4, paired=False, unknown=0.0, absent=0.0, extra=2)
     here, there = torch.arange(6), torch.arange(6) + 6
-    right(problem.having(la=here, lk=there, extra_labels=torch.tensor([2, 4])), impl)
+    right(
+        problem.having(row_labels=here, key_labels=there, extra_labels=torch.tensor([2, 4])), impl
+    )
 
 
 @every_impl

@@ -72,5 +72,5 @@ def test_parity_with_open_clip(impl):
 
 @every_impl
 def test_a_mask_of_pairs_needs_pairs(impl):
-    with pytest.raises(ValueError, match="5 rows and 4 keys; leave the missing rows out"):
+    with pytest.raises(ValueError, match="got 5 rows and 4 keys; drop the rows"):
         infonce(torch.ones(5, 2), torch.ones(4, 2), 1.0, valid=torch.ones(5).bool(), impl=impl)

@@ -16,7 +16,6 @@ from xdistill.kernels.keys import (
     check_rows,
     count_negatives,
     count_positives,
-    mean_over_rows,
     prepare,
     working_dtype,
 )
@@ -65,7 +64,7 @@ def test_a_mask_of_extra_keys_without_the_keys(op):
 @labelled
 def test_vectors_of_another_length(op):
     problem = make(op, 4, 4, 3)
-    for name in ("la", "lk", "extra_labels"):
+    for name in ("row_labels", "key_labels", "extra_labels"):
         refused(problem, f"{op}: {name} must have one entry", **{name: torch.zeros(9).long()})
     refused(problem, f"{op}: key_valid must have one entry", key_valid=torch.ones(9).bool())
 
@@ -73,7 +72,7 @@ def test_vectors_of_another_length(op):
 @labelled
 def test_labels_on_one_side(op):
     problem = make(op, 4, 4, 3)
-    for name in ("la", "lk", "extra_labels"):
+    for name in ("row_labels", "key_labels", "extra_labels"):
         refused(problem, f"{op}: labels are needed on both sides .*, {name} is missing; -1 marks",
                 **{name: None})  # fmt: skip
 
@@ -81,15 +80,18 @@ def test_labels_on_one_side(op):
 @labelled
 def test_neither_labels_nor_pairs(op):
     problem = make(op, 4, 4, 3, labels=False, paired=False)
-    refused(problem, f"{op}: without labels and without pairs no key is a positive; give la and lk")
+    refused(
+        problem,
+        f"{op}: without labels and without pairs no key is a positive; give row_labels",
+    )
 
 
 def test_what_fits_is_let_through():
     x = torch.zeros(3, 2)
     check_rows("op", x, torch.zeros(0, 2), torch.zeros(7, 2))
-    check_beside("op", valid=(None, x), la=(torch.zeros(3), x), none=(None, None))
-    check_labels("op", None, None)
-    check_labels("op", x, x)
+    check_beside("op", valid=(None, x), row_labels=(torch.zeros(3), x), none=(None, None))
+    check_labels("op", None, None, "key_labels")
+    check_labels("op", x, x, "key_labels")
 
 
 def test_rows_that_are_no_matrix():
@@ -137,17 +139,14 @@ def test_counts_are_those_of_the_masks(data, own):
         return torch.tensor(data.draw(st.lists(element, min_size=size, max_size=size)), dtype=dtype)
 
     labels = data.draw(st.booleans())
-    la, lk = ((draw(label, size, torch.int64) if labels else None) for size in (n, m))
+    row_labels, key_labels = (
+        (draw(label, size, torch.int64) if labels else None) for size in (n, m)
+    )
     valid = draw(st.booleans(), m, torch.bool) if data.draw(st.booleans()) else None
-    rows, keys = Rows(torch.zeros(n, 1), la), Keys(torch.zeros(m, 1), lk, valid, own)
+    rows, keys = (
+        Rows(torch.zeros(n, 1), row_labels),
+        Keys(torch.zeros(m, 1), key_labels, valid, own),
+    )
     pairs = pairs_of(rows, [keys])
     assert count_positives(rows, keys).tolist() == pairs.positive.sum(dim=1).tolist()
     assert count_negatives(rows, keys).tolist() == pairs.negative.sum(dim=1).tolist()
-
-
-def test_the_mean_over_no_rows_is_zero_with_a_gradient_of_zero():
-    values = torch.tensor([1.0, torch.inf], requires_grad=True)
-    none = mean_over_rows(values, torch.tensor([False, False]))
-    none.backward()
-    assert none.item() == 0 and (values.grad == 0).all()
-    assert mean_over_rows(values, torch.tensor([True, False])).item() == 1

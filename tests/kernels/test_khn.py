@@ -35,8 +35,9 @@ def negatives_of(i, labels, index, bank_labels, bank_index, valid, bank_valid):
 
 
 def slow_khn(
-    a, p, labels, bank=(), bank_labels=(), *, margin=0.5, k=5, mining="semihard", form="triplet",
-    positives="class", tau=0.1, valid=None, index=None, bank_index=None, bank_valid=None,
+    a, p, labels, bank=(), bank_labels=(), *, margin=0.5, num_negatives=5,
+    mining="semihard", form="triplet",
+    positives="class", temperature=0.1, valid=None, index=None, bank_index=None, bank_valid=None,
 ):  # fmt: skip
     b = len(a)
     labels = [-1] * b if labels is None else labels.tolist()
@@ -60,16 +61,16 @@ def slow_khn(
         ]
         distance = {n: ((a[i] - keys[n]) ** 2).sum() for n in {*negative, *positive}}
         if form == "nce":
-            pull = sum(math.e ** (a[i] @ keys[j] / tau) for j in positive)
-            nearest = sorted(negative, key=lambda n: -(a[i] @ keys[n]).item())[:k]
-            push = sum((math.e ** (a[i] @ keys[n] / tau) for n in nearest), torch.zeros(()))
+            pull = sum(math.e ** (a[i] @ keys[j] / temperature) for j in positive)
+            nearest = sorted(negative, key=lambda n: -(a[i] @ keys[n]).item())[:num_negatives]
+            push = sum((math.e ** (a[i] @ keys[n] / temperature) for n in nearest), torch.zeros(()))
             costs.append(-torch.log(pull / (pull + push)))
             continue
         for j in positive:
             legal = negative
             if mining == "semihard":
                 legal = [n for n in legal if 0 < distance[j] - distance[n] + margin < margin]
-            for n in sorted(legal, key=lambda n: distance[n].item())[:k]:
+            for n in sorted(legal, key=lambda n: distance[n].item())[:num_negatives]:
                 costs.append(torch.relu(distance[j] - distance[n] + margin))
     return torch.stack(costs).mean() if costs else 0 * a.sum()
 
@@ -114,7 +115,13 @@ def test_it_is_the_loop_over_pairs(form, mining, positives, banked, labelled, im
     for seed in range(3):
         a, p, labels, bank, bank_labels, g = batch(seed)
         labels = labels if labelled else None
-        options = {"form": form, "mining": mining, "positives": positives, "k": 2, "margin": 0.7}
+        options = {
+            "form": form,
+            "mining": mining,
+            "positives": positives,
+            "num_negatives": 2,
+            "margin": 0.7,
+        }
         options["valid"] = torch.rand(7, generator=g) < 0.8
         options["index"] = torch.randint(-1, 5, (7,), generator=g)
         if banked:
@@ -141,7 +148,7 @@ def test_float32_is_mined_as_the_reference_is(mining, seed, b, q, k, margin):
     options = {
         "bank": bank,
         "bank_labels": bank_labels,
-        "k": k,
+        "num_negatives": k,
         "margin": margin,
         "mining": mining,
     }
@@ -160,7 +167,7 @@ def test_random_mining_draws_without_replacement_among_the_negatives(form, impl)
         )
         for i in range(7)
     ]
-    options = {"bank_labels": bank_labels, "mining": "random", "k": k, "margin": 9.0}
+    options = {"bank_labels": bank_labels, "mining": "random", "num_negatives": k, "margin": 9.0}
     options |= {"positives": "pair", "form": form, "impl": impl}
     for seed in range(4):
         i = seed % 7
@@ -176,7 +183,13 @@ def test_random_mining_draws_without_replacement_among_the_negatives(form, impl)
 
 def test_random_mining_follows_its_seed():
     a, p, labels, bank, bank_labels, _ = batch(6, q=40)
-    options = {"bank": bank, "bank_labels": bank_labels, "mining": "random", "margin": 3.0, "k": 2}
+    options = {
+        "bank": bank,
+        "bank_labels": bank_labels,
+        "mining": "random",
+        "margin": 3.0,
+        "num_negatives": 2,
+    }
     values = [khn(a, p, labels, seed=seed, **options) for seed in (0, 0, 1, 2)]
     assert values[0] == values[1]
     assert len({value.item() for value in values}) == 3
@@ -209,7 +222,7 @@ def test_a_known_value():
     value = khn(a, p, torch.tensor([0, 1]), margin=1.0)
     assert torch.allclose(value, torch.tensor(0.2))
     assert khn(a, p, torch.tensor([0, 1]), margin=0.7) == 0  # nothing is semi-hard
-    nce = khn(a, p, torch.tensor([0, 1]), form="nce", tau=1.0)
+    nce = khn(a, p, torch.tensor([0, 1]), form="nce", temperature=1.0)
     expected = F.softplus(torch.tensor([0.6 - 1.0, -1.0 + 0.6])).mean()
     assert torch.allclose(nce, expected)
 
@@ -219,7 +232,7 @@ def test_the_true_pair_is_a_positive_of_every_anchor():
     p = torch.eye(4, dtype=torch.float64)
     a = F.normalize(p.roll(1, 0) + 0.1 * p, dim=1).requires_grad_()
     for impl in BOTH:
-        value = khn(a, p, torch.arange(4), mining="hard", k=1, margin=1.0, impl=impl)
+        value = khn(a, p, torch.arange(4), mining="hard", num_negatives=1, margin=1.0, impl=impl)
         (gradient,) = torch.autograd.grad(value, a)
         assert (gradient.diagonal() < 0).all()  # each anchor is drawn to its own key
 
@@ -302,7 +315,13 @@ def test_a_labelled_anchor_ignores_unlabelled_keys():
 def test_keys_of_the_own_sample_are_no_negatives():
     a, p, _, bank, _, _ = batch(11, b=3, q=3)
     samples = torch.tensor([4, 5, 6])
-    options = {"bank": bank, "bank_index": samples, "mining": "hard", "margin": 5.0, "k": 9}
+    options = {
+        "bank": bank,
+        "bank_index": samples,
+        "mining": "hard",
+        "margin": 5.0,
+        "num_negatives": 9,
+    }
     only = torch.tensor([False, True, False])
     touched = keys_that_matter(
         options.pop("bank"),
@@ -316,7 +335,7 @@ def test_keys_of_the_own_sample_are_no_negatives():
 def test_the_order_of_rows_does_not_matter(mining, form):
     a, p, labels, bank, bank_labels, g = batch(12, b=12, q=20)
     rows, slots = torch.randperm(12, generator=g), torch.randperm(20, generator=g)
-    options = {"mining": mining, "form": form, "k": 3}
+    options = {"mining": mining, "form": form, "num_negatives": 3}
     before = khn(a, p, labels, bank=bank, bank_labels=bank_labels, **options)
     after = khn(
         a[rows], p[rows], labels[rows], bank=bank[slots], bank_labels=bank_labels[slots], **options
@@ -331,7 +350,7 @@ def test_gradcheck(mining, form, impl):
     a, p, labels, bank, bank_labels, _ = batch(13, b=5, q=6)
 
     def value(a, p):
-        options = {"bank_labels": bank_labels, "mining": mining, "form": form, "k": 2}
+        options = {"bank_labels": bank_labels, "mining": mining, "form": form, "num_negatives": 2}
         a, p = F.normalize(a, dim=1), F.normalize(p, dim=1)
         return khn(a, p, labels, bank=bank, impl=impl, **options)
 
@@ -372,15 +391,19 @@ def test_half_precision_is_lifted(dtype):
         ({"mining": "easy"}, "unknown mining 'easy'"),
         ({"form": "pairs"}, "unknown form 'pairs'"),
         ({"positives": "all"}, "unknown positives 'all'"),
-        ({"k": 0}, "k of at least 1"),
-        ({"margin": 0.0}, "positive margin"),
+        ({"num_negatives": 0}, "num_negatives must be at least 1.*got num_negatives=0"),
+        ({"margin": 0.0}, "margin and temperature above 0.*margin=0.0"),
         ({"bank": torch.zeros(3, 9)}, r"must hold keys \[Q, 4\]"),
-        ({"bank": torch.zeros(3, 4)}, "need bank_labels"),
-        ({"p": torch.zeros(2, 4)}, "of one shape"),
+        ({"bank": torch.zeros(3, 4)}, "given without bank_labels"),
+        ({"keys": torch.zeros(2, 4)}, r"of one shape, got \[7, 4\] and \[2, 4\]"),
+        ({"labels": torch.zeros(1).long()}, r"labels must have one entry for each of 7 rows"),
+        ({"valid": torch.ones(1).bool()}, r"valid must have one entry for each of 7 rows"),
+        ({"index": torch.zeros(8).long()}, r"index must have one entry for each of 7 rows"),
+        ({"bank_index": torch.zeros(3).long()}, "bank_index was given without the rows"),
     ],
 )
 def test_wrong_arguments_are_refused(change, message):
     a, p, labels, *_ = batch(15)
-    arguments = {"a": a, "p": p, "la": labels, **change}
+    arguments = {"rows": a, "keys": p, "labels": labels, **change}
     with pytest.raises(ValueError, match=message):
         khn(**arguments)

@@ -42,11 +42,15 @@ def test_a_row_of_unknown_class_meets_every_key(impl):
 @every_impl
 def test_a_row_without_a_positive_is_left_out_of_the_mean(impl):
     problem = make("supcon", 5, 8, 4, paired=False, unknown=0.0, absent=0.0).to(torch.float32)
-    lonely = problem.having(la=torch.where(torch.arange(5) == 2, 99, problem.rest["la"]))
+    lonely = problem.having(
+        row_labels=torch.where(torch.arange(5) == 2, 99, problem.rest["row_labels"])
+    )
     rest = torch.tensor([0, 1, 3, 4])
-    (a, k, scale), la = problem.inputs, problem.rest["la"]
+    (a, k, scale), row_labels = problem.inputs, problem.rest["row_labels"]
     found = run(lonely.kernel(impl), problem.inputs)
-    value, da, *others = run(problem.having(la=la[rest]).kernel(impl), (a[rest], k, scale)).all()
+    value, da, *others = run(
+        problem.having(row_labels=row_labels[rest]).kernel(impl), (a[rest], k, scale)
+    ).all()
     torch.testing.assert_close((found.value, *found.gradients[1:]), (value, *others))
     torch.testing.assert_close(found.gradients[0][rest], da)
     assert (found.gradients[0][2] == 0).all()
@@ -67,7 +71,9 @@ def test_without_labels_it_is_one_direction_of_infonce(impl):
 def test_names_of_classes_do_not_matter(impl):
     problem = make("supcon", 12, 12, 4, classes=4).to(torch.float32)
     names = torch.tensor([10**12, 7, 0, 2**40, -1])  # the last for -1 itself
-    renamed = {key: names[problem.rest[key]] for key in ("la", "lk", "extra_labels")}
+    renamed = {
+        key: names[problem.rest[key]] for key in ("row_labels", "key_labels", "extra_labels")
+    }
     one = run(problem.kernel(impl), problem.inputs)
     other = run(problem.having(**renamed).kernel(impl), problem.inputs)
     torch.testing.assert_close(one.all(), other.all())
@@ -78,8 +84,8 @@ def test_extra_keys_count_as_keys_do(impl):
     whole = make("supcon", 6, 10, 4, paired=False, extra=None).to(torch.float32)
     (a, k, scale), rest = whole.inputs, whole.rest
     split = whole.having(
-        lk=rest["lk"][:6], key_valid=rest["key_valid"][:6],
-        extra=k[6:], extra_labels=rest["lk"][6:], extra_valid=rest["key_valid"][6:],
+        key_labels=rest["key_labels"][:6], key_valid=rest["key_valid"][:6],
+        extra=k[6:], extra_labels=rest["key_labels"][6:], extra_valid=rest["key_valid"][6:],
     )  # fmt: skip
     one, other = run(whole.kernel(impl), whole.inputs), run(split.kernel(impl), (a, k[:6], scale))
     value, da, dk, dscale = one.all()
@@ -89,11 +95,15 @@ def test_extra_keys_count_as_keys_do(impl):
 @pytest.mark.parametrize("impl", EXACT)
 def test_parity_with_pytorch_metric_learning(impl):
     problem = make("supcon", 9, 11, 5, paired=False, unknown=0.0, absent=0.0, extra=None)
-    (a, k, _), la, lk = problem.inputs, problem.rest["la"], problem.rest["lk"]
+    (a, k, _), row_labels, key_labels = (
+        problem.inputs,
+        problem.rest["row_labels"],
+        problem.rest["key_labels"],
+    )
     theirs = SupConLoss(temperature=0.2)
     agree(
-        lambda a, k: supcon(normalize(a), normalize(k), 1 / 0.2, la, lk, impl=impl),
-        lambda a, k: theirs(a, la, ref_emb=k, ref_labels=lk),
+        lambda a, k: supcon(normalize(a), normalize(k), 1 / 0.2, row_labels, key_labels, impl=impl),
+        lambda a, k: theirs(a, row_labels, ref_emb=k, ref_labels=key_labels),
         a,
         k,
     )

@@ -23,13 +23,13 @@ class Row(NamedTuple):
     negative: list[int]
 
 
-def supcon(a, k, scale, la=None, lk=None, **rest) -> Tensor:
-    costs = [_attraction(row) for row in _rows(a, k, scale, la, lk, **rest)]
+def supcon(a, k, scale, row_labels=None, key_labels=None, **rest) -> Tensor:
+    costs = [_attraction(row) for row in _rows(a, k, scale, row_labels, key_labels, **rest)]
     return _mean(costs, a, k, scale)
 
 
-def multiclass_nce(a, k, scale, la=None, lk=None, **rest) -> Tensor:
-    rows = _rows(a, k, scale, la, lk, **rest)
+def multiclass_nce(a, k, scale, row_labels=None, key_labels=None, **rest) -> Tensor:
+    rows = _rows(a, k, scale, row_labels, key_labels, **rest)
     return _mean([_attraction(row) + _repulsion(row) for row in rows], a, k, scale)
 
 
@@ -64,20 +64,20 @@ def siglip(a, b, scale, bias, *, valid=None, extra=None, extra_valid=None) -> Te
 
 
 def _rows(
-    a, k, scale, la, lk, *, paired=False, valid=None, key_valid=None,
+    a, k, scale, row_labels, key_labels, *, paired=False, valid=None, key_valid=None,
     extra=None, extra_labels=None, extra_valid=None,
 ) -> Iterator[Row]:  # fmt: skip
     """The rows with a positive."""
     if paired and key_valid is None and len(a) == len(k):
         key_valid = valid
     rows, owners = _there(len(a), valid), _there(len(k), key_valid)
-    table, labels = k[owners], _labels(lk, owners)
+    table, labels = k[owners], _labels(key_labels, owners)
     if extra is not None:
         found = _there(len(extra), extra_valid)
         table = torch.cat([table, extra.detach()[found]])
         owners, labels = owners + [-1] * len(found), labels + _labels(extra_labels, found)
     scores = (a[rows] @ table.T * scale).unbind()
-    for i, label, s in zip(rows, _labels(la, rows), scores, strict=True):
+    for i, label, s in zip(rows, _labels(row_labels, rows), scores, strict=True):
         row = Row(s, [], [], [])
         for column, (owner, other) in enumerate(zip(owners, labels, strict=True)):
             own = paired and owner == i

@@ -35,7 +35,7 @@ def batch(seed, b=6, classes=3):
 def test_its_name_and_defaults():
     loss = create_loss("khn").bind(8, 8)
     assert isinstance(loss, KHN)
-    assert loss.options["margin"] == 0.5 and loss.options["k"] == 5 and loss.symmetric
+    assert loss.options["margin"] == 0.5 and loss.options["num_negatives"] == 5 and loss.symmetric
     assert loss.bank.keys.shape == (4096, 8)
     assert loss.student_projector is None  # equal widths need none
     assert create_loss("khn").bind(8, 6).student_projector is not None
@@ -54,7 +54,7 @@ def test_a_training_run_is_the_kernel_on_today_s_projections(form, mining, posit
         student, teacher, target, index = batch(step)
         v = F.normalize(loss.student_projector(student.embedding), dim=1)
         e = F.normalize(loss.teacher_projector(teacher.embedding), dim=1)
-        options |= {"margin": 1.5, "k": 2, "index": index}
+        options |= {"margin": 1.5, "num_negatives": 2, "index": index}
         # The bank's slots, in ring order: entry n lies in slot n modulo its size.
         slots = sorted(range(max(0, len(seen) - 9), len(seen)), key=lambda n: n % 9)
         padded = [seen[n] for n in slots]
@@ -206,7 +206,7 @@ def test_a_training_teacher_s_keys_pass_through_the_slow_projector():
     v = F.normalize(loss.student_projector(second[0].embedding), dim=1)
     e = F.normalize(loss.teacher_projector(second[1].embedding), dim=1)
     bank = F.normalize(slow(keys.embedding), dim=1)
-    expected = khn(v, e, second[2], bank=bank, bank_labels=first[2], form="nce", k=2)
+    expected = khn(v, e, second[2], bank=bank, bank_labels=first[2], form="nce", num_negatives=2)
     assert torch.allclose(loss(*second[:3]), expected)
     assert any(name.startswith("momentum_projector.") for name in loss.state_dict())
     assert not any(
@@ -236,7 +236,7 @@ def test_attached_projectors_are_used():
     ("options", "message"),
     [
         ({"mining": "easy"}, "unknown mining"),
-        ({"num_negatives": 0}, "k of at least 1"),
+        ({"num_negatives": 0}, "num_negatives must be at least 1"),
         ({"bank_size": -1}, "bank_size must be 0"),
         ({"student_dim": 4}, "give both"),
     ],

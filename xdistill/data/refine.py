@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xdistill.data.paired import PairedDataset
-from xdistill.kernels.passes.affinity import nearest_keys
+from xdistill.kernels.passes.neighbours import nearest_keys
 from xdistill.types import Outputs
 
 LEAST = 1e-4

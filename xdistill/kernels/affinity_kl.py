@@ -1,4 +1,4 @@
-"""How rows lie to one another, taught from teacher to student, without a matrix of similarities."""
+"""Similarities among rows, taught from teacher to student without a matrix of similarities."""
 
 from __future__ import annotations
 
@@ -24,85 +24,98 @@ from xdistill.kernels.keys import (
     prepare,
     working_dtype,
 )
-from xdistill.kernels.passes import affinity as affinity_operators
-from xdistill.kernels.passes.statistics import affinity_stats
-from xdistill.kernels.reference import affinity as reference_affinity
+from xdistill.kernels.passes.affinity_stats import affinity_stats
+from xdistill.kernels.passes.neighbours import edge_scores, nearest_keys
+from xdistill.kernels.reference import affinity as reference
 
 OP = "affinity_kl"
 
 
 def affinity_kl(
-    s: Float[Tensor, "n d"],
-    t: Float[Tensor, "n e"],
-    tau: float | Float[Tensor, ""],
+    student_rows: Float[Tensor, "n d"],
+    teacher_rows: Float[Tensor, "n e"],
+    temperature: float | Float[Tensor, ""],
     *,
-    teacher_tau: float | Float[Tensor, ""] | None = None,
-    s_keys: Float[Tensor, "m d"] | None = None,
-    t_keys: Float[Tensor, "m e"] | None = None,
+    teacher_temperature: float | Float[Tensor, ""] | None = None,
+    student_keys: Float[Tensor, "m d"] | None = None,
+    teacher_keys: Float[Tensor, "m e"] | None = None,
     valid: Bool[Tensor, " n"] | None = None,
     key_valid: Bool[Tensor, " m"] | None = None,
     neighbours: int | None = None,
     gather: Gather = "none",
     impl: Impl = "auto",
 ) -> Float[Tensor, ""]:
-    """Mean over i of KL(softmax_j(t_i·t_j / teacher_tau) ‖ softmax_j(s_i·s_j / tau)), j ≠ i.
+    """Mean over i of KL(softmax_j(t_i·t_j / T_t) ‖ softmax_j(s_i·s_j / T_s)), j ≠ i.
 
-    Contrastive relational distillation (CRD) of Yang et al., CLIP-KD, CVPR 2024; with neighbours
-    and one temperature, the structure term of SACD. Given keys, rows meet these, s_i·s_keys_j and
-    t_i·t_keys_j, and j = i takes part. The teacher's side is a constant; gradients go to s, to
-    s_keys, and to tau where it is a tensor that asks for one. A row that meets no key counts 0. 0,
-    with a gradient of 0, where no row is valid.
+    s are the student's rows and T_s its temperature, t and T_t the teacher's. This is contrastive
+    relational distillation (CRD) of Yang et al., CLIP-KD, CVPR 2024; with neighbours and one
+    temperature it is the structure term of SACD. Given keys, rows are compared with these instead,
+    s_i·student_keys_j and t_i·teacher_keys_j, and j = i takes part. The teacher's side is a
+    constant; gradients go to student_rows, to student_keys, and to a temperature that is a tensor
+    and requires one. A row without any key to compare with counts as 0. The value is 0, with a
+    gradient of 0, when no row is valid.
 
     Args:
-        s: the student's rows, of length one.
-        t: the teacher's rows, of length one; any width.
-        tau: temperature of the student's similarities.
-        teacher_tau: that of the teacher's; None takes `tau`.
-        s_keys: what the student's rows are compared with; None: with each other.
-        t_keys: the same for the teacher's; key j of both is one sample.
-        valid: False for rows that take no part, as keys too where rows meet each other, whatever
-            they hold (NaN too).
-        key_valid: False for keys that are not there.
-        neighbours: how many keys a row meets, those nearest to it for the teacher; None: all.
-        gather: "all" brings the keys of all processes here, "ring" passes them round; the value is
-            then that of the whole batch: `distributed`. Neighbours need "all".
+        student_rows: unit rows.
+        teacher_rows: unit rows of any width; row i of both is one sample.
+        temperature: divides the student's similarities. A temperature, as distillation and the
+            paper's equations have it, with one for each side.
+        teacher_temperature: divides the teacher's similarities; None takes `temperature`.
+        student_keys: what the student's rows are compared with; None compares them with each other.
+        teacher_keys: the same for the teacher; key j of both is one sample.
+        valid: False for rows that take no part, as keys too where rows are compared with each
+            other; they may hold anything, NaN included.
+        key_valid: False for keys that take no part.
+        neighbours: the number of keys that a row is compared with, the nearest ones for the
+            teacher; None takes all.
+        gather: "all" collects the keys of all processes here, "ring" passes them on from process to
+            process; either way the value is that of the whole batch (`distributed`). Neighbours
+            need "all".
         impl: "reference" builds both [N, M] matrices; "tiled" and "triton" hold O(N + M) numbers,
-            and N · neighbours where that is given, which "triton" does not have.
+            and N · neighbours where that is given, which "triton" does not support.
 
     Raises:
         ValueError: shapes that do not fit, a temperature or number of neighbours that is not
             positive, batches of different sizes on the processes, or an `impl` that cannot run.
     """
-    _check(s, t, tau, teacher_tau, s_keys, t_keys, valid, key_valid, neighbours)
+    _check_rows(student_rows, teacher_rows, student_keys, teacher_keys)
+    _check_options(temperature, teacher_temperature, neighbours)
+    if student_keys is None and key_valid is not None:
+        raise ValueError(
+            f"{OP}: key_valid was given without keys; the rows are the keys, and valid masks both"
+        )
+    check_beside(OP, valid=(valid, student_rows), key_valid=(key_valid, student_keys))
     own = None
-    if s_keys is None or t_keys is None:
-        s_keys, t_keys, key_valid, own = s, t, valid, 0
-    ranks = share(OP, gather, s, s_keys)
-    if neighbours is not None and neighbours >= len(s_keys) * ranks.size:
+    if student_keys is None or teacher_keys is None:
+        student_keys, teacher_keys, key_valid, own = student_rows, teacher_rows, valid, 0
+    ranks = share(OP, gather, student_rows, student_keys)
+    if neighbours is not None and neighbours >= len(student_keys) * ranks.size:
         neighbours = None
     if neighbours is not None and ranks.ring:
         raise ValueError(
             f'{OP}: gather="ring" sees a part of the keys at a time and cannot tell the nearest, '
             f'got neighbours={neighbours}; take gather="all"'
         )
-    chosen = _choose(impl, s, len(s_keys) * ranks.size, neighbours)
-    dtype = working_dtype(chosen, s, s_keys, t, t_keys)
-    with torch.autocast(s.device.type, enabled=False):
-        tx = prepare(t, valid, dtype, 1 / (tau if teacher_tau is None else teacher_tau)).detach()
-        tk = prepare(t_keys, key_valid, dtype).detach()
-        rows = Rows(prepare(s, valid, dtype, 1 / tau), None, valid)
-        keys = Keys(prepare(s_keys, key_valid, dtype), None, key_valid, own)
+    chosen = _choose(impl, student_rows, len(student_keys) * ranks.size, neighbours)
+    dtype = working_dtype(chosen, student_rows, student_keys, teacher_rows, teacher_keys)
+    with torch.autocast(student_rows.device.type, enabled=False):
+        scale = 1 / (temperature if teacher_temperature is None else teacher_temperature)
+        tx = prepare(teacher_rows, valid, dtype, scale).detach()
+        tk = prepare(teacher_keys, key_valid, dtype).detach()
+        rows = Rows(prepare(student_rows, valid, dtype, 1 / temperature), None, valid)
+        keys = Keys(prepare(student_keys, key_valid, dtype), None, key_valid, own)
         if chosen == "reference":
             rows, keys = whole_rows(rows, ranks), whole_keys(keys, ranks)
             tx, tk = gather_whole(tx, ranks), gather_whole(tk, ranks)
-            return reference_affinity.affinity_kl(rows, keys, tx, tk, neighbours)
+            return reference.affinity_kl(rows, keys, tx, tk, neighbours)
         if not ranks.ring:
             keys, tk = gather_keys(keys, ranks), gather_whole(tk, ranks)
-        keep = torch.ones(len(s), dtype=torch.bool, device=s.device) if valid is None else valid
+        every = torch.ones(len(student_rows), dtype=torch.bool, device=student_rows.device)
+        counted = every if valid is None else valid
         if neighbours is not None:
-            return mean_over_all(_of_neighbours(rows, keys, tx, tk, neighbours), keep, ranks)
+            return mean_over_all(_of_neighbours(rows, keys, tx, tk, neighbours), counted, ranks)
         lse, target_lse, cross = affinity_stats(rows, keys, tx, tk, chosen, ranks)
-        return mean_over_all(cross - target_lse + lse, keep, ranks)
+        return mean_over_all(cross - target_lse + lse, counted, ranks)
 
 
 def _of_neighbours(
@@ -112,50 +125,51 @@ def _of_neighbours(
     tk: Float[Tensor, "m e"],
     count: int,
 ) -> Float[Tensor, " n"]:
-    """The divergence over each row's edges alone, [N, count] of them."""
-    place, found = affinity_operators.nearest_keys(tx, tk, keys.valid, keys.own, count)
-    scores = affinity_operators.edge_scores(rows.x, keys.k, place)
-    targets = affinity_operators.edge_scores(tx, tk, place)
-    return reference_affinity.divergence(scores, targets, found)
+    """The divergence of each row over its `count` neighbours alone."""
+    place, found = nearest_keys(tx, tk, keys.valid, keys.own, count)
+    scores = edge_scores(rows.x, keys.k, place)
+    targets = edge_scores(tx, tk, place)
+    return reference.divergence(scores, targets, found)
 
 
-def _choose(impl: str, s: Tensor, keys: int, neighbours: int | None) -> str:
-    """As every kernel, but edges to neighbours are no matter for Triton."""
+def _choose(impl: str, rows: Tensor, num_keys: int, neighbours: int | None) -> str:
+    """As for every kernel, but Triton has no passes over neighbours."""
     if neighbours is not None and impl == "triton":
         raise ValueError(
             f'{OP}: impl="triton" compares all keys and has no neighbours, got '
             f'neighbours={neighbours}; take impl="auto" or impl="tiled", which run on a GPU too'
         )
-    chosen = choose(OP, impl, s, keys)
+    chosen = choose(OP, impl, rows, num_keys)
     return "tiled" if neighbours is not None and chosen == "triton" else chosen
 
 
-def _check(s, t, tau, teacher_tau, s_keys, t_keys, valid, key_valid, neighbours) -> None:
-    if s.ndim != 2 or t.ndim != 2 or len(s) != len(t):
+def _check_rows(student_rows, teacher_rows, student_keys, teacher_keys) -> None:
+    if student_rows.ndim != 2 or teacher_rows.ndim != 2 or len(student_rows) != len(teacher_rows):
         raise ValueError(
             f"{OP}: student and teacher rows must be [N, D] and [N, E], row i of both one sample, "
-            f"got {list(s.shape)} and {list(t.shape)}"
+            f"got {list(student_rows.shape)} and {list(teacher_rows.shape)}"
         )
-    if (s_keys is None) != (t_keys is None):
-        missing = "s_keys" if s_keys is None else "t_keys"
+    if (student_keys is None) != (teacher_keys is None):
+        missing = "student_keys" if student_keys is None else "teacher_keys"
         raise ValueError(
             f"{OP}: keys are needed on both sides or on neither, {missing} is missing; without "
             "keys the rows of each side are compared with each other"
         )
-    if s_keys is not None:
-        check_rows(OP, s, s_keys)
-        check_rows(OP, t, t_keys)
-        if len(s_keys) != len(t_keys):
+    if student_keys is not None:
+        check_rows(OP, student_rows, student_keys)
+        check_rows(OP, teacher_rows, teacher_keys)
+        if len(student_keys) != len(teacher_keys):
             raise ValueError(
-                f"{OP}: key j of student and teacher is one sample, got {len(s_keys)} and "
-                f"{len(t_keys)} keys"
+                f"{OP}: key j of student and teacher is one sample, got {len(student_keys)} and "
+                f"{len(teacher_keys)} keys"
             )
-    elif key_valid is not None:
-        raise ValueError(
-            f"{OP}: key_valid was given without keys; the rows are the keys, and valid is for both"
-        )
-    check_beside(OP, valid=(valid, s), key_valid=(key_valid, s_keys))
-    for name, value in (("tau", tau), ("teacher_tau", teacher_tau)):
+
+
+def _check_options(temperature, teacher_temperature, neighbours) -> None:
+    for name, value in (
+        ("temperature", temperature),
+        ("teacher_temperature", teacher_temperature),
+    ):
         if value is not None and not isinstance(value, Tensor) and value <= 0:
             raise ValueError(f"{OP}: a temperature must be above 0, got {name}={value}")
     if neighbours is not None and neighbours < 1:

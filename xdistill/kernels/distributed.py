@@ -1,9 +1,9 @@
-"""One contrast over the batches of several processes, put together in the order of their ranks.
+"""One contrast over the batches of several processes, concatenated in the order of their ranks.
 
-Each process owns its rows and its keys. The value is that of the whole batch on every process; the
-gradient of a process is that of this value in its own rows and keys. Of what all processes hold
-alike, as a trained scale, each gets the part that its own rows contribute: the sum over processes
-is the gradient of the whole batch.
+Each process owns its rows and its keys. On every process the value is that of the whole batch, and
+the gradient is that of this value in the process's own rows and keys. For a parameter that all
+processes share, such as a learned scale, each process gets the part that its own rows contribute:
+the sum over processes is the gradient of the whole batch.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Ranks(NamedTuple):
     """The processes that share a batch.
 
     Attributes:
-        size: how many they are.
-        rank: the number of this one.
-        ring: keys go round instead of being gathered.
+        size: their number.
+        rank: the rank of this one.
+        ring: keys are passed on from process to process instead of being gathered.
     """
 
     size: int = 1
@@ -39,10 +39,10 @@ ALONE = Ranks()
 
 
 def share(op: str, gather: str, *rows: Tensor) -> Ranks:
-    """The processes that `gather` brings together; this one alone without a process group.
+    """The processes whose batches `gather` combines; only this one without a process group.
 
     Raises:
-        ValueError: an unknown `gather`, or batches of different sizes, on every process alike.
+        ValueError: an unknown `gather`, or batches of different sizes. Every process raises it.
     """
     if gather not in get_args(Gather):
         raise ValueError(f"{op}: unknown gather {gather!r}; choose one of {get_args(Gather)}")
@@ -56,17 +56,17 @@ def share(op: str, gather: str, *rows: Tensor) -> Ranks:
     if not bool((found == found[0, 0]).all()):
         listed = ", ".join(f"rank {rank}: {row}" for rank, row in enumerate(found.tolist()))
         raise ValueError(
-            f"{op}: gather={gather!r} needs as many rows and keys on every process, got {listed}; "
-            "drop the last uneven batch, or pad it and mark the padding in valid"
+            f"{op}: gather={gather!r} needs the same number of rows and keys on every process, got "
+            f"{listed}; drop the last uneven batch, or pad it and mark the padding in valid"
         )
     return ranks
 
 
 class _Gather(torch.autograd.Function):
-    """Forward: the rows of all. Backward: the own part of the gradient.
+    """Forward: the rows of all processes. Backward: the gradient of this process's own rows.
 
-    It is the sum of what all processes have for it, or what this one has where every process
-    computes the same value.
+    With `add_up` that is the sum of what all processes contribute to it; without, this process
+    computes the whole value, as every other does, and takes its own part.
     """
 
     @staticmethod
@@ -84,7 +84,7 @@ class _Gather(torch.autograd.Function):
 
 
 class _SumOverRanks(torch.autograd.Function):
-    """Forward: the sum. Backward: what this process put in gets the gradient as it is."""
+    """Forward: the sum over processes. Backward: the gradient passes to the own summand."""
 
     @staticmethod
     def forward(ctx, x):
@@ -98,7 +98,7 @@ class _SumOverRanks(torch.autograd.Function):
 
 
 def gather_keys(keys: Keys, ranks: Ranks) -> Keys:
-    """The keys of all processes; a process's own follow those of lower ranks."""
+    """The keys of all processes in the order of their ranks; `own` is shifted accordingly."""
     if ranks.size == 1:
         return keys
     own = None if keys.own is None else keys.own + ranks.rank * len(keys.k)
@@ -107,7 +107,7 @@ def gather_keys(keys: Keys, ranks: Ranks) -> Keys:
 
 
 def gather_labels(keys: Keys, ranks: Ranks) -> Keys:
-    """As `gather_keys` without the numbers: to count positives and negatives by."""
+    """As `gather_keys`, but with empty keys: for counts, which need labels and masks alone."""
     if ranks.size == 1:
         return keys
     own = None if keys.own is None else keys.own + ranks.rank * len(keys.k)
@@ -116,7 +116,7 @@ def gather_labels(keys: Keys, ranks: Ranks) -> Keys:
 
 
 def whole_rows(rows: Rows, ranks: Ranks) -> Rows:
-    """The rows of all, where every process computes the same value from them."""
+    """The rows of all processes, for a value that every process computes as a whole."""
     if ranks.size == 1:
         return rows
     x = gather_whole(rows.x, ranks)
@@ -124,7 +124,7 @@ def whole_rows(rows: Rows, ranks: Ranks) -> Rows:
 
 
 def whole_keys(keys: Keys, ranks: Ranks) -> Keys:
-    """The keys of all, where every process computes the same value from them."""
+    """The keys of all processes, for a value that every process computes as a whole."""
     if ranks.size == 1:
         return keys
     k = gather_whole(keys.k, ranks)
@@ -132,7 +132,7 @@ def whole_keys(keys: Keys, ranks: Ranks) -> Keys:
 
 
 def gather_whole(x: Float[Tensor, "n d"], ranks: Ranks) -> Float[Tensor, "m d"]:
-    """Rows of all processes; their gradient is the own part of what this process computes."""
+    """Rows of all processes, for a value that every process computes as a whole."""
     return x if ranks.size == 1 else _Gather.apply(x, ranks, False)  # pyright: ignore[reportReturnType]
 
 
@@ -143,12 +143,12 @@ def _gathered(
 
 
 def sum_over_ranks(x: Tensor, ranks: Ranks) -> Tensor:
-    """The sum of the processes' tensors; each process's gradient is that of its own."""
+    """The sum of the processes' tensors; the gradient passes to each process's own."""
     return x if ranks.size == 1 else _SumOverRanks.apply(x)  # pyright: ignore[reportReturnType]
 
 
 def count_over_ranks(counted: Bool[Tensor, " n"], ranks: Ranks) -> Int64[Tensor, ""]:
-    """How many are True on all processes."""
+    """The number of True entries on all processes."""
     count = counted.sum()
     if ranks.size > 1:
         dist.all_reduce(count)
@@ -165,13 +165,13 @@ def logsumexp_over_ranks(x: Float[Tensor, " m"], ranks: Ranks) -> Float[Tensor, 
 
 
 def part_of(x: Float[Tensor, ""], ranks: Ranks) -> Float[Tensor, ""]:
-    """`x` itself, of whose gradient each of several equal processes gets an equal part."""
+    """x itself, whose gradient is divided among processes that all compute the same value."""
     return x if ranks.size == 1 else x / ranks.size + (x - x / ranks.size).detach()
 
 
 def mean_over_all(
     values: Float[Tensor, " n"], counted: Bool[Tensor, " n"], ranks: Ranks
 ) -> Float[Tensor, ""]:
-    """The mean over the rows of all processes that count; 0, gradient too, when there is none."""
+    """The mean over the counted rows of all processes; 0, with a gradient of 0, without any."""
     total = torch.where(counted, values, torch.zeros_like(values)).sum()
     return sum_over_ranks(total, ranks) / count_over_ranks(counted, ranks).clamp(min=1)

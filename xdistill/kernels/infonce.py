@@ -1,4 +1,4 @@
-"""InfoNCE of paired rows in both directions, without the matrix of their similarities."""
+"""InfoNCE of paired rows in both directions, without the matrix of similarities."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from xdistill.kernels.distributed import (
     whole_rows,
 )
 from xdistill.kernels.keys import Keys, Rows, check_beside, check_rows, prepare, working_dtype
-from xdistill.kernels.passes.statistics import row_column_lse, row_lse
+from xdistill.kernels.passes.row_column_lse import row_column_lse
+from xdistill.kernels.passes.row_lse import row_lse
 from xdistill.kernels.reference import passes as reference
 
 
 def infonce(
-    a: Float[Tensor, "n d"],
-    b: Float[Tensor, "m d"],
+    rows: Float[Tensor, "n d"],
+    keys: Float[Tensor, "m d"],
     scale: float | Float[Tensor, ""],
     *,
     valid: Bool[Tensor, " n"] | None = None,
@@ -34,46 +35,48 @@ def infonce(
     gather: Gather = "none",
     impl: Impl = "auto",
 ) -> Float[Tensor, ""]:
-    """½(CE(S) + CE(Sᵀ)), S_ij = scale · a_i·b_j, each row's own pair being the right class.
+    """½(CE(S) + CE(Sᵀ)), S_ij = scale · rows_i·keys_j, where the class of row i is key i.
 
     van den Oord et al., 2018, eq. 4; both directions as in Radford et al., CLIP, 2021, figure 3.
-    The mean is over the pairs (a_i, b_i), i < min(N, M); rows without a partner are candidates for
-    the other side alone. 0, with a gradient of 0, where no pair is valid.
+    The mean is over the pairs (rows_i, keys_i), i < min(N, M); a row or key without a pair is only
+    a candidate for the other side. The value is 0, with a gradient of 0, when no pair is valid.
 
     Args:
-        a: rows of length one.
-        b: keys of length one.
-        scale: 1 / temperature; its gradient is there when it is a tensor that asks for one.
-        valid: False for pairs that take no part, whatever they hold (NaN too).
-        extra: more keys for the rows of `a`, of a bank for instance; no gradient goes to them.
-        extra_valid: False for extra keys that are not there.
-        gather: "all" brings the keys of all processes here, "ring" passes them round; the value is
-            then that of the whole batch: `distributed`. `extra` is taken as alike everywhere.
+        rows: unit rows.
+        keys: unit rows; keys[i] belongs to rows[i].
+        scale: multiplier of the similarities, 1 / temperature. A multiplier because CLIP learns
+            it as one: a tensor that requires a gradient gets one.
+        valid: False for pairs that take no part; they may hold anything, NaN included.
+        extra: more keys for `rows`, from a memory bank for instance; they get no gradient.
+        extra_valid: False for extra keys to ignore, such as empty slots of a bank.
+        gather: "all" collects the keys of all processes here, "ring" passes them on from process to
+            process; either way the value is that of the whole batch (`distributed`). `extra` must
+            be the same on every process.
         impl: "reference" builds S; "tiled" and "triton" hold O(N + M) numbers.
 
     Raises:
         ValueError: shapes that do not fit, batches of different sizes on the processes, or an
             `impl` that cannot run here.
     """
-    check_rows("infonce", a, b, extra)
-    check_beside("infonce", valid=(valid, a), extra_valid=(extra_valid, extra))
-    if valid is not None and len(a) != len(b):
+    check_rows("infonce", rows, keys, extra)
+    check_beside("infonce", valid=(valid, rows), extra_valid=(extra_valid, extra))
+    if valid is not None and len(rows) != len(keys):
         raise ValueError(
-            f"infonce: valid speaks of pairs, but there are {len(a)} rows and {len(b)} keys; leave "
-            "the missing rows out, or give as many keys as rows"
+            f"infonce: valid is a mask of pairs and needs as many keys as rows, got {len(rows)} "
+            f"rows and {len(keys)} keys; drop the rows without a pair, or give valid=None"
         )
-    ranks = share("infonce", gather, a, b)
-    chosen = choose("infonce", impl, a, len(b) * ranks.size)
-    dtype = working_dtype(chosen, a, b)
-    with torch.autocast(a.device.type, enabled=False):
-        rows = Rows(prepare(a, valid, dtype, scale), None, valid)
-        keys = Keys(prepare(b, valid, dtype), None, valid, 0)
+    ranks = share("infonce", gather, rows, keys)
+    chosen = choose("infonce", impl, rows, len(keys) * ranks.size)
+    dtype = working_dtype(chosen, rows, keys)
+    with torch.autocast(rows.device.type, enabled=False):
+        anchors = Rows(prepare(rows, valid, dtype, scale), None, valid)
+        batch = Keys(prepare(keys, valid, dtype), None, valid, 0)
         more = None
         if extra is not None:
             more = Keys(prepare(extra.detach(), extra_valid, dtype), None, extra_valid)
         if chosen == "reference":
-            return reference.infonce(whole_rows(rows, ranks), whole_keys(keys, ranks), more)
-        return _from_statistics(rows, keys, more, chosen, ranks)
+            return reference.infonce(whole_rows(anchors, ranks), whole_keys(batch, ranks), more)
+        return _from_statistics(anchors, batch, more, chosen, ranks)
 
 
 def _from_statistics(
@@ -88,8 +91,8 @@ def _from_statistics(
     counted = torch.ones_like(own, dtype=torch.bool) if rows.keep is None else rows.keep
     if ranks.size == 1 or ranks.ring:
         return mean_over_all(0.5 * (row[:p] + column[:p]) - own, counted, ranks)
-    # A column belongs to one process but was seen by all, each with its own rows: each must add up
-    # all columns, once, for its rows to get their part of the gradient.
+    # A column belongs to one process, but every process has met it with rows of its own. Each must
+    # add up all columns, once, so that its rows get their part of the gradient.
     column = logsumexp_over_ranks(column, ranks)
     column = column if here.valid is None else torch.where(here.valid, column, 0.0)
     count = count_over_ranks(counted, ranks).clamp(min=1)

@@ -1,4 +1,4 @@
-"""Rows and the sets of keys they meet: checked, cleaned and counted, the same for every kernel."""
+"""Rows and the sets of keys they are compared with: checked, cleaned and counted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Rows(NamedTuple):
     Attributes:
         x: [N, D] rows times scale; zeros where `keep` is False.
         label: [N] class, -1 where unknown; None without labels.
-        keep: [N] the rows that count; None when all do.
+        keep: [N] False for rows that take no part; None when all do.
     """
 
     x: Float[Tensor, "n d"]
@@ -29,7 +29,7 @@ class Keys(NamedTuple):
     Attributes:
         k: [M, D]; zeros where `valid` is False.
         label: [M] class, -1 where unknown; None without labels.
-        valid: [M] the keys that are there; None when all are.
+        valid: [M] False for keys that take no part; None when all do.
         own: key i + own is the pair of row i; None in a set without pairs.
     """
 
@@ -45,7 +45,7 @@ def prepare(
     dtype: torch.dtype,
     scale: float | Float[Tensor, ""] = 1.0,
 ) -> Float[Tensor, "n d"]:
-    """x · scale in `dtype`, with zeros in the rows that do not count."""
+    """x · scale in `dtype`, with zeros in the rows that take no part."""
     if keep is not None:
         x = torch.where(keep[:, None], x, torch.zeros((), dtype=x.dtype, device=x.device))
     if isinstance(scale, Tensor) or scale != 1:
@@ -54,7 +54,10 @@ def prepare(
 
 
 def working_dtype(impl: str, *tensors: Tensor) -> torch.dtype:
-    """float32 or wider; Triton takes half precision, that of autocast too, and sums in float32."""
+    """The type of rows and keys inside a kernel: float32 or wider.
+
+    Triton reads half precision, autocast's included, and sums in float32.
+    """
     dtype = tensors[0].dtype
     for tensor in tensors[1:]:
         dtype = torch.promote_types(dtype, tensor.dtype)
@@ -65,7 +68,7 @@ def working_dtype(impl: str, *tensors: Tensor) -> torch.dtype:
 
 
 def own_keys(rows: Rows, keys: Keys) -> tuple[Bool[Tensor, " n"], Int64[Tensor, " n"]]:
-    """Which rows have their pair among the keys, and its position (0 where they have none)."""
+    """Which rows have their pair among the keys, and its position (0 where there is none)."""
     place = torch.arange(len(rows.x), device=rows.x.device)
     if keys.own is None or not len(keys.k):
         return torch.zeros_like(place, dtype=torch.bool), torch.zeros_like(place)
@@ -85,7 +88,7 @@ def count_positives(rows: Rows, keys: Keys) -> Int64[Tensor, " n"]:
 
 
 def count_negatives(rows: Rows, keys: Keys) -> Int64[Tensor, " n"]:
-    """Number of negatives of each row: keys known to be of another label, its own apart."""
+    """Number of negatives of each row: keys known to have another label, except its own."""
     own, place = own_keys(rows, keys)
     if rows.label is None or keys.label is None or not len(keys.k):
         there = len(keys.k) if keys.valid is None else keys.valid.sum()
@@ -97,7 +100,7 @@ def count_negatives(rows: Rows, keys: Keys) -> Int64[Tensor, " n"]:
 
 
 def _count_label(label: Int64[Tensor, " n"], keys: Keys) -> Int64[Tensor, " n"]:
-    """How many keys carry each row's label, from the sorted labels: no [N, M] comparison."""
+    """The number of keys with each row's label: a sort of the labels, not [N, M] comparisons."""
     assert keys.label is not None
     there = keys.label if keys.valid is None else torch.where(keys.valid, keys.label, -1)
     ordered = there.sort().values
@@ -105,29 +108,29 @@ def _count_label(label: Int64[Tensor, " n"], keys: Keys) -> Int64[Tensor, " n"]:
     return torch.where(label >= 0, last - torch.searchsorted(ordered, label), 0)
 
 
-def check_rows(op: str, a: Tensor, k: Tensor, extra: Tensor | None = None) -> None:
-    """Raise unless all are matrices of one width.
+def check_rows(op: str, rows: Tensor, keys: Tensor, extra: Tensor | None = None) -> None:
+    """Require matrices of one width.
 
     Raises:
-        ValueError: with the shapes that came.
+        ValueError: they are not; says their shapes.
     """
-    if a.ndim != 2 or k.ndim != 2 or a.shape[1] != k.shape[1]:
+    if rows.ndim != 2 or keys.ndim != 2 or rows.shape[1] != keys.shape[1]:
         raise ValueError(
-            f"{op}: rows and keys must be [N, D] and [M, D] of one width, got {list(a.shape)} and "
-            f"{list(k.shape)}; project them into one space first"
+            f"{op}: rows and keys must be [N, D] and [M, D] of one width, got {list(rows.shape)} "
+            f"and {list(keys.shape)}; project them into one space first"
         )
-    if extra is not None and (extra.ndim != 2 or extra.shape[1] != a.shape[1]):
+    if extra is not None and (extra.ndim != 2 or extra.shape[1] != rows.shape[1]):
         raise ValueError(
-            f"{op}: extra keys must be [L, {a.shape[1]}], got {list(extra.shape)}; project them "
+            f"{op}: extra keys must be [L, {rows.shape[1]}], got {list(extra.shape)}; project them "
             "into the space of the rows first"
         )
 
 
 def check_beside(op: str, **pairs: tuple[Tensor | None, Tensor | None]) -> None:
-    """Raise unless each named vector has one entry for each row of its matrix.
+    """Require that each named vector has one entry for each row of its matrix.
 
     Raises:
-        ValueError: with the shapes that came.
+        ValueError: one has not, or was given without its matrix.
     """
     for name, (vector, matrix) in pairs.items():
         if vector is None:
@@ -141,14 +144,16 @@ def check_beside(op: str, **pairs: tuple[Tensor | None, Tensor | None]) -> None:
             )
 
 
-def check_labels(op: str, la: Tensor | None, lk: Tensor | None, kind: str = "lk") -> None:
-    """Raise when one side alone has labels.
+def check_labels(
+    op: str, row_labels: Tensor | None, key_labels: Tensor | None, name_of_key_labels: str
+) -> None:
+    """Require labels on both sides or on neither.
 
     Raises:
-        ValueError: says which side lacks them.
+        ValueError: one side lacks them; says which.
     """
-    if (la is None) != (lk is None):
-        missing = "la" if la is None else kind
+    if (row_labels is None) != (key_labels is None):
+        missing = "row_labels" if row_labels is None else name_of_key_labels
         raise ValueError(
             f"{op}: labels are needed on both sides or on neither, {missing} is missing; -1 marks "
             "a row without one"

@@ -1,4 +1,4 @@
-"""What the kernels with labels share: reading their arguments into rows and sets of keys."""
+"""The arguments of the kernels with labels, checked and turned into rows and sets of keys."""
 
 from __future__ import annotations
 
@@ -30,14 +30,16 @@ from xdistill.kernels.keys import (
 
 
 class Contrast(NamedTuple):
-    """Rows and the sets of keys they meet.
+    """Rows and the sets of keys that they are compared with.
 
     Attributes:
-        rows: of this process, or of all for impl="reference".
-        sets: the batch's keys, of all processes unless they go round, and the extra ones.
-        labels: the same sets of all processes without their numbers.
-        ranks: the processes whose rows are averaged.
-        impl: what compares rows and keys.
+        rows: of this process; of all processes for impl="reference".
+        sets: the keys of the batch (of all processes, unless they travel in a ring), then the
+            extra keys.
+        labels: labels and masks of the same sets, of all processes even in a ring; their keys are
+            empty.
+        ranks: the processes over whose rows the mean is taken.
+        impl: the implementation that runs.
     """
 
     rows: Rows
@@ -49,11 +51,11 @@ class Contrast(NamedTuple):
 
 def read_contrast(
     op: str,
-    a: Float[Tensor, "n d"],
-    k: Float[Tensor, "m d"],
+    rows: Float[Tensor, "n d"],
+    keys: Float[Tensor, "m d"],
     scale: float | Float[Tensor, ""],
-    la: Int64[Tensor, " n"] | None,
-    lk: Int64[Tensor, " m"] | None,
+    row_labels: Int64[Tensor, " n"] | None,
+    key_labels: Int64[Tensor, " m"] | None,
     paired: bool,
     valid: Bool[Tensor, " n"] | None,
     key_valid: Bool[Tensor, " m"] | None,
@@ -63,51 +65,52 @@ def read_contrast(
     gather: str,
     impl: str,
 ) -> Contrast:
-    """Check the arguments of `supcon` and `multiclass_nce` and make them ready.
+    """Check and prepare the arguments of `supcon` and `multiclass_nce`.
 
     Raises:
         ValueError: shapes that do not fit, labels on one side alone, batches of different sizes on
             the processes, or an `impl` that cannot run.
     """
-    check_rows(op, a, k, extra)
-    if paired and key_valid is None and valid is not None and len(a) == len(k):
+    check_rows(op, rows, keys, extra)
+    if paired and key_valid is None and valid is not None and len(rows) == len(keys):
         key_valid = valid
     check_beside(
         op,
-        la=(la, a),
-        lk=(lk, k),
-        valid=(valid, a),
-        key_valid=(key_valid, k),
+        row_labels=(row_labels, rows),
+        key_labels=(key_labels, keys),
+        valid=(valid, rows),
+        key_valid=(key_valid, keys),
         extra_labels=(extra_labels, extra),
         extra_valid=(extra_valid, extra),
     )
-    check_labels(op, la, lk)
+    check_labels(op, row_labels, key_labels, "key_labels")
     if extra is not None:
-        check_labels(op, la, extra_labels, "extra_labels")
-    if la is None and not paired:
+        check_labels(op, row_labels, extra_labels, "extra_labels")
+    if row_labels is None and not paired:
         raise ValueError(
-            f"{op}: without labels and without pairs no key is a positive; give la and lk, or "
-            "paired=True when k[i] belongs to a[i]"
+            f"{op}: without labels and without pairs no key is a positive; give row_labels and "
+            "key_labels, or paired=True when keys[i] belongs to rows[i]"
         )
-    ranks = share(op, gather, a, k)
-    impl = choose(op, impl, a, len(k) * ranks.size)
-    dtype = working_dtype(impl, a, k)
-    rows = Rows(prepare(a, valid, dtype, scale), la, valid)
-    keys = Keys(prepare(k, key_valid, dtype), lk, key_valid, 0 if paired else None)
+    ranks = share(op, gather, rows, keys)
+    impl = choose(op, impl, rows, len(keys) * ranks.size)
+    dtype = working_dtype(impl, rows, keys)
+    anchors = Rows(prepare(rows, valid, dtype, scale), row_labels, valid)
+    own = 0 if paired else None
+    batch = Keys(prepare(keys, key_valid, dtype), key_labels, key_valid, own)
     more: list[Keys] = []
     if extra is not None:
         kept = prepare(extra.detach(), extra_valid, dtype)
         more = [Keys(kept, extra_labels, extra_valid)]
     if impl == "reference":
-        rows, sets = whole_rows(rows, ranks), [whole_keys(keys, ranks), *more]
-        return Contrast(rows, sets, sets, ranks, impl)
-    labels = [gather_labels(keys, ranks), *more]
-    sets = [keys if ranks.ring else gather_keys(keys, ranks), *more]
-    return Contrast(rows, sets, labels, ranks, impl)
+        anchors, sets = whole_rows(anchors, ranks), [whole_keys(batch, ranks), *more]
+        return Contrast(anchors, sets, sets, ranks, impl)
+    labels = [gather_labels(batch, ranks), *more]
+    sets = [batch if ranks.ring else gather_keys(batch, ranks), *more]
+    return Contrast(anchors, sets, labels, ranks, impl)
 
 
 def positives_of(contrast: Contrast) -> tuple[Int64[Tensor, " n"], Bool[Tensor, " n"]]:
-    """Number of positives of each row (1 where there is none), and which rows count."""
+    """The number of positives of each row (1 where there is none), and which rows have one."""
     rows = contrast.rows
     count = torch.zeros(len(rows.x), dtype=torch.int64, device=rows.x.device)
     for keys in contrast.labels:

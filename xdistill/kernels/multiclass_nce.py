@@ -12,20 +12,21 @@ from xdistill.kernels.dispatch import Impl
 from xdistill.kernels.distributed import ALONE, Gather, Ranks, mean_over_all
 from xdistill.kernels.keys import Keys, Rows, count_negatives, own_keys
 from xdistill.kernels.labelled import Contrast, positives_of, read_contrast
-from xdistill.kernels.passes.statistics import repel, top_lse
+from xdistill.kernels.passes.repel import repel
+from xdistill.kernels.passes.top_lse import top_lse
 from xdistill.kernels.reference import passes as reference
 
 
 class Softmax(NamedTuple):
-    """A softmax over sets of keys, its largest score apart from the others; all [N].
+    """A softmax over sets of keys that keeps the largest score apart from the others; all [N].
 
     Attributes:
         lse: log-sum-exp over the candidates.
-        others: the same without the largest.
+        others: log-sum-exp over the candidates but the one with the largest score.
         positive: sum of the scores of the positives.
         highest: the largest score, a constant.
-        top: position of the largest score in its set.
-        top_set: which set that is.
+        top: position of the largest score in its set of keys.
+        top_set: the number of that set.
     """
 
     lse: Float[Tensor, " n"]
@@ -37,11 +38,11 @@ class Softmax(NamedTuple):
 
 
 def multiclass_nce(
-    a: Float[Tensor, "n d"],
-    k: Float[Tensor, "m d"],
+    rows: Float[Tensor, "n d"],
+    keys: Float[Tensor, "m d"],
     scale: float | Float[Tensor, ""],
-    la: Int64[Tensor, " n"] | None = None,
-    lk: Int64[Tensor, " m"] | None = None,
+    row_labels: Int64[Tensor, " n"] | None = None,
+    key_labels: Int64[Tensor, " m"] | None = None,
     *,
     paired: bool = False,
     valid: Bool[Tensor, " n"] | None = None,
@@ -54,26 +55,28 @@ def multiclass_nce(
 ) -> Float[Tensor, ""]:
     """Mean over rows of: mean over positives of −log p + mean over negatives of −log(1 − p).
 
-    p_ij = softmax_j(scale · a_i·k_j) (Chen et al., "Distilling audio-visual knowledge by
+    p_ij = softmax_j(scale · rows_i·keys_j) (Chen et al., "Distilling audio-visual knowledge by
     compositional contrastive learning", CVPR 2021). Positives and candidates are those of `supcon`;
     negatives are the keys known to be of another class, and without labels all but the own. A row
-    without a negative has the first part alone; a row without a positive is left out. Exact where
-    a probability rounds to 1: the largest score of each row is kept apart.
+    without a negative has only the first term; a row without a positive is left out. The value is
+    exact also where a probability rounds to 1, because the largest score of a row is kept apart.
 
     Args:
-        a: rows of length one.
-        k: keys of length one.
-        scale: 1 / temperature; its gradient is there when it is a tensor that asks for one.
-        la: class of each row, -1 where unknown; None without labels.
-        lk: class of each key.
-        paired: k[i] belongs to a[i], for i < min(N, M).
-        valid: False for rows that take no part, whatever they hold (NaN too).
-        key_valid: the same for keys; with `paired` and N = M as `valid` unless given.
-        extra: more keys, of a bank for instance; no gradient goes to them.
-        extra_labels: their classes.
-        extra_valid: False for extra keys that are not there.
-        gather: "all" brings the keys of all processes here, "ring" passes them round; the value is
-            then that of the whole batch: `distributed`. `extra` is taken as alike everywhere.
+        rows: unit rows.
+        keys: unit rows.
+        scale: multiplier of the similarities, 1 / temperature. A multiplier as in `infonce`, so
+            that it can be learned as CLIP's is: a tensor that requires a gradient gets one.
+        row_labels: class of each row, -1 where unknown; None without labels.
+        key_labels: class of each key, likewise.
+        paired: keys[i] belongs to rows[i], for i < min(N, M).
+        valid: False for rows that take no part; they may hold anything, NaN included.
+        key_valid: the same for keys. By default it is `valid` when `paired` and N = M.
+        extra: more keys, from a memory bank for instance; they get no gradient.
+        extra_labels: class of each extra key.
+        extra_valid: False for extra keys to ignore, such as empty slots of a bank.
+        gather: "all" collects the keys of all processes here, "ring" passes them on from process to
+            process; either way the value is that of the whole batch (`distributed`). `extra` must
+            be the same on every process.
         impl: "reference" builds the [N, M + L] scores; "tiled" and "triton" hold O(N + M) numbers.
 
     Raises:
@@ -81,10 +84,10 @@ def multiclass_nce(
             batches of different sizes on the processes, or an `impl` that cannot run here.
     """
     contrast = read_contrast(
-        "multiclass_nce", a, k, scale, la, lk, paired, valid, key_valid,
+        "multiclass_nce", rows, keys, scale, row_labels, key_labels, paired, valid, key_valid,
         extra, extra_labels, extra_valid, gather, impl,
     )  # fmt: skip
-    with torch.autocast(a.device.type, enabled=False):
+    with torch.autocast(rows.device.type, enabled=False):
         if contrast.impl == "reference":
             return reference.multiclass_nce(contrast.rows, contrast.sets)
         return _from_statistics(contrast)
@@ -117,7 +120,7 @@ def _softmax(rows: Rows, keys: Keys, place: int, impl: str, ranks: Ranks) -> Sof
 
 
 def _merge(one: Softmax, two: Softmax) -> Softmax:
-    """The softmax over both sets of keys; of equal scores the first set's is the largest."""
+    """The softmax over both sets of keys; if their largest scores tie, the first set's is taken."""
     first = one.highest >= two.highest
     return Softmax(
         torch.logaddexp(one.lse, two.lse),

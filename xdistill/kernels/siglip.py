@@ -19,13 +19,13 @@ from xdistill.kernels.distributed import (
     whole_rows,
 )
 from xdistill.kernels.keys import Keys, Rows, check_beside, check_rows, prepare, working_dtype
-from xdistill.kernels.passes.statistics import softplus_sum
+from xdistill.kernels.passes.softplus_sum import softplus_sum
 from xdistill.kernels.reference import passes as reference
 
 
 def siglip(
-    a: Float[Tensor, "n d"],
-    b: Float[Tensor, "m d"],
+    rows: Float[Tensor, "n d"],
+    keys: Float[Tensor, "m d"],
     scale: float | Float[Tensor, ""],
     bias: float | Float[Tensor, ""],
     *,
@@ -35,62 +35,64 @@ def siglip(
     gather: Gather = "none",
     impl: Impl = "auto",
 ) -> Float[Tensor, ""]:
-    """−Σ_ij log σ(y_ij·(scale · a_i·b_j + bias)) / P, y_ij = 1 for i = j and −1 elsewhere.
+    """−Σ_ij log σ(y_ij·(scale · rows_i·keys_j + bias)) / P, y_ij = 1 for i = j and −1 elsewhere.
 
-    Zhai et al., ICCV 2023, eq. 1 and algorithm 1. P counts the pairs (a_i, b_i), i < min(N, M),
-    that are valid; the sum runs over all valid rows and keys. 0 where no pair is valid.
+    Zhai et al., ICCV 2023, eq. 1 and algorithm 1. P is the number of valid pairs (rows_i, keys_i),
+    i < min(N, M); the sum is over all valid rows and keys. The value is 0 when no pair is valid.
 
     Args:
-        a: rows of length one.
-        b: keys of length one.
-        scale: 1 / temperature; its gradient is there when it is a tensor that asks for one.
-        bias: added to the scaled similarities; likewise.
-        valid: False for pairs that take no part, whatever they hold (NaN too).
-        extra: more negatives for the rows of `a`; no gradient goes to them.
-        extra_valid: False for extra keys that are not there.
-        gather: "all" brings the keys of all processes here, "ring" passes them round; the value is
-            then that of the whole batch: `distributed`. `extra` is taken as alike everywhere.
+        rows: unit rows.
+        keys: unit rows; keys[i] belongs to rows[i].
+        scale: multiplier of the similarities, 1 / temperature. A multiplier because SigLIP learns
+            one: a tensor that requires a gradient gets one.
+        bias: added to the scaled similarities; learned likewise.
+        valid: False for pairs that take no part; they may hold anything, NaN included.
+        extra: more negatives for `rows`, from a memory bank for instance; they get no gradient.
+        extra_valid: False for extra keys to ignore, such as empty slots of a bank.
+        gather: "all" collects the keys of all processes here, "ring" passes them on from process to
+            process; either way the value is that of the whole batch (`distributed`). `extra` must
+            be the same on every process.
         impl: "reference" builds the [N, M + L] scores; "tiled" and "triton" hold O(N + M) numbers.
 
     Raises:
         ValueError: shapes that do not fit, batches of different sizes on the processes, or an
             `impl` that cannot run here.
     """
-    check_rows("siglip", a, b, extra)
-    check_beside("siglip", valid=(valid, a), extra_valid=(extra_valid, extra))
-    if valid is not None and len(a) != len(b):
+    check_rows("siglip", rows, keys, extra)
+    check_beside("siglip", valid=(valid, rows), extra_valid=(extra_valid, extra))
+    if valid is not None and len(rows) != len(keys):
         raise ValueError(
-            f"siglip: valid speaks of pairs, but there are {len(a)} rows and {len(b)} keys; leave "
-            "the missing rows out, or give as many keys as rows"
+            f"siglip: valid is a mask of pairs and needs as many keys as rows, got {len(rows)} "
+            f"rows and {len(keys)} keys; drop the rows without a pair, or give valid=None"
         )
-    ranks = share("siglip", gather, a, b)
-    chosen = choose("siglip", impl, a, len(b) * ranks.size)
-    dtype = working_dtype(chosen, a, b)
-    with torch.autocast(a.device.type, enabled=False):
-        rows = Rows(prepare(a, valid, dtype, scale), None, valid)
-        keys = Keys(prepare(b, valid, dtype), None, valid, 0)
+    ranks = share("siglip", gather, rows, keys)
+    chosen = choose("siglip", impl, rows, len(keys) * ranks.size)
+    dtype = working_dtype(chosen, rows, keys)
+    with torch.autocast(rows.device.type, enabled=False):
+        anchors = Rows(prepare(rows, valid, dtype, scale), None, valid)
+        batch = Keys(prepare(keys, valid, dtype), None, valid, 0)
         more: list[Keys] = []
         if extra is not None:
             more = [Keys(prepare(extra.detach(), extra_valid, dtype), None, extra_valid)]
         wide = torch.promote_types(dtype, torch.float32)
         if isinstance(bias, Tensor):
             bias = bias.to(wide)
-        else:  # filled in on the device, which a copy would wait for
-            bias = torch.full((), bias, dtype=wide, device=a.device)
+        else:  # created on the device, since a copy from the host would wait for it
+            bias = torch.full((), bias, dtype=wide, device=rows.device)
         if chosen == "reference":
-            rows, keys = whole_rows(rows, ranks), whole_keys(keys, ranks)
-            return reference.siglip(rows, [keys, *more], part_of(bias, ranks))
-        here = keys if ranks.ring else gather_keys(keys, ranks)
-        apart = softplus_sum(rows, here, bias, chosen, ranks)
+            anchors, batch = whole_rows(anchors, ranks), whole_keys(batch, ranks)
+            return reference.siglip(anchors, [batch, *more], part_of(bias, ranks))
+        here = batch if ranks.ring else gather_keys(batch, ranks)
+        apart = softplus_sum(anchors, here, bias, chosen, ranks)
         for others in more:
-            apart = apart + softplus_sum(rows, others, bias, chosen)
-        p = min(len(a), len(b))
-        own = (rows.x[:p].to(wide) * keys.k[:p].to(wide)).sum(dim=1) + bias
+            apart = apart + softplus_sum(anchors, others, bias, chosen)
+        p = min(len(rows), len(keys))
+        own = (anchors.x[:p].to(wide) * batch.k[:p].to(wide)).sum(dim=1) + bias
         together = -F.logsigmoid(own)
         if valid is not None:
             apart, together = torch.where(valid, apart, 0.0), torch.where(valid, together, 0.0)
         counted = torch.ones_like(own, dtype=torch.bool) if valid is None else valid
         count = count_over_ranks(counted, ranks)
         total = sum_over_ranks(apart.sum() + together.sum(), ranks)
-        # Without a pair there may still be rows apart from extra keys, which are no pairs either.
+        # Without a pair there may still be rows and extra keys, whose costs do not count.
         return torch.where(count > 0, total / count.clamp(min=1), 0.0 * total)

@@ -1,4 +1,4 @@
-"""Supervised contrast of rows and keys, without the matrix of their similarities."""
+"""Supervised contrast of rows and keys, without the matrix of similarities."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch import Tensor
 from xdistill.kernels.dispatch import Impl
 from xdistill.kernels.distributed import Gather, mean_over_all
 from xdistill.kernels.labelled import Contrast, positives_of, read_contrast
-from xdistill.kernels.passes.statistics import row_lse
+from xdistill.kernels.passes.row_lse import row_lse
 from xdistill.kernels.reference import passes as reference
 
 
 def supcon(
-    a: Float[Tensor, "n d"],
-    k: Float[Tensor, "m d"],
+    rows: Float[Tensor, "n d"],
+    keys: Float[Tensor, "m d"],
     scale: float | Float[Tensor, ""],
-    la: Int64[Tensor, " n"] | None = None,
-    lk: Int64[Tensor, " m"] | None = None,
+    row_labels: Int64[Tensor, " n"] | None = None,
+    key_labels: Int64[Tensor, " m"] | None = None,
     *,
     paired: bool = False,
     valid: Bool[Tensor, " n"] | None = None,
@@ -29,28 +29,30 @@ def supcon(
     gather: Gather = "none",
     impl: Impl = "auto",
 ) -> Float[Tensor, ""]:
-    """Mean over rows of the mean over their positives of −log softmax_j(scale · a_i·k_j).
+    """Mean over rows of the mean over their positives of −log softmax_j(scale · rows_i·keys_j).
 
     Khosla et al., NeurIPS 2020, eq. 2 (the sum outside the logarithm). Positives are the keys of
-    the row's label and, with `paired`, its own key. A row labelled -1 has its own key alone as a
-    positive and all keys as candidates; a key labelled -1 is left out for the rows with a label,
-    unless it is their own. Rows without a positive are left out of the mean, which is 0, with a
-    gradient of 0, when none is left.
+    the row's label and, with `paired`, its own key. A row labelled -1 has its own key as its only
+    positive and all keys as candidates; a key labelled -1 is no candidate of a labelled row, unless
+    it is the row's own. Rows without a positive are left out of the mean, which is 0, with a
+    gradient of 0, when no row is left.
 
     Args:
-        a: rows of length one.
-        k: keys of length one.
-        scale: 1 / temperature; its gradient is there when it is a tensor that asks for one.
-        la: class of each row, -1 where unknown; None without labels.
-        lk: class of each key.
-        paired: k[i] belongs to a[i], for i < min(N, M).
-        valid: False for rows that take no part, whatever they hold (NaN too).
-        key_valid: the same for keys; with `paired` and N = M as `valid` unless given.
-        extra: more keys, of a bank for instance; no gradient goes to them.
-        extra_labels: their classes.
-        extra_valid: False for extra keys that are not there.
-        gather: "all" brings the keys of all processes here, "ring" passes them round; the value is
-            then that of the whole batch: `distributed`. `extra` is taken as alike everywhere.
+        rows: unit rows.
+        keys: unit rows.
+        scale: multiplier of the similarities, 1 / temperature. A multiplier as in `infonce`, so
+            that it can be learned as CLIP's is: a tensor that requires a gradient gets one.
+        row_labels: class of each row, -1 where unknown; None without labels.
+        key_labels: class of each key, likewise.
+        paired: keys[i] belongs to rows[i], for i < min(N, M).
+        valid: False for rows that take no part; they may hold anything, NaN included.
+        key_valid: the same for keys. By default it is `valid` when `paired` and N = M.
+        extra: more keys, from a memory bank for instance; they get no gradient.
+        extra_labels: class of each extra key.
+        extra_valid: False for extra keys to ignore, such as empty slots of a bank.
+        gather: "all" collects the keys of all processes here, "ring" passes them on from process to
+            process; either way the value is that of the whole batch (`distributed`). `extra` must
+            be the same on every process.
         impl: "reference" builds the [N, M + L] scores; "tiled" and "triton" hold O(N + M) numbers.
 
     Raises:
@@ -58,10 +60,10 @@ def supcon(
             batches of different sizes on the processes, or an `impl` that cannot run here.
     """
     contrast = read_contrast(
-        "supcon", a, k, scale, la, lk, paired, valid, key_valid,
+        "supcon", rows, keys, scale, row_labels, key_labels, paired, valid, key_valid,
         extra, extra_labels, extra_valid, gather, impl,
     )  # fmt: skip
-    with torch.autocast(a.device.type, enabled=False):
+    with torch.autocast(rows.device.type, enabled=False):
         if contrast.impl == "reference":
             return reference.supcon(contrast.rows, contrast.sets)
         return _from_statistics(contrast)

@@ -34,7 +34,7 @@ def clip_self(
     keep = row_mask(valid, student)
     s, t = unit_rows(zero_rows(student, keep)), unit_rows(zero_rows(teacher, keep))
     return kernels.affinity_kl(
-        s, t, temperature, teacher_tau=teacher_temperature, valid=given_mask(valid, s)
+        s, t, temperature, teacher_temperature=teacher_temperature, valid=given_mask(valid, s)
     )
 
 
@@ -62,9 +62,14 @@ def clip_cross(
     keep = row_mask(valid, student)
     s, t, r = (unit_rows(zero_rows(x, keep)) for x in (student, teacher, relation))
     mask = given_mask(valid, s)
-    options = {"teacher_tau": teacher_temperature, "t_keys": r, "valid": mask, "key_valid": mask}
-    forth = kernels.affinity_kl(s, r, temperature, s_keys=t, **options)
-    back = kernels.affinity_kl(t, r, temperature, s_keys=s, **options)
+    options = {
+        "teacher_temperature": teacher_temperature,
+        "teacher_keys": r,
+        "valid": mask,
+        "key_valid": mask,
+    }
+    forth = kernels.affinity_kl(s, r, temperature, student_keys=t, **options)
+    back = kernels.affinity_kl(t, r, temperature, student_keys=s, **options)
     return 0.5 * (forth + back)
 
 

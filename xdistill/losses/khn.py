@@ -106,11 +106,11 @@ class KHN(Loss):
             raise ValueError(f"bank_size must be 0 (no bank) or more, got {bank_size}")
         self.options: dict[str, Any] = {
             "margin": margin,
-            "k": num_negatives,
+            "num_negatives": num_negatives,
             "form": form,
             "mining": mining,
             "positives": positives,
-            "tau": temperature,
+            "temperature": temperature,
         }
         self.bank_size = bank_size
         self.symmetric = symmetric

@@ -49,7 +49,7 @@ def triplet(
         p,
         target,
         margin=margin,
-        k=1,
+        num_negatives=1,
         mining=mining,
         positives=positives,
         valid=keep,

@@ -8,7 +8,7 @@ import torch
 from tests.kernels.affinity_problems import problem, small_tiles
 from tests.losses.largest_tensor import LargestTensor
 from xdistill.kernels import affinity_kl
-from xdistill.kernels.passes import affinity as affinity_operators
+from xdistill.kernels.passes import affinity_stats, neighbours
 from xdistill.kernels.tiled import affinity as tiled_affinity
 from xdistill.kernels.tiled import passes as tiled
 from xdistill.numerics import EXCLUDED
@@ -34,18 +34,23 @@ def test_nearest_keys_are_those_of_a_sort(count):
             scores[:, ~mask] = -torch.inf
         ordered = scores.sort(descending=True)
         exists = ordered.values[:, :count] > -torch.inf
-        place, found = affinity_operators.nearest_keys(tx, tk, mask, own, count)
+        place, found = neighbours.nearest_keys(tx, tk, mask, own, count)
         assert torch.equal(found, exists)
         assert torch.equal(place[found], ordered.indices[:, :count][exists])
         assert ((place >= 0) & (place < 40)).all()
 
 
-@pytest.mark.parametrize("tau", [0.2, 0.01])
+@pytest.mark.parametrize("temperature", [0.2, 0.01])
 @pytest.mark.parametrize("own", [None, 0, 4, -3])
 @pytest.mark.parametrize("masked", [False, True])
-def test_statistics_of_a_pass(own, masked, tau):
-    made = problem("keys", 13, 17, 4, 3, tau=tau)
-    x, k, tx, tk = made.s / tau, made.s_keys, made.t / tau, made.t_keys
+def test_statistics_of_a_pass(own, masked, temperature):
+    made = problem("keys", 13, 17, 4, 3, temperature=temperature)
+    x, k, tx, tk = (
+        made.student_rows / temperature,
+        made.student_keys,
+        made.teacher_rows / temperature,
+        made.teacher_keys,
+    )
     valid = made.key_valid if masked else None
     if masked:
         k, tk = k * valid[:, None], tk * valid[:, None]
@@ -58,10 +63,10 @@ def test_statistics_of_a_pass(own, masked, tau):
             torch.testing.assert_close(ours[i], theirs)
 
 
-@pytest.mark.parametrize("tau", [0.2, 0.01])
-def test_a_row_without_candidates_in_a_pass(tau):
+@pytest.mark.parametrize("temperature", [0.2, 0.01])
+def test_a_row_without_candidates_in_a_pass(temperature):
     """Its statistics are the agreed ones, and whatever comes back to them goes nowhere."""
-    x, k = torch.randn(1, 3) / tau, torch.randn(1, 3)
+    x, k = torch.randn(1, 3) / temperature, torch.randn(1, 3)
     masked = torch.zeros(1, dtype=torch.bool)
     for valid, own in [(None, 0), (masked, None)]:
         lse, target, cross = tiled_affinity.affinity_stats(x, k, x, k, valid, own)
@@ -80,8 +85,12 @@ def test_no_tensor_is_as_large_as_the_matrix(form):
     with LargestTensor() as outside:
         made.run(affinity_kl, impl="tiled")
     assert outside.numbers <= n * d
-    keys, teacher_keys = (made.s, made.t) if form != "keys" else (made.s_keys, made.t_keys)
-    x, tx, up = made.s / 0.1, made.t / 0.1, torch.ones(n).double()
+    keys, teacher_keys = (
+        (made.student_rows, made.teacher_rows)
+        if form != "keys"
+        else (made.student_keys, made.teacher_keys)
+    )
+    x, tx, up = made.student_rows / 0.1, made.teacher_rows / 0.1, torch.ones(n).double()
     with LargestTensor() as inside:
         if form == "neighbours":
             place, _ = tiled_affinity.nearest_keys(tx, teacher_keys, made.valid, 0, 3)
@@ -100,22 +109,26 @@ def test_no_tensor_is_as_large_as_the_matrix(form):
 def operator_calls():
     """Each operator with arguments of every kind."""
     made = problem("keys", 13, 13, 4, 3).to(torch.float32)
-    x, k, up = made.s.requires_grad_(), made.s_keys.requires_grad_(), torch.randn(13)
-    bare, teacher = (x.detach(), k.detach()), (made.t, made.t_keys)
+    x, k, up = (
+        made.student_rows.requires_grad_(),
+        made.student_keys.requires_grad_(),
+        torch.randn(13),
+    )
+    bare, teacher = (x.detach(), k.detach()), (made.teacher_rows, made.teacher_keys)
     for valid, own in [(None, None), (made.key_valid, 0)]:
         shared = *teacher, valid, own
-        yield affinity_operators.affinity_stats, (x, k, *shared, "tiled")
-        lse, target_lse, _ = affinity_operators.affinity_stats(*bare, *shared, "tiled")
+        yield affinity_stats.operator, (x, k, *shared, "tiled")
+        lse, target_lse, _ = affinity_stats.operator(*bare, *shared, "tiled")
         for need in [(True, True), (True, False), (False, True)]:
             saved = lse, target_lse, up, up
             arguments = *bare, *shared, *saved, *need, "tiled"
-            yield affinity_operators.affinity_stats_backward, arguments
-        yield affinity_operators.nearest_keys, (*teacher, valid, own, 4)
-    place, _ = affinity_operators.nearest_keys(*teacher, None, 0, 4)
-    yield affinity_operators.edge_scores, (x, k, place)
+            yield affinity_stats.operator_backward, arguments
+        yield neighbours.nearest_keys, (*teacher, valid, own, 4)
+    place, _ = neighbours.nearest_keys(*teacher, None, 0, 4)
+    yield neighbours.edge_scores, (x, k, place)
     for need in [(True, True), (True, False), (False, True)]:
         arguments = *bare, place, torch.randn(13, 4), *need
-        yield affinity_operators.edge_scores_backward, arguments
+        yield neighbours.edge_scores_backward, arguments
 
 
 # opcheck itself reads the gradient of a copy that it made of a leaf.

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from tests.kernels import pass_arguments as passes
-from tests.kernels.pass_arguments import PASSES, arguments
+from tests.kernels.pass_arguments import PASSES, arguments, operator, operator_backward
 from tests.kernels.problems import IMPLS
-from xdistill.kernels.passes import operators
+from xdistill.kernels.passes import row_column_lse, row_lse, softplus_sum, top_lse
 from xdistill.numerics import EXCLUDED
 
 FUSED = [impl for impl in IMPLS if impl != "reference"]
@@ -21,10 +21,6 @@ OFFSETS = (None, -7, -3, -1, 0, 2, 6, 9)
 
 every_pass = pytest.mark.parametrize("name", PASSES)
 fused = pytest.mark.parametrize("impl", FUSED)
-
-
-def operator(name: str):
-    return getattr(operators, name)
 
 
 def widened(inputs: tuple) -> list:
@@ -55,7 +51,7 @@ def test_opcheck_forward(name, impl):
 @pytest.mark.parametrize("need", [(True, True), (True, False), (False, True)], ids=str)
 def test_opcheck_backward(name, impl, need):
     for _, inputs in arguments(name, 6, 5, 3, need=need):
-        torch.library.opcheck(operator(f"{name}_backward"), (*inputs, impl))
+        torch.library.opcheck(operator_backward(name), (*inputs, impl))
 
 
 @fused
@@ -63,7 +59,7 @@ def test_opcheck_backward(name, impl, need):
 def test_a_gradient_that_is_not_needed_is_empty(name, impl):
     for need in itertools.product([True, False], repeat=2):
         for _, inputs in arguments(name, 6, 5, 3, need=need):
-            dx, dk, *_ = operator(f"{name}_backward")(*inputs, impl)
+            dx, dk, *_ = operator_backward(name)(*inputs, impl)
             assert dx.shape == (6 if need[0] else 0, 3)
             assert dk.shape == (5 if need[1] else 0, 3)
 
@@ -81,7 +77,7 @@ def test_statistics_have_the_type_of_the_rows(name, dtype):
 @every_pass
 def test_a_second_derivative_is_refused(name):
     _, inputs = next(iter(arguments(name, 6, 5, 3)))
-    gradients = operator(f"{name}_backward")(*leaves_in(inputs), "tiled")
+    gradients = operator_backward(name)(*leaves_in(inputs), "tiled")
     with pytest.raises(RuntimeError, match="no second derivative"):
         gradients[0].sum().backward()
 
@@ -102,22 +98,22 @@ def test_a_row_without_candidates(impl):
     x, k, none = torch.ones(3, 2), torch.zeros(4, 2), torch.zeros(4, dtype=torch.bool)
     excluded, zero = torch.full((3,), EXCLUDED), torch.zeros(3)
     for keys, valid in [(k, none), (k[:0], None), (k[:0], none[:0])]:
-        row, column = operators.row_column_lse(x, keys, None, valid, impl)
+        row, column = row_column_lse.operator(x, keys, None, valid, impl)
         assert torch.equal(row, excluded)
         assert column.shape == (len(keys),)
-        found = operators.row_lse(x, keys, None, None, valid, None, impl)
+        found = row_lse.operator(x, keys, None, None, valid, None, impl)
         assert torch.equal(found[0], excluded) and torch.equal(found[1], zero)
-        lse, others, positive, _, top = operators.top_lse(x, keys, None, None, valid, 0, impl)
+        lse, others, positive, _, top = top_lse.operator(x, keys, None, None, valid, 0, impl)
         assert torch.equal(lse, excluded) and torch.equal(others, excluded)
         assert torch.equal(positive, zero) and torch.equal(top, zero.long())
-        total = operators.softplus_sum(x, keys, torch.tensor(1.0), valid, None, impl)
+        total = softplus_sum.operator(x, keys, torch.tensor(1.0), valid, None, impl)
         assert torch.equal(total, zero)
 
 
 @fused
 def test_of_equal_scores_the_first_is_apart(impl):
     x, k = torch.ones(2, 1), torch.tensor([[0.0], [1.0], [1.0], [1.0]])
-    lse, others, _, highest, top = operators.top_lse(x, k, None, None, None, None, impl)
+    lse, others, _, highest, top = top_lse.operator(x, k, None, None, None, None, impl)
     assert top.tolist() == [1, 1] and highest.tolist() == [1.0, 1.0]
     torch.testing.assert_close(lse, torch.full((2,), math.log(1 + 3 * math.e)))
     torch.testing.assert_close(others, torch.full((2,), math.log(1 + 2 * math.e)))
@@ -146,8 +142,8 @@ def test_gradcheck(name, scale):
 def test_no_key_that_counts_and_a_gradient_of_zero():
     x, k, none = torch.ones(2, 3), torch.zeros(4, 3), torch.zeros(4, dtype=torch.bool)
     zeros = torch.zeros(2), torch.zeros(4)
-    row, column = operators.row_column_lse(x, k, None, none, "tiled")
-    for part in operators.row_column_lse_backward(
+    row, column = row_column_lse.operator(x, k, None, none, "tiled")
+    for part in row_column_lse.operator_backward(
         x, k, None, none, row, column, *zeros, True, True, "tiled"
     ):
         assert (part == 0).all()

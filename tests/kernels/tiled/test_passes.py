@@ -124,7 +124,7 @@ def test_the_order_of_pairs_changes_nothing(op, impl):
     beside = {
         name: value[order]
         for name, value in problem.rest.items()
-        if name in ("la", "lk", "valid", "key_valid")
+        if name in ("row_labels", "key_labels", "valid", "key_valid")
     }
     _agree_in(order, order, problem, problem.having(**beside), (a[order], k[order], *numbers), impl)
 
@@ -136,8 +136,8 @@ def test_the_order_of_rows_and_that_of_keys_change_nothing(op, impl):
     (a, k, scale), rest = problem.inputs, problem.rest
     rows, keys, bank = torch.randperm(15), torch.randperm(22), torch.randperm(5)
     moved = problem.having(
-        la=rest["la"][rows], valid=rest["valid"][rows],
-        lk=rest["lk"][keys], key_valid=rest["key_valid"][keys],
+        row_labels=rest["row_labels"][rows], valid=rest["valid"][rows],
+        key_labels=rest["key_labels"][keys], key_valid=rest["key_valid"][keys],
         **{name: rest[name][bank] for name in ("extra", "extra_labels", "extra_valid")},
     )  # fmt: skip
     _agree_in(rows, keys, problem, moved, (a[rows], k[keys], scale), impl)

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from tests.kernels.pass_arguments import PASSES, arguments
+from tests.kernels.pass_arguments import PASSES, arguments, operator, operator_backward
 from tests.kernels.problems import IMPLS
-from xdistill.kernels.passes import affinity as affinity_operators
-from xdistill.kernels.passes import operators
+from xdistill.kernels.passes import affinity_stats, row_column_lse
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SHAPES = [(65, 257, 100), (100, 65, 17), (64, 64, 300)]
@@ -33,7 +32,7 @@ def close(found, expected) -> None:
 @pytest.mark.parametrize(("n", "m", "d"), SHAPES)
 @pytest.mark.parametrize("name", PASSES)
 def test_a_pass_over_several_tiles(name, n, m, d):
-    forward, backward = (getattr(operators, f"{name}{end}") for end in ("", "_backward"))
+    forward, backward = operator(name), operator_backward(name)
     owns = OWNS if d == 17 else (None, 3)
     for inputs, all_inputs in arguments(name, n, m, d, owns=owns):
         inputs, all_inputs = moved(inputs), moved(all_inputs)
@@ -48,7 +47,7 @@ def test_a_pass_over_several_tiles(name, n, m, d):
 def test_one_gradient_alone(name):
     for need in [(True, False), (False, True)]:
         for _, inputs in arguments(name, 66, 30, 5, need=need, owns=(0,)):
-            call = getattr(operators, f"{name}_backward")
+            call = operator_backward(name)
             found, expected = (call(*moved(inputs), impl) for impl in ("triton", "tiled"))
             assert [x.shape for x in found] == [x.shape for x in expected]
             close(found, expected)
@@ -58,11 +57,11 @@ def test_columns_are_put_together_from_chunks_of_rows_and_splits_of_keys(monkeyp
     from xdistill.kernels.triton import passes as triton_kernels
 
     for inputs, _ in arguments("row_column_lse", 200, 300, 9):
-        whole = operators.row_column_lse(*moved(inputs), "tiled")
+        whole = row_column_lse.operator(*moved(inputs), "tiled")
         for numbers, splits in [(1, 1), (700, 3), (2**24, 8)]:
             monkeypatch.setattr(triton_kernels, "PARTIAL_NUMBERS", numbers)
             monkeypatch.setattr(triton_kernels, "SPLITS", splits)
-            close(operators.row_column_lse(*moved(inputs), "triton"), whole)
+            close(row_column_lse.operator(*moved(inputs), "triton"), whole)
 
 
 @pytest.mark.parametrize(
@@ -77,12 +76,12 @@ def test_two_softmaxes(n, m, d, e, own, masked):
     valid = torch.rand(m, generator=g) < 0.8 if masked else None
     k, tk = (y if valid is None else y * valid[:, None] for y in (k, tk))
     inputs = moved((x, k, tx, tk, valid, own))
-    expected = affinity_operators.affinity_stats(*inputs, "tiled")
-    close(affinity_operators.affinity_stats(*inputs, "triton"), expected)
+    expected = affinity_stats.operator(*inputs, "tiled")
+    close(affinity_stats.operator(*inputs, "triton"), expected)
     up = moved(torch.randn(n, generator=g) for _ in range(2))
     # A row that met no key has no softmax; the public function sends it no gradient.
     up = [y * (expected[0] > -1e29) for y in up]
-    gradients = affinity_operators.affinity_stats_backward
+    gradients = affinity_stats.operator_backward
     found, wanted = (
         gradients(*inputs, *expected[:2], *up, True, True, impl) for impl in ("triton", "tiled")
     )
@@ -96,8 +95,8 @@ def test_half_precision_is_summed_in_float32(name, dtype):
     for inputs, all_inputs in arguments(name, 70, 66, 33, owns=(0,)):
         rounded = [moved((x.to(dtype), k.to(dtype), *rest)) for x, k, *rest in (inputs, all_inputs)]
         exact = [(x.float(), k.float(), *rest) for x, k, *rest in rounded]
-        for end, half, wide in zip(("", "_backward"), rounded, exact, strict=True):
-            call = getattr(operators, f"{name}{end}")
+        calls = operator(name), operator_backward(name)
+        for call, half, wide in zip(calls, rounded, exact, strict=True):
             found, expected = call(*half, "triton"), call(*wide, "tiled")
             if isinstance(found, Tensor):
                 found, expected = (found,), (expected,)
@@ -113,7 +112,7 @@ def test_two_runs_agree_to_the_bit_whatever_memory_held(name):
     torch.use_deterministic_algorithms(True)  # fills new memory with NaN
     try:
         for _, inputs in arguments(name, 70, 66, 9, owns=(0,)):
-            call = getattr(operators, f"{name}_backward")
+            call = operator_backward(name)
             first, second = (call(*moved(inputs), "triton") for _ in range(2))
             assert all(torch.equal(one, two) for one, two in zip(first, second, strict=True))
             assert all(x.isfinite().all() for x in first)
@@ -127,9 +126,8 @@ def test_two_runs_agree_to_the_bit_whatever_memory_held(name):
 @pytest.mark.parametrize("name", PASSES)
 def test_large_on_a_gpu(name, dtype):
     for inputs, all_inputs in arguments(name, 4099, 8195, 512, owns=(0,)):
-        for end, given in (("", inputs), ("_backward", all_inputs)):
+        for call, given in ((operator(name), inputs), (operator_backward(name), all_inputs)):
             x, k, *rest = moved(given)
-            call = getattr(operators, f"{name}{end}")
             found = call(x.to(dtype), k.to(dtype), *rest, "triton")
             expected = call(x.to(dtype).float(), k.to(dtype).float(), *rest, "tiled")
             if isinstance(found, Tensor):

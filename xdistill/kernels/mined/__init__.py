@@ -1,1 +1,1 @@
-"""What `khn` is made of: relations, mining, and the loss over what was mined."""
+"""The parts of `khn`: which keys may be chosen, how they are chosen, and the loss over them."""

@@ -1,6 +1,6 @@
-"""Choosing negatives: sorting once per anchor, searching once per pair.
+"""The choice of negatives: one sort per anchor, one search per pair.
 
-Nothing in here is differentiated: what is chosen counts as constant.
+Nothing here is differentiated: the choice is taken as constant.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ def mine_semihard(
     distance: Float[Tensor, "n m"],
     negative: Bool[Tensor, "n m"],
     margin: float,
-    k: int,
+    count: int,
 ) -> Mined:
-    """Per (i, p) the K nearest negatives in the open interval (d_ip, d_ip + margin).
+    """Per (i, p) the `count` nearest negatives in the open interval (d_ip, d_ip + margin).
 
-    In the sorted distances of anchor i they follow one another from the first place beyond d_ip.
+    In the sorted distances of anchor i they are consecutive and start at the first one beyond d_ip.
     """
     nearest, order = sort_rows(torch.where(negative, distance, torch.inf))  # [B, M]
     start = torch.searchsorted(nearest, near.contiguous(), right=True)  # [B, B]
-    rank = start[:, :, None] + torch.arange(k, device=start.device)  # [B, B, K]
+    rank = start[:, :, None] + torch.arange(count, device=start.device)  # [B, B, K]
     last = distance.shape[1] - 1
     inside = rank <= last
     rank = rank.clamp(max=last).flatten(1)
@@ -50,31 +50,31 @@ def mine_semihard(
 def mine_per_anchor(
     distance: Float[Tensor, "n m"],
     negative: Bool[Tensor, "n m"],
-    k: int,
+    count: int,
     mining: Mining,
     seed: int | Int64[Tensor, ""],
     first: int = 0,
 ) -> Mined:
-    """Per anchor the K nearest negatives, or K drawn without replacement.
+    """Per anchor the `count` nearest negatives, or as many drawn without replacement.
 
-    `first` is the number of the first anchor in its batch, on which the draws depend.
+    `first` is the position of the first anchor in its batch; the draws depend on it.
     """
     if mining == "random":
         drawn = draw(distance.shape, seed, distance.device, first)
         cost = torch.where(negative, drawn, 2**33)
     else:
         cost = torch.where(negative, distance, torch.inf)
-    place = cost.topk(min(k, distance.shape[1]), dim=1, largest=False).indices  # [B, K]
+    place = cost.topk(min(count, distance.shape[1]), dim=1, largest=False).indices  # [B, K]
     return Mined(place[:, None], negative.gather(1, place)[:, None])
 
 
 def sort_rows(
     x: Float[Tensor, "n m"],
 ) -> tuple[Float[Tensor, "n m"], Int64[Tensor, "n m"]]:
-    """Each row of non-negative numbers in ascending order, and where they came from.
+    """Each row of non-negative numbers in ascending order, and their positions before the sort.
 
     `torch.sort` moves values and positions as separate arrays, which on the CPU takes five times as
-    long as all the rest of this loss. There a float32 and its position become one int64 (the bits
+    long as the rest of this loss. On the CPU a float32 and its position become one int64 (the bits
     of non-negative floats order as the floats do), and numpy sorts those with vector instructions.
     """
     if x.device.type != "cpu" or x.dtype != torch.float32 or torch.compiler.is_compiling():
@@ -91,9 +91,9 @@ def draw(
     device: torch.device,
     first: int = 0,
 ) -> Int64[Tensor, "n m"]:
-    """Pseudo-random integers below 2**32, the same on every device; no two of one seed are alike.
+    """Pseudo-random integers below 2**32, the same on every device and distinct for one seed.
 
-    A hash of seed and place stands in for a generator, whose state would live on the host.
+    They are a hash of seed and position; the state of a generator would live on the host.
     """
     start = _hash32(torch.as_tensor(seed, device=device) + 0x9E3779B9)
     place = torch.arange(first * shape[1], (first + shape[0]) * shape[1], device=device)

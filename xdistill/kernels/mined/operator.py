@@ -1,4 +1,4 @@
-"""The chunked pass of the mined losses as a PyTorch operator."""
+"""The pass over chunks of anchors as a `torch.library` operator."""
 
 # Annotations stay objects here: torch reads the schema of each operator from them.
 from typing import Any
@@ -6,58 +6,69 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xdistill.kernels.mined.reference import Options
+from xdistill.kernels.autograd import no_second_derivative
+from xdistill.kernels.mined import tiled
+from xdistill.kernels.mined.options import Options
 from xdistill.kernels.mined.relations import Side
-from xdistill.kernels.mined.tiled import fused
-from xdistill.kernels.passes.operators import Two, no_second_derivative
-
-Four = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 @torch.library.custom_op("xdistill::khn_fused", mutates_args=())
 def khn_fused(
-    a: Tensor, p: Tensor, bank: Tensor | None,
-    label_a: Tensor, index_a: Tensor, keep_a: Tensor,
-    label_p: Tensor, index_p: Tensor, keep_p: Tensor,
-    label_bank: Tensor | None, index_bank: Tensor | None, keep_bank: Tensor | None,
-    seed: Tensor, margin: float, k: int, tau: float,
+    rows: Tensor, keys: Tensor, bank: Tensor | None,
+    row_labels: Tensor, row_index: Tensor, row_keep: Tensor,
+    key_labels: Tensor, key_index: Tensor, key_keep: Tensor,
+    bank_labels: Tensor | None, bank_index: Tensor | None, bank_keep: Tensor | None,
+    seed: Tensor, margin: float, num_negatives: int, temperature: float,
     mining: str, form: str, positives: str, own: int, need_gradients: bool, impl: str,
-) -> Four:  # fmt: skip
-    """(sum of the costs, their number, its gradients in a and p, empty unless needed).
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """(sum of the costs, their number, its gradients in rows and keys, empty unless needed).
 
-    Anchor a_i [N, D] belongs to key i + own of p [B, D]. The sum is differentiable in a and p, the
-    gradients are what a backward pass multiplies.
+    Row i of rows [N, D] belongs to key i + own of keys [B, D]. The sum is differentiable in both;
+    the backward pass multiplies the gradients that the forward pass has computed.
     """
-    of_bank = None
-    if label_bank is not None and index_bank is not None and keep_bank is not None:
-        of_bank = Side(label_bank, index_bank, keep_bank)
-    options = Options(margin, k, mining, form, tau, seed)  # pyright: ignore[reportArgumentType]
-    return fused(
-        a, p, bank, Side(label_a, index_a, keep_a), Side(label_p, index_p, keep_p), of_bank,
-        positives, own, options, need_gradients, impl,  # pyright: ignore[reportArgumentType]
+    bank_side = None
+    if bank_labels is not None and bank_index is not None and bank_keep is not None:
+        bank_side = Side(bank_labels, bank_index, bank_keep)
+    options = Options(margin, num_negatives, mining, form, temperature, seed)  # pyright: ignore[reportArgumentType]
+    return tiled.khn(
+        rows, keys, bank, Side(row_labels, row_index, row_keep),
+        Side(key_labels, key_index, key_keep), bank_side, positives, own,  # pyright: ignore[reportArgumentType]
+        options, need_gradients, _miner(impl),
     )  # fmt: skip
 
 
+def _miner(impl: str) -> tiled.Miner:
+    """How negatives are found. Triton is imported at its first use."""
+    if impl == "triton":
+        from xdistill.kernels.mined import triton
+
+        return triton.mine
+    return tiled.mine_by_sorting
+
+
 @torch.library.custom_op("xdistill::khn_scale", mutates_args=())
-def khn_scale(da: Tensor, dp: Tensor, g: Tensor, a: Tensor, p: Tensor) -> Two:
-    """Both gradients times g. They depend on a and p, so that a second derivative is an error."""
-    return da * g, dp * g
+def khn_scale(
+    d_rows: Tensor, d_keys: Tensor, g: Tensor, rows: Tensor, keys: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Both gradients times g. They depend on the inputs, so a second derivative is an error."""
+    return d_rows * g, d_keys * g
 
 
 @khn_fused.register_fake
 def _(
-    a, p, bank, label_a, index_a, keep_a, label_p, index_p, keep_p, label_bank, index_bank,
-    keep_bank, seed, margin, k, tau, mining, form, positives, own, need_gradients,
-    impl,
+    rows, keys, bank, row_labels, row_index, row_keep, key_labels, key_index, key_keep,
+    bank_labels, bank_index, bank_keep, seed, margin, num_negatives, temperature,
+    mining, form, positives, own, need_gradients, impl,
 ):  # fmt: skip
-    count = torch.empty((), dtype=torch.int64, device=a.device)
-    n, b = (len(a), len(p)) if need_gradients else (0, 0)
-    return a.new_empty(()), count, a.new_empty(n, a.shape[1]), p.new_empty(b, p.shape[1])
+    count = torch.empty((), dtype=torch.int64, device=rows.device)
+    n, b = (len(rows), len(keys)) if need_gradients else (0, 0)
+    gradients = rows.new_empty(n, rows.shape[1]), keys.new_empty(b, keys.shape[1])
+    return rows.new_empty(()), count, *gradients
 
 
 @khn_scale.register_fake
-def _(da, dp, g, a, p):
-    return torch.empty_like(da), torch.empty_like(dp)
+def _(d_rows, d_keys, g, rows, keys):
+    return torch.empty_like(d_rows), torch.empty_like(d_keys)
 
 
 def _save(ctx: Any, inputs: Any, output: Any) -> None:
@@ -66,9 +77,9 @@ def _save(ctx: Any, inputs: Any, output: Any) -> None:
 
 
 def _gradient(ctx: Any, g_total: Tensor, *others: Any) -> Any:
-    da, dp, a, p = ctx.saved_tensors
-    da, dp = khn_scale(da, dp, g_total, a, p)
-    return da, dp, *[None] * 20
+    d_rows, d_keys, rows, keys = ctx.saved_tensors
+    d_rows, d_keys = khn_scale(d_rows, d_keys, g_total, rows, keys)
+    return d_rows, d_keys, *[None] * 20
 
 
 khn_fused.register_autograd(_gradient, setup_context=_save)

@@ -1,54 +1,42 @@
-"""The mined losses with the whole [N, M] matrix of distances: what the others must equal."""
+"""The mined losses with the whole [N, M] matrix of distances; the others must equal these."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from xdistill.kernels.mined.mining import Mining, mine_per_anchor, mine_semihard
-from xdistill.kernels.mined.relations import Relations
+from xdistill.kernels.mined.mining import Mined, mine_per_anchor, mine_semihard
+from xdistill.kernels.mined.options import Options
+from xdistill.kernels.mined.relations import Relations, count_triplets
 from xdistill.numerics import EXCLUDED
 
 Total = tuple[Float[Tensor, ""], Int64[Tensor, ""]]
 
 
-class Options(NamedTuple):
-    """How to mine and what to sum. `seed` is that of mining="random"."""
-
-    margin: float
-    k: int
-    mining: Mining
-    form: str
-    tau: float
-    seed: Int64[Tensor, ""]
-
-
-def dense(
-    a: Float[Tensor, "n d"],
+def khn(
+    rows: Float[Tensor, "n d"],
     keys: Float[Tensor, "m d"],
     relations: Relations,
     options: Options,
     own: int = 0,
 ) -> Total:
-    """The sum of all costs, and how many there are. The batch's keys come first among `keys`."""
-    similarity = a @ keys.T  # [N, M]
-    squares = a.square().sum(1)[:, None] + keys.square().sum(1)[None, :]
-    # Rounding can push the distance of equal rows below 0, so what is used gets a clamp: its
-    # gradient below 0 is 0, and so is that of the true distance at 0.
+    """The sum of all costs, and their number. The keys of the batch come first among `keys`."""
+    similarity = rows @ keys.T  # [N, M]
+    squares = rows.square().sum(1)[:, None] + keys.square().sum(1)[None, :]
+    # Rounding can push the distance of equal rows below 0. The clamp has a gradient of 0 there, as
+    # the true distance has at 0.
     distance = (squares - 2 * similarity).clamp(min=0)
     if options.form == "nce":
-        return _nce(similarity / options.tau, distance.detach(), relations, options, own)
+        return _nce(similarity / options.temperature, distance.detach(), relations, options, own)
     near = distance[:, : relations.positive.shape[1]]  # [N, B]
     if options.mining == "all":
         return _all(near, distance, relations, options.margin)
     with torch.no_grad():
         if options.mining == "semihard":
-            margin, k = options.margin, options.k
-            mined = mine_semihard(near, distance, relations.negative, margin, k)
+            margin, count = options.margin, options.num_negatives
+            mined = mine_semihard(near, distance, relations.negative, margin, count)
         else:
             mined = _mine(distance, relations, options, own)
     far = distance.gather(1, mined.place.flatten(1)).view(mined.place.shape)  # [N, P, K]
@@ -63,10 +51,10 @@ def _all(
     relations: Relations,
     margin: float,
 ) -> Total:
-    """Every triplet without N·B·M numbers.
+    """Every triplet, without N·B·M numbers.
 
-    Once an anchor's negatives are sorted, those that violate the margin of one positive are the
-    first few, and the sum of their costs is their number times (d_ap + margin) less a running sum.
+    Once an anchor's negatives are sorted, those that violate the margin of one positive come first,
+    and the sum of their costs is their number times (d_ap + margin) minus a cumulative sum.
     """
     reach = near + margin
     with torch.no_grad():
@@ -78,11 +66,6 @@ def _all(
     return cost, count_triplets(relations)
 
 
-def count_triplets(relations: Relations) -> Int64[Tensor, ""]:
-    """How many (anchor, positive, negative) there are."""
-    return (relations.positive.sum(dim=1) * relations.negative.sum(dim=1)).sum()
-
-
 def _nce(
     scores: Float[Tensor, "n m"],
     distance: Float[Tensor, "n m"],
@@ -90,7 +73,7 @@ def _nce(
     options: Options,
     own: int,
 ) -> Total:
-    """softplus(log Σ_n e^s_in − log Σ_p e^s_ip) over the anchors: the negative log of the ratio.
+    """Σ_i softplus(log Σ_n e^s_in − log Σ_p e^s_ip), the negative logarithm of the ratio.
 
     It is exactly 0 for an anchor without negatives.
     """
@@ -107,6 +90,8 @@ def _nce(
     return cost.sum(), relations.keep.sum()
 
 
-def _mine(distance: Tensor, relations: Relations, options: Options, own: int):
-    negative: Bool[Tensor, "n m"] = relations.negative
-    return mine_per_anchor(distance, negative, options.k, options.mining, options.seed, own)
+def _mine(
+    distance: Float[Tensor, "n m"], relations: Relations, options: Options, own: int
+) -> Mined:
+    count, mining, seed = options.num_negatives, options.mining, options.seed
+    return mine_per_anchor(distance, relations.negative, count, mining, seed, own)

@@ -1,4 +1,4 @@
-"""Which keys an anchor of the mined losses is pulled to and pushed from."""
+"""Which keys an anchor of the mined losses is pulled towards and pushed away from."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Positives = Literal["pair", "class"]
 
 
 class Side(NamedTuple):
-    """What is known of some rows beside their numbers.
+    """Label, sample and validity of N rows.
 
     Attributes:
         label: class, -1 where unknown.
         index: sample, -1 where unknown.
-        keep: the rows that count.
+        keep: False for rows that take no part.
     """
 
     label: Int64[Tensor, " n"]
@@ -25,17 +25,17 @@ class Side(NamedTuple):
     keep: Bool[Tensor, " n"]
 
     def rows(self, part: slice) -> Side:
-        """The same of some of the rows."""
+        """The entries of some of the rows."""
         return Side(*(tensor[part] for tensor in self))
 
 
 class Relations(NamedTuple):
-    """Which keys N anchors are compared with. M = B + Q keys: the batch's, then the bank's.
+    """The positives and negatives of N anchors among M = B + Q keys: the batch's, then the bank's.
 
     Attributes:
-        keep: [N] the anchors that count.
-        positive: [N, B] keys of the batch that should be near.
-        negative: [N, M] keys that should be far.
+        keep: [N] False for anchors that take no part.
+        positive: [N, B] keys of the batch that an anchor is pulled towards.
+        negative: [N, M] keys that it may be pushed away from.
     """
 
     keep: Bool[Tensor, " n"]
@@ -46,7 +46,7 @@ class Relations(NamedTuple):
 def relate(
     anchors: Side, keys: Side, bank: Side | None, positives: Positives, own: int = 0
 ) -> Relations:
-    """Positives and negatives by label and sample. Anchor i belongs to key i + own of the batch."""
+    """Positives and negatives by label and sample. Key i + own of the batch is anchor i's pair."""
     n, b = len(anchors.label), len(keys.label)
     device = anchors.label.device
     pair = torch.arange(n, device=device)[:, None] + own == torch.arange(b, device=device)
@@ -63,7 +63,12 @@ def relate(
 
 
 def _apart(anchors: Side, keys: Side) -> Bool[Tensor, "n m"]:
-    """Whether a key is known to be of another class; for an unlabelled anchor, another sample."""
+    """Whether a key has another class than the anchor, or another sample if that has no label."""
     other_class = (anchors.label[:, None] != keys.label[None, :]) & (keys.label >= 0)[None, :]
     same_sample = (anchors.index[:, None] == keys.index[None, :]) & (anchors.index >= 0)[:, None]
     return (other_class | (anchors.label < 0)[:, None]) & ~same_sample
+
+
+def count_triplets(relations: Relations) -> Int64[Tensor, ""]:
+    """The number of triplets (anchor, positive, negative)."""
+    return (relations.positive.sum(dim=1) * relations.negative.sum(dim=1)).sum()

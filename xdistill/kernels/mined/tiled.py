@@ -1,9 +1,9 @@
-"""The mined losses a few anchors at a time: value and gradient in one pass, nothing kept.
+"""The mined losses, a few anchors at a time: value and gradients in one pass, nothing saved.
 
-All distances of a chunk of anchors are there at once, since semi-hard mining ranks an anchor's
-negatives anew for each of its positives. What the loss asks of each distance (or score) is one
-coefficient, and the gradient of the rows is a matrix product with these coefficients. The sums that
-make a coefficient are of whole numbers, so that their order does not matter.
+A chunk of anchors has all its distances in memory at once, since semi-hard mining ranks an anchor's
+negatives anew for each of its positives. The slope of the loss in each distance (or score) is one
+coefficient, and the gradient of the rows is a matrix product with these coefficients. A coefficient
+is a sum of whole numbers, so the order of its terms does not matter.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xdistill.kernels.mined.mining import Mined, mine_per_anchor, mine_semihard, sort_rows
-from xdistill.kernels.mined.reference import Options, count_triplets
-from xdistill.kernels.mined.relations import Positives, Relations, Side, relate
+from xdistill.kernels.mined.options import Options
+from xdistill.kernels.mined.relations import Positives, Relations, Side, count_triplets, relate
 from xdistill.numerics import EXCLUDED
 
 NUMBERS = 2**20
-"""Distances, and numbers per chosen negative, that a chunk of anchors may have."""
-
+"""The most distances, and the most numbers per chosen negative, of a chunk of anchors."""
 
 Miner = Callable[[Tensor, Relations, Options, int], Mined]
 
 
 class Costs(NamedTuple):
-    """What a chunk of C anchors adds.
+    """The costs of a chunk of C anchors.
 
     Attributes:
-        total: sum of its costs.
-        count: how many these are.
-        slope: [C, M] of the total in each distance, or in each inner product for form="nce".
+        total: their sum.
+        count: their number.
+        slope: [C, M] derivative of the total in each distance, for form="nce" in each inner
+            product.
     """
 
     total: Float[Tensor, ""]
@@ -42,41 +42,41 @@ class Costs(NamedTuple):
     slope: Float[Tensor, "c m"]
 
 
-def fused(
-    a: Float[Tensor, "n d"],
-    p: Float[Tensor, "b d"],
+def khn(
+    rows: Float[Tensor, "n d"],
+    keys: Float[Tensor, "b d"],
     bank: Float[Tensor, "q d"] | None,
-    anchors: Side,
-    keys: Side,
-    of_bank: Side | None,
+    row_side: Side,
+    key_side: Side,
+    bank_side: Side | None,
     positives: Positives,
     own: int,
     options: Options,
     need_gradients: bool,
-    impl: str = "tiled",
+    mine: Miner,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(sum of costs, their number, gradients in a and p, which are empty if not needed).
+    """(sum of the costs, their number, gradients in rows and in keys, empty if not needed).
 
-    With impl="triton" the negatives are found by `triton_khn`, without a sort.
+    Key i + own is the pair of row i. `mine` chooses the negatives of a chunk of anchors.
     """
-    mine = _mine if impl == "tiled" else _mine_by_triton
-    everything = p if bank is None else torch.cat([p, bank])  # [M, D]
-    b, m = len(p), len(everything)
-    squares = everything.square().sum(dim=1)
-    total, count = a.new_zeros(()), torch.zeros((), dtype=torch.int64, device=a.device)
-    da = torch.zeros_like(a if need_gradients else a[:0])
-    dp = torch.zeros_like(p if need_gradients else p[:0])
-    step = max(1, NUMBERS // max(m, b * options.k, 1))
-    for start in range(0, len(a), step):
-        rows = slice(start, min(start + step, len(a)))
-        x = a[rows]
-        relations = relate(anchors.rows(rows), keys, of_bank, positives, own + start)
-        scores = x @ everything.T  # [C, M]
+    all_keys = keys if bank is None else torch.cat([keys, bank])  # [M, D]
+    b, m = len(keys), len(all_keys)
+    squares = all_keys.square().sum(dim=1)
+    total, count = rows.new_zeros(()), torch.zeros((), dtype=torch.int64, device=rows.device)
+    d_rows = torch.zeros_like(rows if need_gradients else rows[:0])
+    d_keys = torch.zeros_like(keys if need_gradients else keys[:0])
+    step = max(1, NUMBERS // max(m, b * options.num_negatives, 1))
+    for start in range(0, len(rows), step):
+        chunk = slice(start, min(start + step, len(rows)))
+        x = rows[chunk]
+        relations = relate(row_side.rows(chunk), key_side, bank_side, positives, own + start)
+        scores = x @ all_keys.T  # [C, M]
         distance = (x.square().sum(dim=1)[:, None] + squares[None, :]).sub_(scores, alpha=2)
         below = distance < 0
         distance.clamp_(min=0)
         if options.form == "nce":
-            costs = _nce(scores.div_(options.tau), distance, relations, options, own + start, mine)
+            scores.div_(options.temperature)
+            costs = _nce(scores, distance, relations, options, own + start, mine)
         else:
             costs = _triplets(distance, relations, options, own + start, mine)
         total, count = total + costs.total, count + costs.count
@@ -84,14 +84,25 @@ def fused(
             continue
         w = costs.slope
         if options.form == "nce":
-            da[rows] = w @ everything
-            dp.addmm_(w[:, :b].T, x)
+            d_rows[chunk] = w @ all_keys
+            d_keys.addmm_(w[:, :b].T, x)
             continue
-        # Of d = |x|² + |k|² − 2 x·k; one that rounding put below 0 is 0 and stays there.
+        # d = |x|² + |k|² − 2 x·k. One that rounding put below 0 was clamped and has no slope.
         w.masked_fill_(below, 0.0)
-        da[rows] = 2 * (w.sum(dim=1)[:, None] * x - w @ everything)
-        dp += 2 * (w[:, :b].sum(dim=0)[:, None] * p - w[:, :b].T @ x)
-    return total, count, da, dp
+        d_rows[chunk] = 2 * (w.sum(dim=1)[:, None] * x - w @ all_keys)
+        d_keys += 2 * (w[:, :b].sum(dim=0)[:, None] * keys - w[:, :b].T @ x)
+    return total, count, d_rows, d_keys
+
+
+def mine_by_sorting(
+    distance: Float[Tensor, "c m"], relations: Relations, options: Options, own: int
+) -> Mined:
+    """The negatives of each anchor, or of each of its positives, from a sort of all distances."""
+    negative, count = relations.negative, options.num_negatives
+    if options.mining == "semihard":
+        near = distance[:, : relations.positive.shape[1]]
+        return mine_semihard(near, distance, negative, options.margin, count)
+    return mine_per_anchor(distance, negative, count, options.mining, options.seed, own)
 
 
 def _triplets(
@@ -115,7 +126,7 @@ def _triplets(
 def _all(
     near: Float[Tensor, "c b"], distance: Float[Tensor, "c m"], relations: Relations, margin: float
 ) -> Costs:
-    """Every triplet: those of one positive end at a place among the sorted negatives."""
+    """Every triplet: those of one positive are the first few of the sorted negatives."""
     nearest, order = sort_rows(torch.where(relations.negative, distance, torch.inf))
     reach = near + margin
     count = torch.searchsorted(nearest, reach)  # [C, B] negatives nearer than the reach
@@ -123,7 +134,7 @@ def _all(
     positive = relations.positive.to(distance.dtype)
     cost = (positive * (count * reach - sums.gather(1, count))).sum()
     ends = F.pad(torch.zeros_like(distance), (1, 0)).scatter_add_(1, count, positive)
-    beyond = positive.sum(dim=1, keepdim=True) - ends.cumsum(dim=1)  # positives that end later
+    beyond = positive.sum(dim=1, keepdim=True) - ends.cumsum(dim=1)  # positives that reach further
     slope = torch.zeros_like(distance).scatter_(1, order, -beyond[:, :-1])
     slope[:, : near.shape[1]] += count * positive
     return Costs(cost, count_triplets(relations), slope)
@@ -141,7 +152,7 @@ def _nce(
     if options.mining != "all":
         mined = mine(distance, relations, _per_anchor(options), own)
         place, found = mined.place.squeeze(1), mined.found.squeeze(1)
-        # Added up, since places that were not found may repeat one that was.
+        # A sum, since a place that was not found may repeat one that was.
         pushing = torch.zeros_like(scores).scatter_add_(1, place, found.to(scores.dtype)) > 0
     positive = relations.positive
     b = positive.shape[1]
@@ -149,36 +160,12 @@ def _nce(
     scores.masked_fill_(~pushing, EXCLUDED)
     pull, push = of_batch.logsumexp(dim=1), scores.logsumexp(dim=1)
     cost = torch.where(relations.keep, F.softplus(push - pull), 0.0)
-    weight = torch.where(relations.keep, torch.sigmoid(push - pull), 0.0) / options.tau
+    weight = torch.where(relations.keep, torch.sigmoid(push - pull), 0.0) / options.temperature
     slope = scores.sub_(push[:, None]).exp_().mul_(weight[:, None])
     slope[:, :b] -= (of_batch - pull[:, None]).exp_().mul_(weight[:, None])
     return Costs(cost.sum(), relations.keep.sum(), slope)
 
 
 def _per_anchor(options: Options) -> Options:
-    """Without a positive to relate to, semi-hard means the nearest."""
+    """Semi-hard mining is relative to a positive; per anchor it means the nearest negatives."""
     return options._replace(mining="hard") if options.mining == "semihard" else options
-
-
-def _mine(
-    distance: Float[Tensor, "c m"], relations: Relations, options: Options, own: int
-) -> Mined:
-    negative, k = relations.negative, options.k
-    if options.mining == "semihard":
-        near = distance[:, : relations.positive.shape[1]]
-        return mine_semihard(near, distance, negative, options.margin, k)
-    return mine_per_anchor(distance, negative, k, options.mining, options.seed, own)
-
-
-def _mine_by_triton(
-    distance: Float[Tensor, "c m"], relations: Relations, options: Options, own: int
-) -> Mined:
-    from xdistill.kernels.mined.triton import nearest
-
-    if options.mining == "semihard":
-        near = distance[:, : relations.positive.shape[1]]
-        low, high, wanted = near, near + options.margin, relations.positive
-    else:
-        low, high = (distance.new_full((len(distance), 1), x) for x in (-torch.inf, torch.inf))
-        wanted = relations.keep[:, None]
-    return nearest(distance, relations.negative, low, high, wanted, options.k)

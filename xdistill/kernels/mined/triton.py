@@ -1,4 +1,4 @@
-"""Mining by distance in Triton: a running list of the K nearest in place of a sort of all keys."""
+"""Mining by distance in Triton: a running list of the K nearest instead of a sort of all keys."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from xdistill.kernels.mined.mining import Mined
+from xdistill.kernels.mined.options import Options
+from xdistill.kernels.mined.relations import Relations
 
 POSITIVES, KEYS = 16, 128
-"""Bounds of one anchor and keys that a program looks at together. Not timed on a GPU."""
+"""Bounds of one anchor, and keys, that a program compares at a time. Not timed on a GPU."""
 
 
 @triton.jit
@@ -33,14 +35,14 @@ def nearest_kernel(
     KEYS: tl.constexpr,
     SLOTS: tl.constexpr,  # K, up to the next power of two
 ):
-    """Program (i, b): of anchor i and bounds b, the K nearest negatives with low < d < high."""
+    """Program (i, b): for anchor i and block b of its bounds, the K nearest with low < d < high."""
     anchor = tl.program_id(0).to(tl.int64)
     bounds = tl.program_id(1) * POSITIVES + tl.arange(0, POSITIVES)
     slots = tl.arange(0, SLOTS)
     least = tl.load(low + anchor * p + bounds, mask=bounds < p, other=0.0)
     most = tl.load(high + anchor * p + bounds, mask=bounds < p, other=0.0)
     asked = tl.load(wanted + anchor * p + bounds, mask=bounds < p, other=0) != 0
-    # The nearest so far, in any order; slots beyond K hold -inf and never give way.
+    # The nearest so far, in any order; slots beyond K hold -inf and are never replaced.
     best = tl.where(slots[None, :] < k, float("inf"), -float("inf"))
     best = best + tl.zeros([POSITIVES, SLOTS], dtype=tl.float32)
     where = tl.zeros([POSITIVES, SLOTS], dtype=tl.int32) - 1 - slots[None, :]
@@ -55,7 +57,7 @@ def nearest_kernel(
             nearest = tl.min(d, 1)
             at = tl.min(tl.where(d == nearest[:, None], keys[None, :], m), 1)
             worst = tl.max(best, 1)
-            # Of equally far slots the one with the last key gives way: equal keys stay in order.
+            # Of slots at one distance that of the last key is replaced: equal keys stay in order.
             last = tl.max(tl.where(best == worst[:, None], where, -1 - SLOTS), 1)
             gives = (best == worst[:, None]) & (where == last[:, None])
             gives = gives & (nearest < worst)[:, None]
@@ -69,20 +71,31 @@ def nearest_kernel(
     tl.store(found + to, there.to(tl.uint8), mask=inside)
 
 
+def mine(distance: Float[Tensor, "c m"], relations: Relations, options: Options, own: int) -> Mined:
+    """The nearest negatives of each anchor, or the semi-hard ones of each of its positives."""
+    if options.mining == "semihard":
+        near = distance[:, : relations.positive.shape[1]]
+        low, high, wanted = near, near + options.margin, relations.positive
+    else:
+        low, high = (distance.new_full((len(distance), 1), x) for x in (-torch.inf, torch.inf))
+        wanted = relations.keep[:, None]
+    return nearest(distance, relations.negative, low, high, wanted, options.num_negatives)
+
+
 def nearest(
     distance: Float[Tensor, "c m"],
     negative: Bool[Tensor, "c m"],
     low: Float[Tensor, "c p"],
     high: Float[Tensor, "c p"],
     wanted: Bool[Tensor, "c p"],
-    k: int,
+    count: int,
 ) -> Mined:
-    """Per anchor and pair of bounds the K nearest negatives with low < d < high.
+    """Per anchor and pair of bounds the `count` nearest negatives with low < d < high.
 
-    `wanted` spares those bounds that no one asks for; nothing is found for them.
+    Bounds that are not `wanted` are skipped and find nothing.
     """
     c, m = distance.shape
-    p, k = low.shape[1], min(k, m)
+    p, k = low.shape[1], min(count, m)
     place = torch.zeros((c, p, k), dtype=torch.int64, device=distance.device)
     found = torch.zeros((c, p, k), dtype=torch.uint8, device=distance.device)
     if c and p and k:

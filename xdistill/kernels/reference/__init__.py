@@ -1,1 +1,1 @@
-"""The kernels as their papers write them, with whole matrices."""
+"""The losses as their papers write them, with the whole matrix of scores."""

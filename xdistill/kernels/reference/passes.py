@@ -1,7 +1,7 @@
-"""The kernels as the papers write them, with the whole matrix of scores.
+"""The losses as their papers write them, with the whole matrix of scores.
 
-The other implementations must equal these. Plain PyTorch, so that gradients of any order come
-from autograd.
+The other implementations must equal these. They are plain PyTorch, so autograd gives derivatives of
+any order.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from xdistill.numerics import EXCLUDED, masked_mean
 
 
 class Pairs(NamedTuple):
-    """[N, M] masks over (row, key) for all sets of keys side by side.
+    """[N, M] masks over (row, key), all sets of keys concatenated.
 
     Attributes:
         own: the key is the row's pair.
         candidate: it takes part in the row's softmax.
-        positive: it should be near.
-        negative: it is known to be of another kind.
+        positive: it is the row's pair or has the row's label.
+        negative: it is known to have another label.
     """
 
     own: Bool[Tensor, "n m"]
@@ -34,11 +34,11 @@ class Pairs(NamedTuple):
 
 
 def pairs_of(rows: Rows, sets: list[Keys]) -> Pairs:
-    """Which keys a row meets, and how.
+    """The candidates, positives and negatives of every row.
 
     Without labels a row's own key is its positive, and all others are negatives. With labels, keys
     of its class are positives too. A key labelled -1 could be of any class: for a labelled row it
-    is neither positive nor negative nor a candidate. A row labelled -1 has its own key alone as
+    is neither positive nor negative nor a candidate. A row labelled -1 has its own key as its only
     positive, no known negative, and every key as a candidate.
     """
     found = [_pairs_of_set(rows, keys) for keys in sets]
@@ -66,7 +66,7 @@ def _pairs_of_set(rows: Rows, keys: Keys) -> Pairs:
 
 
 def scores_of(rows: Rows, sets: list[Keys]) -> Float[Tensor, "n m"]:
-    """x_i · k_j for all sets of keys side by side."""
+    """x_i · k_j for all sets of keys, concatenated."""
     return rows.x @ torch.cat([keys.k for keys in sets]).T
 
 
@@ -119,14 +119,14 @@ def log_complement(scores: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
     largest = scores.argmax(dim=1, keepdim=True)
     is_largest = torch.arange(scores.shape[1], device=scores.device) == largest  # [N, M]
     others = scores.masked_fill(is_largest, EXCLUDED).logsumexp(dim=1, keepdim=True)
-    # The largest gets a stand-in before log1p, whose derivative would be infinite there; the clamp
-    # does the same for a row without candidates and touches nothing else (the others are <= 1/2).
+    # log1p would have an infinite derivative at the largest, which is therefore replaced. The clamp
+    # does the same for a row without candidates and changes nothing else: the others are <= 1/2.
     small = torch.where(is_largest, torch.full_like(scores, -1.0), scores - total).clamp(max=-0.5)
     return torch.where(is_largest, others - total, torch.log1p(-small.exp()))
 
 
 def siglip(rows: Rows, sets: list[Keys], bias: Float[Tensor, ""]) -> Float[Tensor, ""]:
-    """−Σ_ij log σ(±(s_ij + bias)) over the number of pairs, + for a row's own key."""
+    """−Σ_ij log σ(±(s_ij + bias)) over the number of pairs; the sign is + for a row's own key."""
     pairs = pairs_of(Rows(rows.x), [keys._replace(label=None) for keys in sets])
     scores = scores_of(rows, sets) + bias
     values = -F.logsigmoid(torch.where(pairs.own, scores, -scores))

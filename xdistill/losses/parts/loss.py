@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -15,6 +15,9 @@ from xdistill.losses.parts.masking import without_missing
 from xdistill.losses.parts.precision import at_least_float32
 from xdistill.registry import create_projector
 from xdistill.types import Outputs, Spec
+
+if TYPE_CHECKING:
+    from xdistill.losses.parts.weighted_sum import WeightedSum
 
 Need = Literal["logits", "embedding", "hidden", "labels", "index"]
 """An input that a loss may read: a part of the outputs, `target`, or `index`."""
@@ -270,7 +273,7 @@ class Loss(nn.Module):
         return [(1.0, self)]
 
     # WeightedSum is a subclass of this class, so its module is imported when it is needed.
-    def __add__(self, other: Loss) -> Loss:
+    def __add__(self, other: Loss) -> WeightedSum:
         from xdistill.losses.parts.weighted_sum import WeightedSum
 
         if not isinstance(other, Loss):
@@ -280,7 +283,7 @@ class Loss(nn.Module):
     def __radd__(self, other: object) -> Loss:
         return self if other == 0 else NotImplemented
 
-    def __mul__(self, weight: float) -> Loss:
+    def __mul__(self, weight: float) -> WeightedSum:
         from xdistill.losses.parts.weighted_sum import WeightedSum
 
         if isinstance(weight, bool) or not isinstance(weight, int | float):

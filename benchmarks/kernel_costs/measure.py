@@ -1,4 +1,4 @@
-"""Time and memory of a contestant, in a process that has done nothing else."""
+"""Time and memory of a contestant, measured in a fresh process."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from kernel_contestants import DENSE, OURS, LossFunction, contestant
-from kernel_problem import Problem, Setting, make_problem
 from torch import Tensor
+
+from kernel_costs.contestants import OURS, PLAIN, LossFunction, contestant
+from kernel_costs.problem import Problem, Setting, make_problem
 
 MATMUL = "matmul"
 MATMUL_SIZE = {"cpu": 2048, "cuda": 8192}
-"""Edge of the square matrices whose product tells what the machine can do."""
+"""Edge of the square matrices whose product shows the rate that the machine can reach."""
 TOLERANCE = {"float32": 1e-3, "bfloat16": 2e-2}
-"""How far two values of one loss may lie apart."""
+"""Relative difference that is allowed between two values of one loss."""
 
 
 @dataclass
 class Timing:
-    """Seconds of every round; `note` says why there are none."""
+    """Seconds of every round; `note` is the reason if there are none."""
 
     times: list[float] = field(default_factory=list)
     note: str = ""
@@ -39,10 +40,10 @@ class Memory:
     """Megabytes (2^20 bytes).
 
     Attributes:
-        extra: the most that one step held beyond what was there before it, gradients included.
-        process: the most that the process held; on a GPU what its allocator gave out.
-        seconds: of that one step.
-        note: why there is nothing.
+        extra: peak during one step beyond what was in use before it, gradients included.
+        process: peak of the process; on a GPU of PyTorch's allocator.
+        seconds: duration of that step.
+        note: the reason if there are no figures.
     """
 
     extra: float | None = None
@@ -52,10 +53,10 @@ class Memory:
 
 
 def in_fresh_process(function: Callable[..., Any], *arguments: Any, spawn: bool = False) -> Any:
-    """The result of a function called in a new process.
+    """Call a function in a new process.
 
-    A forked process shares the imports of a server that has computed nothing; with `spawn` it
-    imports what it needs itself, so that its whole memory is its own.
+    A forked process shares the imports of a server that has computed nothing. With `spawn` it
+    imports everything itself, so that all its memory is its own.
 
     Raises:
         BrokenProcessPool: the process was killed.
@@ -68,10 +69,10 @@ def in_fresh_process(function: Callable[..., Any], *arguments: Any, spawn: bool 
 def time_in_turn(
     setting: Setting, names: Sequence[str], repeats: int, least_s: float, patience_s: float
 ) -> dict[str, Timing]:
-    """Every contestant round after round, so that a busy machine slows all of them alike.
+    """Time all contestants in each round, so that a busy machine slows all of them alike.
 
-    A contestant is run at least `repeats` times and for `least_s`; once it has taken `patience_s`
-    it is left out. The machine's matrix product runs in the same rounds.
+    A contestant runs at least `repeats` times and for `least_s`, but no longer once it has taken
+    `patience_s`. A plain matrix product is timed in the same rounds.
 
     Raises:
         ValueError: two contestants compute different losses.
@@ -105,7 +106,7 @@ def time_in_turn(
 
 
 def peak_memory(setting: Setting, name: str, warm_up_whole: bool) -> Memory:
-    """The most that one step of a contestant holds, after a step with few rows (or with all)."""
+    """Peak memory of one step of a contestant, after a step with few rows (or with all)."""
     torch.set_num_threads(setting.threads)
     failed = Timing()
     loss = _load(setting.op, name, failed)
@@ -126,7 +127,7 @@ def peak_memory(setting: Setting, name: str, warm_up_whole: bool) -> Memory:
 
 
 def killed_or(function: Callable[..., Memory], *arguments: Any, spawn: bool = False) -> Memory:
-    """`function` in a fresh process, whose being killed for its memory is a result as well."""
+    """Call `function` in a fresh process; to be killed for lack of memory is a result, too."""
     try:
         return in_fresh_process(function, *arguments, spawn=spawn)
     except BrokenProcessPool:
@@ -144,7 +145,7 @@ def _load(op: str, name: str, timing: Timing) -> LossFunction | None:
 def _tried(
     loss: LossFunction, problem: Problem, setting: Setting, name: str, timing: Timing
 ) -> tuple[float | None, float | None]:
-    """Seconds and value of a step. What others cannot do is noted, what we cannot do is raised."""
+    """Seconds and value of a step. A failure of another package is noted, one of ours is raised."""
 
     def step() -> Tensor:
         value = loss(problem)
@@ -157,7 +158,7 @@ def _tried(
     except torch.OutOfMemoryError:
         timing.note = "does not fit"
     except Exception as error:
-        if name in (*OURS, DENSE):
+        if name in (*OURS, PLAIN):
             raise
         timing.note = f"fails: {str(error).strip().splitlines()[0][:100]}"
     problem.forget()
@@ -187,37 +188,37 @@ def _matmul(setting: Setting) -> Callable[[], Tensor]:
 
 
 def matmul_flop(device: str) -> float:
-    """Floating-point operations of the product that `time_in_turn` times."""
+    """Floating-point operations of the matrix product that `time_in_turn` times."""
     return 2 * float(MATMUL_SIZE["cpu" if device == "cpu" else "cuda"]) ** 3
 
 
 def check_equal(values: dict[str, float], setting: Setting) -> None:
-    """Compare the values of all contestants with that of the dense loss.
+    """Compare the values of all contestants with that of the plain loss.
 
     Raises:
-        ValueError: one lies too far off.
+        ValueError: one differs by more than TOLERANCE.
     """
-    if DENSE not in values:
+    if PLAIN not in values:
         return
-    expected, limit = values[DENSE], TOLERANCE[setting.dtype]
+    expected, limit = values[PLAIN], TOLERANCE[setting.dtype]
     wrong = {
         name: value
         for name, value in values.items()
         if abs(value - expected) > limit * max(1.0, abs(expected))
     }
     if wrong:
-        raise ValueError(f"{setting}: the dense loss is {expected}, but there are {wrong}")
+        raise ValueError(f"{setting}: the plain loss is {expected}, but got {wrong}")
 
 
 def _reset_peak(device: str) -> float:
-    """Bytes in use; from here on the peak is counted."""
+    """Bytes in use; resets the peak."""
     if device != "cpu":
         torch.cuda.reset_peak_memory_stats()
         return float(torch.cuda.memory_allocated())
-    # glibc keeps what was freed; handed back first, it counts again where the step takes it.
+    # glibc keeps freed memory. Returned beforehand, it is counted if the step allocates it again.
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
-    with contextlib.suppress(OSError):  # the peak then is that of the imports, if they took more
+    with contextlib.suppress(OSError):  # otherwise the peak may be that of the imports
         Path("/proc/self/clear_refs").write_text("5")
     return _status("VmRSS")
 
@@ -229,7 +230,7 @@ def _peak(device: str) -> float:
 
 
 def _status(name: str) -> float:
-    """A line of /proc/self/status in bytes; where there is none, the peak of the process."""
+    """A line of /proc/self/status in bytes; on systems without it, the peak of the process."""
     status = Path("/proc/self/status")
     if not status.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kernel_contestants import COMPILED, DENSE, INF_CL, OPEN_CLIP, OPS, PML
-from kernel_targets import Row
+from kernel_costs.contestants import COMPILED, INF_CL, OPEN_CLIP, OPS, PLAIN, PML
+from kernel_costs.targets import Row
 
 COLOURS = {
-    DENSE: "tab:red",
+    PLAIN: "tab:red",
     COMPILED: "tab:orange",
     "reference": "tab:pink",
     "tiled": "tab:blue",
@@ -56,30 +56,30 @@ def targets_table(results: Mapping[str, Any]) -> str:
 
 
 def figures_table(results: Mapping[str, Any]) -> str:
-    """The largest dense size of each op, and the sizes beyond it, for the page."""
+    """The largest size of the plain loss of each op, and the sizes beyond it, for the page."""
     rows = [Row(**one) for one in results["rows"]]
     lines = [
-        "| | | N × M | ms | times dense | extra MB | share of dense | share of the matmul rate |",
+        "| | | N × M | ms | time / plain | extra MB | MB / plain | share of the matmul rate |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for op in OPS:
         here = [row for row in rows if row.op == op]
-        largest = max((row.keys for row in here if row.impl == DENSE), default=0)
-        dense = next((row for row in here if row.impl == DENSE and row.keys == largest), None)
+        largest = max((row.keys for row in here if row.impl == PLAIN), default=0)
+        plain = next((row for row in here if row.impl == PLAIN and row.keys == largest), None)
         for row in here:
             if row.keys >= largest:
-                lines.append(_cells(row, dense))
+                lines.append(_cells(row, plain))
     return "\n".join(lines) + "\n"
 
 
-def _cells(row: Row, dense: Row | None) -> str:
+def _cells(row: Row, plain: Row | None) -> str:
     where = f"| `{row.op}` | {row.impl} | {row.rows:,} × {row.keys:,} |"
     if row.note:
         return f"{where} {row.note} | | | | |"
     time = memory = None
-    if dense is not None and row.keys == dense.keys and dense.seconds and dense.extra_mb:
-        time = None if row.seconds is None else row.seconds / dense.seconds
-        memory = None if row.extra_mb is None else row.extra_mb / dense.extra_mb
+    if plain is not None and row.keys == plain.keys and plain.seconds and plain.extra_mb:
+        time = None if row.seconds is None else row.seconds / plain.seconds
+        memory = None if row.extra_mb is None else row.extra_mb / plain.extra_mb
     seconds = None if row.seconds is None else 1e3 * row.seconds
     cells = [
         _number(seconds, 0),

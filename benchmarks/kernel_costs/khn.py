@@ -1,8 +1,8 @@
-"""What mining costs beside the similarities that it looks at, and beside a loop over pairs.
+"""What mining costs, relative to the similarities alone and to a loop over pairs.
 
-    python -m benchmarks.khn
+    python benchmarks/kernel_costs/khn.py
 
-Everything is measured in one run and in turn, so that the ratios survive a busy machine.
+Everything is measured in turn in one run, so that ratios do not depend on how busy the machine is.
 """
 
 from __future__ import annotations
@@ -18,27 +18,29 @@ from torch.nn import functional as F
 
 from xdistill.kernels import khn
 
-BATCH, BANK, DIM, CLASSES, MARGIN, K = 64, 4096, 128, 5, 0.5, 5
+BATCH, BANK, DIM, CLASSES, MARGIN, NEGATIVES = 64, 4096, 128, 5, 0.5, 5
 
 
-def similarities(a: Tensor, keys: Tensor) -> Tensor:
+def similarities(rows: Tensor, keys: Tensor) -> Tensor:
     """The inner products alone, [B, M], summed."""
-    return (a @ keys.T).sum()
+    return (rows @ keys.T).sum()
 
 
-def loop_over_pairs(a: Tensor, p: Tensor, la: Tensor, bank: Tensor, bank_labels: Tensor) -> Tensor:
-    """Semi-hard mining one (anchor, positive) at a time, as the definition reads."""
-    keys, labels = torch.cat([p, bank]), torch.cat([la, bank_labels])
+def loop_over_pairs(
+    rows: Tensor, keys: Tensor, labels: Tensor, bank: Tensor, bank_labels: Tensor
+) -> Tensor:
+    """Semi-hard mining of one (anchor, positive) at a time, as the definition reads."""
+    all_keys, all_labels = torch.cat([keys, bank]), torch.cat([labels, bank_labels])
     costs = []
-    for i in range(len(a)):
-        negatives = keys[labels != la[i]]
-        for j in range(len(p)):
-            if la[j] != la[i]:
+    for i in range(len(rows)):
+        negatives = all_keys[all_labels != labels[i]]
+        for j in range(len(keys)):
+            if labels[j] != labels[i]:
                 continue
-            near = (a[i] - p[j]).square().sum()
-            far = (a[i] - negatives).square().sum(dim=1)
+            near = (rows[i] - keys[j]).square().sum()
+            far = (rows[i] - negatives).square().sum(dim=1)
             inside = far[(far > near) & (far < near + MARGIN)]
-            hardest = inside.topk(min(K, len(inside)), largest=False).values
+            hardest = inside.topk(min(NEGATIVES, len(inside)), largest=False).values
             costs.append(near - hardest + MARGIN)
     return torch.cat(costs).mean()
 
@@ -46,29 +48,30 @@ def loop_over_pairs(a: Tensor, p: Tensor, la: Tensor, bank: Tensor, bank_labels:
 def measure(repeats: int = 31, slow_repeats: int = 3) -> dict[str, float]:
     """Median milliseconds of a forward and a backward pass, and the two ratios of the medians."""
     torch.manual_seed(0)
-    a, p, bank = (F.normalize(torch.randn(n, DIM), dim=1) for n in (BATCH, BATCH, BANK))
-    la, bank_labels = torch.arange(BATCH) % CLASSES, torch.arange(BANK) % CLASSES
-    keys = torch.cat([p, bank])
-    for leaf in (a, p, keys):
+    rows, keys, bank = (F.normalize(torch.randn(n, DIM), dim=1) for n in (BATCH, BATCH, BANK))
+    labels, bank_labels = torch.arange(BATCH) % CLASSES, torch.arange(BANK) % CLASSES
+    all_keys = torch.cat([keys, bank])
+    for leaf in (rows, keys, all_keys):
         leaf.requires_grad_()
 
     def mined() -> Tensor:
-        return khn(a, p, la, bank=bank, bank_labels=bank_labels, margin=MARGIN, k=K)
+        options = {"margin": MARGIN, "num_negatives": NEGATIVES}
+        return khn(rows, keys, labels, bank=bank, bank_labels=bank_labels, **options)
 
     def slow() -> Tensor:
-        return loop_over_pairs(a, p, la, bank, bank_labels)
+        return loop_over_pairs(rows, keys, labels, bank, bank_labels)
 
-    torch.testing.assert_close(mined(), slow())  # what is wrong is not timed
+    torch.testing.assert_close(mined(), slow())  # a wrong result is not timed
     matmul_ms, constant_bank_ms, khn_ms = _in_turn(
         [
-            lambda: similarities(a, keys),
-            lambda: similarities(a, p) + similarities(a, bank),
+            lambda: similarities(rows, all_keys),
+            lambda: similarities(rows, keys) + similarities(rows, bank),
             mined,
         ],
-        [a, p, keys],
+        [rows, keys, all_keys],
         repeats,
     )
-    (slow_ms,) = _in_turn([slow], [a, p], slow_repeats)
+    (slow_ms,) = _in_turn([slow], [rows, keys], slow_repeats)
     return {
         "matmul_ms": matmul_ms,
         "matmul_constant_bank_ms": constant_bank_ms,

@@ -1,4 +1,4 @@
-"""The rows, keys and labels that the kernels are timed on."""
+"""The rows, keys and labels on which the kernels are timed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ MARGIN, NEGATIVES = 0.5, 5  # of khn
 
 @dataclass(frozen=True)
 class Setting:
-    """What one measurement runs on.
+    """The size of one measurement, and where it runs.
 
     Attributes:
-        keys: as many as rows, but for `khn`, where they are those of the bank.
+        op: name of the loss.
+        rows: N.
+        keys: M, which equals N except for `khn`, where it is the size of the bank.
+        dim: D.
         dtype: name of a torch.dtype.
+        device: name of a torch.device.
+        threads: of the CPU.
     """
 
     op: str
@@ -32,30 +37,30 @@ class Setting:
     threads: int
 
     def small(self) -> Setting:
-        """The same with few rows: for warming up."""
+        """The same with few rows, for a warm-up."""
         return replace(self, rows=min(self.rows, 1024), keys=min(self.keys, 1024))
 
 
 class Problem(NamedTuple):
-    """Random rows of length one.
+    """Random unit rows.
 
     Attributes:
-        a: [N, D] the student's rows.
-        b: [N, D] what belongs to them; constant in `affinity_kl`, whose teacher it is.
-        scale: 0-d, trained.
-        bias: 0-d, trained.
-        la: [N] classes of a.
-        lb: [N] classes of b; another tensor, so that a package cannot take b for a.
-        bank: [M, D] further keys, of `khn`.
+        rows: [N, D].
+        keys: [N, D]; keys[i] belongs to rows[i]. The constant teacher's rows for `affinity_kl`.
+        scale: 0-d, learned.
+        bias: 0-d, learned.
+        row_labels: [N].
+        key_labels: [N]; a tensor of its own, so that no package takes the keys for the rows.
+        bank: [M, D] further keys of `khn`.
         bank_labels: [M].
     """
 
-    a: Tensor
-    b: Tensor
+    rows: Tensor
+    keys: Tensor
     scale: Tensor
     bias: Tensor
-    la: Tensor
-    lb: Tensor
+    row_labels: Tensor
+    key_labels: Tensor
     bank: Tensor
     bank_labels: Tensor
 
@@ -66,12 +71,12 @@ class Problem(NamedTuple):
 
 
 def make_problem(setting: Setting) -> Problem:
-    """The same numbers for every contestant."""
+    """The same random numbers for every contestant."""
     generator = torch.Generator(setting.device).manual_seed(0)
     dtype, device = getattr(torch, setting.dtype), setting.device
     classes = KHN_CLASSES if setting.op == "khn" else CLASSES
 
-    def rows(count: int) -> Tensor:
+    def unit_rows(count: int) -> Tensor:
         x = torch.empty(count, setting.dim, dtype=dtype, device=device).normal_(generator=generator)
         return F.normalize(x, dim=1, out=x)
 
@@ -80,12 +85,12 @@ def make_problem(setting: Setting) -> Problem:
 
     n, bank = setting.rows, setting.keys if setting.op == "khn" else 0
     return Problem(
-        rows(n).requires_grad_(),
-        rows(n).requires_grad_(setting.op != "affinity_kl"),
+        unit_rows(n).requires_grad_(),
+        unit_rows(n).requires_grad_(setting.op != "affinity_kl"),
         torch.tensor(SCALE, device=device, requires_grad=True),
         torch.tensor(BIAS, device=device, requires_grad=True),
         labels(n),
         labels(n),
-        rows(bank),
+        unit_rows(bank),
         labels(bank),
     )

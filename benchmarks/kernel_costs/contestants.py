@@ -1,20 +1,20 @@
-"""Everything that computes one of the six losses: ours, the dense form, and public packages."""
+"""Everything that computes one of the six losses: ours, plain PyTorch, and public packages."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import kernel_dense
 import torch
-from kernel_problem import MARGIN, NEGATIVES, SCALE, Problem
 from torch import Tensor
 
+from kernel_costs import plain
+from kernel_costs.problem import MARGIN, NEGATIVES, SCALE, Problem
 from xdistill import kernels
 
 LossFunction = Callable[[Problem], Tensor]
 
 OURS = ("reference", "tiled", "triton")
-DENSE, COMPILED = "dense", "dense compiled"
+PLAIN, COMPILED = "plain", "plain compiled"
 PML, OPEN_CLIP, INF_CL = "pytorch-metric-learning", "open_clip", "inf-cl"
 PACKAGES = {
     PML: ("supcon",),
@@ -25,8 +25,8 @@ OPS = ("infonce", "supcon", "siglip", "multiclass_nce", "affinity_kl", "khn")
 
 
 def names_of(op: str, device: str, compiled: bool) -> list[str]:
-    """Who computes `op` on a device."""
-    names = ["reference", DENSE, *([COMPILED] if compiled else []), "tiled"]
+    """The contestants that compute `op` on a device."""
+    names = ["reference", PLAIN, *([COMPILED] if compiled else []), "tiled"]
     if device != "cpu" and op != "khn":
         names.append("triton")
     there = [one for one, ops in PACKAGES.items() if op in ops]
@@ -34,17 +34,17 @@ def names_of(op: str, device: str, compiled: bool) -> list[str]:
 
 
 def contestant(op: str, name: str) -> LossFunction:
-    """The function.
+    """The function by which a contestant computes `op`.
 
     Raises:
         ImportError: it is a package that is not installed.
     """
     if name in OURS:
         return lambda p: ours(op, p, name)
-    if name == DENSE:
-        return getattr(kernel_dense, op)
+    if name == PLAIN:
+        return getattr(plain, op)
     if name == COMPILED:
-        return torch.compile(getattr(kernel_dense, op), dynamic=False)
+        return torch.compile(getattr(plain, op), dynamic=False)
     return {PML: metric_learning, OPEN_CLIP: open_clip_loss, INF_CL: inf_cl}[name](op)
 
 
@@ -52,15 +52,17 @@ def ours(op: str, p: Problem, impl: str) -> Tensor:
     """The library's kernel."""
     function = getattr(kernels, op)
     if op == "infonce":
-        return function(p.a, p.b, p.scale, impl=impl)
+        return function(p.rows, p.keys, p.scale, impl=impl)
     if op == "siglip":
-        return function(p.a, p.b, p.scale, p.bias, impl=impl)
+        return function(p.rows, p.keys, p.scale, p.bias, impl=impl)
     if op == "affinity_kl":
-        return function(p.a, p.b, 1 / SCALE, impl=impl)
+        return function(p.rows, p.keys, 1 / SCALE, impl=impl)
     if op == "khn":
         bank = {"bank": p.bank, "bank_labels": p.bank_labels}
-        return function(p.a, p.b, p.la, **bank, margin=MARGIN, k=NEGATIVES, impl=impl)
-    return function(p.a, p.b, SCALE, p.la, p.lb, impl=impl)
+        return function(
+            p.rows, p.keys, p.row_labels, **bank, margin=MARGIN, num_negatives=NEGATIVES, impl=impl
+        )
+    return function(p.rows, p.keys, SCALE, p.row_labels, p.key_labels, impl=impl)
 
 
 def metric_learning(op: str) -> LossFunction:
@@ -68,7 +70,7 @@ def metric_learning(op: str) -> LossFunction:
     from pytorch_metric_learning.losses import SupConLoss
 
     loss = SupConLoss(temperature=1 / SCALE)
-    return lambda p: loss(p.a, p.la, ref_emb=p.b, ref_labels=p.lb)
+    return lambda p: loss(p.rows, p.row_labels, ref_emb=p.keys, ref_labels=p.key_labels)
 
 
 def open_clip_loss(op: str) -> LossFunction:
@@ -77,9 +79,9 @@ def open_clip_loss(op: str) -> LossFunction:
 
     if op == "infonce":
         clip = ClipLoss()
-        return lambda p: clip(p.a, p.b, p.scale)
+        return lambda p: clip(p.rows, p.keys, p.scale)
     sigmoid = SigLipLoss()
-    return lambda p: sigmoid(p.a, p.b, p.scale, p.bias)
+    return lambda p: sigmoid(p.rows, p.keys, p.scale, p.bias)
 
 
 def inf_cl(op: str) -> LossFunction:
@@ -87,8 +89,8 @@ def inf_cl(op: str) -> LossFunction:
     from inf_cl import cal_flash_loss  # pyright: ignore[reportMissingImports]
 
     def both(p: Problem) -> Tensor:
-        forth = cal_flash_loss(p.a, p.b, scale=p.scale)
-        back = cal_flash_loss(p.b, p.a, scale=p.scale)
+        forth = cal_flash_loss(p.rows, p.keys, scale=p.scale)
+        back = cal_flash_loss(p.keys, p.rows, scale=p.scale)
         return (forth.mean() + back.mean()) / 2
 
     return both

@@ -1,0 +1,1 @@
+"""The parts of benchmarks/kernels.py: problems, contestants, measurements, targets and tables."""
