@@ -17,7 +17,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from xdistill.data.cards import DatasetCard
 
 T = TypeVar("T")
 
@@ -227,19 +230,19 @@ def register_loss(name: str) -> Callable[[T], T]:
     return losses.register(name)
 
 
-def register_dataset(name: str, card: Any = None) -> Callable[[T], T]:
+def register_dataset(card: DatasetCard | str) -> Callable[[T], T]:
     """Register a factory of paired datasets.
 
     Args:
-        name: under which it is made and listed.
-        card: an `xdistill.data.cards.DatasetCard`, which `xdistill datasets` lists; it becomes the
-            factory's attribute `card`. A factory behind an entry point may have that attribute.
+        card: the data set's card, whose name is the factory's; `xdistill datasets` lists it. It
+            becomes the factory's attribute `card`, which a factory behind an entry point may have
+            as well. A data set without a card has a name alone.
     """
-    register = datasets.register(name)
+    name = card if isinstance(card, str) else card.name
 
     def decorate(factory: T) -> T:
-        factory.card = card  # type: ignore[attr-defined]
-        return register(factory)
+        factory.card = None if isinstance(card, str) else card  # type: ignore[attr-defined]
+        return datasets.register(name)(factory)
 
     return decorate
 

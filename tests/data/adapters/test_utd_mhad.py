@@ -223,9 +223,9 @@ def test_an_empty_scene_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"modalities": ["rgb"]}, "takes a list of the modalities"),
-        ({"modalities": "depth"}, "takes a list"),
-        ({"require": []}, "takes a list"),
+        ({"modalities": ["rgb"]}, "one or more of 'depth', 'inertial', 'skeleton'"),
+        ({"modalities": "depth"}, "modalities is a list"),
+        ({"require": []}, "modalities is a list"),
         ({"train_subjects": "first"}, "'odd' or 'even'"),
         ({"val_subject": 2}, r"one of the training subjects \[1, 3, 5, 7\], got 2"),
         ({"frames": 0}, "1 or more"),
