@@ -45,7 +45,7 @@ def stored_tensors(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[st
     tensors = {name: tensor.contiguous() for name, tensor in make().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(path.parent)
-    # A folder, because safetensors writes a private temporary file of its own beside the target.
+    # A folder, because safetensors writes a private temporary file of its own next to the target.
     partial = path.parent / f".partial-{uuid4().hex}"
     partial.mkdir()
     try:

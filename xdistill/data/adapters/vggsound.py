@@ -63,11 +63,11 @@ def vggsound(
     `xdistill.data.files.audio_visual.dataset`; a row's group is the film on YouTube.
 
     Args:
-        root: holds ``train_tiny.csv`` and ``test_tiny.csv`` (as C2KD has them), or ``train.csv``
+        root: holds ``train_tiny.csv`` and ``test_tiny.csv`` (as in C2KD), or ``train.csv``
             and ``test.csv``, or ``vggsound.csv``, and the frames and sound, or films, of each clip.
-        split: "clean" holds 15 % of the training films out for validation, and leaves films out of
-            training that are also tested. "published" keeps the lists: the validation part *is* the
-            test part; a warning says so.
+        split: "clean" holds out 15 % of the training films for validation, and leaves films out of
+            the training part that are also tested. "published" keeps the lists: the validation part
+            *is* the test part, of which a warning is given.
         allow_missing: leave out clips without files, with a warning; films vanish from YouTube.
         seed: decides which films are held out.
         **options: of `xdistill.data.files.audio_visual.format.AVFormat`; sound of ten seconds.

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 Shape = tuple[int | None, ...]
-"""A shape that is expected; None stands for any length of 1 or more."""
+"""An expected shape; None is any length of 1 or more."""
 
 
 def open_array(path: Path, source: str) -> np.ndarray:
@@ -40,7 +40,7 @@ def read_array(path: Path, *shapes: Shape, advice: str = "copy it again") -> np.
     Args:
         path: the file.
         *shapes: the array has one of these; without any, every shape with a value in it is taken.
-        advice: what the message about another shape, or about NaN, tells the user to do.
+        advice: what the message about another shape, or about NaN, asks the user to do.
 
     Raises:
         ValueError: a damaged file, another shape, NaN or infinity.

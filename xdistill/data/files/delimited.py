@@ -12,7 +12,7 @@ def read_lines(path: Path, layout: str, source: str, delimiter: str = ",") -> li
     Args:
         path: the list.
         layout: of the data set, for the message about a missing list.
-        source: where its owners distribute it, likewise.
+        source: where its owners distribute it, for the same message.
         delimiter: what separates the fields; a field may be in double quotes.
 
     Raises:

@@ -21,6 +21,7 @@ from xdistill.data.samples.sleep_edf import write_sleep_edf_sample
 from xdistill.data.samples.sleep_edf_features import write_sleep_edf_features_sample
 from xdistill.data.samples.ucf51 import write_ucf51_sample
 from xdistill.data.samples.uci_mfeat import write_uci_mfeat_sample
+from xdistill.data.samples.utd_mhad import write_utd_mhad_sample
 from xdistill.data.samples.vggsound import write_vggsound_sample
 from xdistill.data.samples.vggsound_50k import write_vggsound_50k_sample
 from xdistill.data.samples.vggsound_100 import write_vggsound_100_sample
@@ -42,6 +43,7 @@ __all__ = [
     "write_sleep_edf_sample",
     "write_ucf51_sample",
     "write_uci_mfeat_sample",
+    "write_utd_mhad_sample",
     "write_vggsound_50k_sample",
     "write_vggsound_100_sample",
     "write_vggsound_sample",

@@ -32,7 +32,7 @@ class Night(NamedTuple):
     """``e`` epochs of 30 s, each of ``m = 6`` microstates of 5 s.
 
     - stage [e]: the scorer's label, a position in ``STAGES``
-    - state [e, m]: the true stage of each microstate, likewise
+    - state [e, m]: the true stage of each microstate, a position in ``STAGES``
     - depth [e, m]: depth of NREM sleep, 0 (dozing) to 1; 0 in wakefulness and in REM
     - arousal [e, m]: 0, or the strength (0 to 1) of an arousal that begins here
     """

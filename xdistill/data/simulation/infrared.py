@@ -43,7 +43,7 @@ class Body(NamedTuple):
 
 
 class Pose(NamedTuple):
-    """How the sleeper lies until the next turn: a vector, so that two poses can be blended."""
+    """The sleeper's position until the next turn: a vector, so that two poses can be blended."""
 
     side: float  # -1 left side, 0 supine, 1 right side
     angle: float

@@ -1,8 +1,8 @@
 """Spoken digits (FSDD) and written digits (MNIST), paired by class as in AV-MNIST.
 
 AV-MNIST (Vielzeuf et al., "CentralNet", ECCV workshops 2018) pairs images of MNIST with recordings
-of the same digit from another source. This set is made likewise from the original files: one row
-for each recording, with an image that no other row has.
+of the same digit from another source. This set is made in the same way from the original files:
+one row for each recording, with an image that no other row has.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class AVFolders:
 def first_file(
     root: Path, folders: Sequence[str], find: Callable[[Path, str], Path | None], name: str
 ) -> Path | None:
-    """The clip's file in the first folder that has one; "{}" in a folder stands for the name."""
+    """The clip's file in the first folder that has one; "{}" in a folder means its name."""
     found = (find(root / folder.replace("{}", name), name) for folder in folders)
     return next((path for path in found if path is not None), None)
 
