@@ -67,7 +67,7 @@ def paired_data(rows: int) -> PairedDataset:
             "eeg": 30 * torch.randn(rows, 1, 3000, generator=generator),
         },
         torch.randint(0, 5, (rows,), generator=generator),
-        classes=("W", "N1", "N2", "N3", "R"),
+        classes=("W", "N1", "N2", "N3", "REM"),
     )
 
 

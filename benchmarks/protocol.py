@@ -21,8 +21,9 @@ from torch import Tensor, nn
 import xdistill as xd
 from xdistill.data.audit import audit
 from xdistill.data.cache import cache_teacher
+from xdistill.data.labels import hide_labels
 from xdistill.data.paired import PairedDataset, collate, paired_loader
-from xdistill.data.splits import Splits, check_disjoint, hide_labels
+from xdistill.data.splits import Splits, check_disjoint
 from xdistill.encoders.checkpoint import load_weights, save_weights
 from xdistill.engine import fit
 from xdistill.export import save_student

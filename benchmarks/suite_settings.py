@@ -83,7 +83,7 @@ def _av_digits(root: Path, split: int) -> Splits:
 
 def _uci_mfeat(root: Path, split: int, *, teacher: str) -> Splits:
     return xd.create_dataset(
-        "uci_mfeat", root=_folder(root, "uci_mfeat"), views=(teacher, "mor"), fold=split % 5
+        "uci_mfeat", root=_folder(root, "uci_mfeat"), modalities=(teacher, "mor"), fold=split % 5
     )
 
 

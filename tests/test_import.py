@@ -1,3 +1,4 @@
+import importlib
 import subprocess
 import sys
 
@@ -38,6 +39,25 @@ xd.list_modalities(), xd.list_encoders(), xd.list_projectors(), xd.list_datasets
 loss = sum(xd.create_loss(name) for name in xd.list_losses())
 """
     assert run(NEW_MODULES.format(use=use)).split() == []
+
+
+def test_importing_data_loads_no_adapter_and_reads_no_file():
+    use = "import xdistill.data; assert xdistill.data.PairedDataset is xd.PairedDataset"
+    assert run(NEW_MODULES.format(use=use)).split() == []
+    folders = ("adapters", "files", "samples", "simulation")
+    code = f"""
+import sys, xdistill.data
+print(*[name for name in sys.modules if name.startswith(
+    tuple("xdistill.data." + folder for folder in {folders}))])
+"""
+    assert run(code).split() == []
+
+
+def test_every_public_name_of_the_packages_of_data_exists():
+    for package in ("data", "data.files", "data.samples", "data.simulation"):
+        module = importlib.import_module(f"xdistill.{package}")
+        assert module.__all__ and len(set(module.__all__)) == len(module.__all__)
+        assert [name for name in module.__all__ if not hasattr(module, name)] == []
 
 
 def test_importing_takes_under_a_quarter_of_what_torch_takes():

@@ -15,6 +15,8 @@ AXES = {
     "video": "b c t h w",
     "depth": "b c t h w",
     "image": "b c h w",
+    "depth_image": "b c h w",
+    "spectrogram": "b c h w",
     "eeg": "b c t",
     "audio": "b c t",
     "inertial": "b c t",

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 from xdistill import kernels, losses
 from xdistill.data.audit import audit
 from xdistill.data.cache import cache_teacher
-from xdistill.data.labels import keep_labels_of
+from xdistill.data.labels import hide_labels, keep_labels_of
 from xdistill.data.paired import PairedDataset, collate, paired_loader
 from xdistill.data.refine import refine_targets
 from xdistill.data.splits import (
     Splits,
     check_disjoint,
-    hide_labels,
     kfold_by_group,
     split_by_group,
     split_groups,

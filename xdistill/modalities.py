@@ -97,8 +97,10 @@ def get_modality(name: str) -> Modality:
 
 video = register_modality(Modality("video", "b c t h w", "intensity, 0 to 1", "s"))
 depth = register_modality(Modality("depth", "b c t h w", "m", "s"))
+depth_image = register_modality(Modality("depth_image", "b c h w", "m", "px"))
 image = register_modality(Modality("image", "b c h w", "intensity, 0 to 1", "px"))
 eeg = register_modality(Modality("eeg", "b c t", "µV", "s"))
+spectrogram = register_modality(Modality("spectrogram", "b c h w", "power, any scale", "px"))
 audio = register_modality(Modality("audio", "b c t", "amplitude, -1 to 1", "s"))
 inertial = register_modality(Modality("inertial", "b c t", "g and degree/s", "s"))
 skeleton = register_modality(Modality("skeleton", "b c t j", "m", "s"))

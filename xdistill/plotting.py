@@ -1,4 +1,4 @@
-"""The pictures of runs and of the suite. The only place that imports matplotlib."""
+"""The figures of runs and of the suite. The only module that imports matplotlib."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from xdistill.data.sleep_stages import REM, STAGES, SYNONYMS, stage_of
 from xdistill.metrics import Scores
 
-# Conventional order of a hypnogram from top to bottom; REM stands beside wake.
-HYPNOGRAM_ORDER = ("W", "R", "N1", "N2", "N3")
+HYPNOGRAM_ORDER = ("W", "REM", "N1", "N2", "N3")
+"""The usual order of a hypnogram from top to bottom, with REM sleep next to wakefulness."""
 
 
 def confusion_matrices(path: Path, scores: Mapping[str, Scores], classes: Sequence[str]) -> None:
@@ -60,18 +61,22 @@ def hypnogram(
     classes: Sequence[str],
     title: str,
 ) -> None:
-    """The true course of one night and each method's, one below the other.
+    """The scored stages of one night and the predicted ones of each method, one below the other.
 
     Args:
         path: PNG file to write.
         start_h: hours from lights out, one per epoch, ascending.
         true: class index per epoch.
         predicted: class indices per method.
-        classes: names of the classes.
-        title: whose night.
+        classes: names of the classes, each a sleep stage as `xdistill.data.sleep_stages` knows it.
+        title: of the figure.
+
+    Raises:
+        ValueError: a class that is no sleep stage.
     """
-    order = [name for name in HYPNOGRAM_ORDER if name in classes] or list(classes)
-    level = np.array([order.index(name) for name in classes])
+    stages = _stages_of(classes)
+    order = [name for name in HYPNOGRAM_ORDER if STAGES.index(name) in stages]
+    level = np.array([order.index(STAGES[stage]) for stage in stages])
     courses = {"expert": true, **predicted}
     figure, axes = plt.subplots(
         len(courses), 1, figsize=(9, 1.5 * len(courses)), sharex=True, layout="constrained"
@@ -79,10 +84,10 @@ def hypnogram(
     for axis, (name, course) in zip(np.atleast_1d(axes), courses.items(), strict=True):
         steps = level[np.asarray(course)]
         axis.step(start_h, steps, where="post", color="black", linewidth=0.9)
-        if "R" in order:
-            rem = np.where(steps == order.index("R"), steps, np.nan)
+        if REM in stages:
+            rem = np.where(steps == order.index(STAGES[REM]), steps, np.nan)
             axis.step(start_h, rem, where="post", color="crimson", linewidth=3)
-        wrong = np.asarray(course) != np.asarray(true)
+        wrong = steps != level[np.asarray(true)]
         axis.plot(np.asarray(start_h)[wrong], steps[wrong], ".", color="tab:orange", markersize=3)
         axis.set_yticks(range(len(order)), order)
         axis.invert_yaxis()
@@ -93,13 +98,30 @@ def hypnogram(
     _save(figure, path)
 
 
+def _stages_of(classes: Sequence[str]) -> list[int]:
+    """Position of each class in `STAGES`."""
+    stages: list[int] = []
+    for name in classes:
+        try:
+            stage = stage_of(name)
+        except ValueError:
+            stage = None
+        if stage is None:
+            raise ValueError(
+                f"a hypnogram shows sleep stages, got the classes {', '.join(classes)}, of which "
+                f"{name!r} is none; expected {', '.join(SYNONYMS)}"
+            )
+        stages.append(stage)
+    return stages
+
+
 def critical_difference(path: Path, ranks: Mapping[str, float], difference: float) -> None:
     """Average ranks on a line; bars join methods that do not differ (Demšar, JMLR 2006, fig. 1).
 
     Args:
         path: PNG file to write.
-        ranks: average rank per method, 1 is best.
-        difference: ranks that are less apart do not differ.
+        ranks: average rank per method; 1 is best.
+        difference: methods whose ranks are at most this far apart do not differ.
     """
     ordered = sorted(ranks.items(), key=lambda item: item[1])
     values = [rank for _, rank in ordered]
@@ -134,7 +156,7 @@ def critical_difference(path: Path, ranks: Mapping[str, float], difference: floa
 
 
 def _groups(values: Sequence[float], difference: float) -> list[tuple[int, int]]:
-    """Longest runs of ascending values that are less than the difference apart: first and last."""
+    """First and last position of each longest run of values that span at most the difference."""
     groups: list[tuple[int, int]] = []
     for first, value in enumerate(values):
         last = max(at for at, other in enumerate(values) if other - value <= difference)
@@ -144,11 +166,12 @@ def _groups(values: Sequence[float], difference: float) -> list[tuple[int, int]]
 
 
 def share_curves(path: Path, curves: Mapping[str, Mapping[str, Mapping[str, Mapping]]]) -> None:
-    """How each method does with fewer labels (left) and with fewer teachers (right), a row a set.
+    """Macro-F1 of each method with fewer labels (left) and fewer teachers (right), a row per set.
 
     Args:
         path: PNG file to write.
-        curves: per set "labels" and "missing", each per method and share a mean and half_width.
+        curves: for each set "labels" and "missing"; in each, for each method and share, a mean
+            and a half_width.
     """
     labels = {"labels": "share of the labels (log)", "missing": "share of rows without teacher"}
     figure, axes = plt.subplots(
@@ -161,7 +184,7 @@ def share_curves(path: Path, curves: Mapping[str, Mapping[str, Mapping[str, Mapp
                 means = np.array([100 * points[f"{share:g}"]["mean"] for share in shares])
                 half = np.array([100 * (points[f"{s:g}"]["half_width"] or 0) for s in shares])
                 style = {"color": "black", "linewidth": 2} if method == "student" else {}
-                if kind == "missing" and len(shares) == 1:  # the student looks at no teacher
+                if kind == "missing" and len(shares) == 1:  # the student alone has no teacher
                     axis.axhline(means[0], linestyle="--", label=method, **style)
                     continue
                 axis.plot(shares, means, marker="o", markersize=3, label=method, **style)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 if TYPE_CHECKING:
     from torch import nn
 
+    from xdistill.data.cards import DatasetCard
     from xdistill.data.splits import Splits
     from xdistill.losses.parts.loss import Loss
     from xdistill.modalities import Modality
@@ -245,19 +246,19 @@ def register_loss(name: str) -> Callable[[T], T]:
     return losses.register(name)
 
 
-def register_dataset(name: str, card: Any = None) -> Callable[[T], T]:
+def register_dataset(card: DatasetCard | str) -> Callable[[T], T]:
     """Register a factory of paired datasets.
 
     Args:
-        name: under which it is made and listed.
-        card: an `xdistill.data.cards.DatasetCard`, which `xdistill datasets` lists; it becomes the
-            factory's attribute `card`. A factory behind an entry point may have that attribute.
+        card: the data set's card, whose name is the factory's; `xdistill datasets` lists it. It
+            becomes the factory's attribute `card`, which a factory behind an entry point may have
+            as well. A data set without a card has a name alone.
     """
-    register = datasets.register(name)
+    name = card if isinstance(card, str) else card.name
 
     def decorate(factory: T) -> T:
-        factory.card = card  # type: ignore[attr-defined]
-        return register(factory)
+        factory.card = None if isinstance(card, str) else card  # type: ignore[attr-defined]
+        return datasets.register(name)(factory)
 
     return decorate
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import xdistill as xd
-from xdistill.data.simulation.sample import SampleConfig, generate
+from xdistill.data.simulation import SampleConfig, generate
 
 ROOT = Path(__file__).parents[2]
 QUICK = (

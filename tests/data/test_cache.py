@@ -272,7 +272,7 @@ def test_a_damaged_file_is_made_again(tmp_path, damage):
     }[damage]
     path.unlink()  # the first result is mapped from the old file
     path.write_bytes(content)
-    with pytest.warns(UserWarning, match=r"is damaged .*it is made again"):
+    with pytest.warns(UserWarning, match=r"is damaged .*it is written again"):
         again = cache_teacher(pairs(), teacher(), "eeg", root=tmp_path)
     assert torch.equal(again.cached["eeg"].embedding, expected)
     with warnings.catch_warnings():

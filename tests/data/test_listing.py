@@ -7,7 +7,7 @@ from xdistill import registry
 from xdistill.cli.main import main, pairs_text
 from xdistill.data.cards import DatasetCard
 from xdistill.data.listing import find_data, listed_datasets
-from xdistill.data.samples.uci_mfeat import write_uci_mfeat_sample
+from xdistill.data.samples import write_uci_mfeat_sample
 
 
 def block(text: str, name: str) -> dict[str, str]:
@@ -60,7 +60,7 @@ def test_all_files_of_a_card_are_needed(tmp_path):
 def test_a_data_set_of_someone_else_is_listed(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(registry.datasets, "_entries", dict(registry.datasets._entries))
     card = DatasetCard("airflow", (("eeg", "airflow"),), 3, "small", "CC0", "us", "https://a", ())
-    with_card = xd.register_dataset("airflow", card)(lambda: None)
+    with_card = xd.register_dataset(card)(lambda: None)
     xd.register_dataset("bare")(lambda: None)
     assert with_card.card is card
     main(["datasets", "--data-root", str(tmp_path)])

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xdistill.data.paired import EpochSampler, PairedDataset, RowView, collate, paired_loader
+from xdistill.data.order import EpochSampler
+from xdistill.data.paired import PairedDataset, RowView, collate, paired_loader
 from xdistill.types import Outputs, PairedSample
 
 
@@ -116,13 +117,13 @@ def test_a_subset_reads_nothing_and_takes_a_mask():
     assert subset.ids == ("clip0", "clip3")
     assert isinstance(subset.inputs["eeg"], RowView)
     assert subset.subset(np.array([False, True])).ids == ("clip3",)
-    with pytest.raises(ValueError, match="mask of 2 rows cannot choose from a dataset of 6"):
+    with pytest.raises(ValueError, match="mask of 2 rows cannot select from a dataset of 6"):
         dataset.subset([True, False])
 
 
 @pytest.mark.parametrize("rows", [[], torch.zeros(6, dtype=torch.bool), np.array([], dtype=int)])
 def test_an_empty_subset(rows):
-    with pytest.raises(ValueError, match="empty"):
+    with pytest.raises(ValueError, match="the subset has no rows"):
         pairs().subset(rows)
 
 
@@ -186,6 +187,18 @@ def test_epochs_and_seeds_differ():
     assert len({*orders, tuple(EpochSampler(50, seed=1))}) == 4
 
 
+def test_the_order_is_that_of_every_python_and_machine():
+    """Pinned, so that a run that is resumed elsewhere keeps its order."""
+    sampler = EpochSampler(8, seed=3)
+    sampler.set_epoch(2)
+    assert list(sampler) == [6, 1, 3, 5, 2, 4, 7, 0]
+
+
+def test_a_negative_seed_is_refused():
+    with pytest.raises(ValueError, match="the seed of a shuffle is 0 or more, got -1"):
+        paired_loader(pairs(), 4, shuffle=True, seed=-1)
+
+
 def test_a_loader_passes_over_every_row_once():
     loader = paired_loader(pairs(), 4, shuffle=True, seed=3)
     batches = list(loader)
@@ -237,8 +250,8 @@ def test_rows_of_several_classes():
         ([[0, 1]] * 6, r"shape \[6, 2\], expected \[6\] for one class a row or \[6, 3\]"),
         ([[0, 1, 0]] * 5 + [[0, 2, 0]], r"row 5 \(clip5\) has target 2, expected .* 0 to 1"),
         ([[0, 1, 0]] * 5 + [[0, -2, 0]], r"row 5 \(clip5\) has target -2"),
-        ([[0, 0.5, 1]] * 6, "no whole numbers"),
-        ([0.0, 1.0, 2.0, 0.0, 1.0, float("nan")], "no whole numbers"),
+        ([[0, 0.5, 1]] * 6, "not whole numbers"),
+        ([0.0, 1.0, 2.0, 0.0, 1.0, float("nan")], "not whole numbers"),
     ],
 )
 def test_several_classes_that_are_none(target, message):

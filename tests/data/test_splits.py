@@ -7,11 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xdistill.data.labels import hide_labels
 from xdistill.data.paired import PairedDataset
 from xdistill.data.splits import (
     Splits,
     check_disjoint,
-    hide_labels,
     kfold_by_group,
     split_by_group,
     split_groups,
@@ -129,7 +129,7 @@ def test_every_subject_is_tested_once_and_is_validation_once(groups, folds, seed
 
 
 def test_two_folds_leave_no_room_for_validation():
-    with pytest.raises(ValueError, match="between 3"):
+    with pytest.raises(ValueError, match="from 3"):
         kfold_by_group(rows_of([1, 2, 3]), 2)
 
 

@@ -1,1 +1,36 @@
-"""Paired datasets, splits, caches; below, the adapters of benchmarks and what they read."""
+"""Paired datasets, their splits, checks and caches; data sets are made by `create_dataset`."""
+
+from xdistill.data.audit import audit
+from xdistill.data.augment import flip_and_shift
+from xdistill.data.cache import cache_teacher
+from xdistill.data.cards import DatasetCard
+from xdistill.data.labels import hide_labels, keep_labels_of
+from xdistill.data.paired import PairedDataset, collate, paired_loader
+from xdistill.data.refine import refine_targets
+from xdistill.data.splits import (
+    Splits,
+    check_disjoint,
+    fold_groups,
+    kfold_by_group,
+    split_by_group,
+    split_groups,
+)
+
+__all__ = [
+    "DatasetCard",
+    "PairedDataset",
+    "Splits",
+    "audit",
+    "cache_teacher",
+    "check_disjoint",
+    "collate",
+    "flip_and_shift",
+    "fold_groups",
+    "hide_labels",
+    "keep_labels_of",
+    "kfold_by_group",
+    "paired_loader",
+    "refine_targets",
+    "split_by_group",
+    "split_groups",
+]

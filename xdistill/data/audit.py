@@ -1,4 +1,4 @@
-"""One look at every row before training, so that a bad one is found now and not after hours."""
+"""A check of every row before training, so that a bad one is found now and not hours later."""
 
 from __future__ import annotations
 
@@ -23,23 +23,24 @@ def audit(
     optional: Sequence[str] = (),
     name: str = "train",
 ) -> PairedDataset:
-    """Reads every row once and returns the dataset that can be trained on.
+    """Reads every row once and returns a dataset that can be trained on.
 
-    Each row is read as the dataset delivers it, transforms included, and must have the axes of its
-    modality and the shape and dtype of the other rows. A row with NaN or infinity in an optional
-    modality (a teacher's) is from then on used without it, which one warning counts; a required
-    modality (the student's) must be whole. The state of the random generators is left as it was.
+    Each row is read with its transforms, and must have the axes of its modality and the shape and
+    dtype of the other rows. A row with NaN or infinity in an optional modality (a teacher's) is
+    marked as one without that modality, and a warning counts such rows; in a required modality (the
+    student's) it is an error. The state of the random generators is restored.
 
     Args:
-        dataset: what a loader would read.
+        dataset: the rows to check.
         required: modalities that every row must have.
-        optional: modalities that a row may lack. One that is in `dataset.cached` is checked there.
-        name: what the messages call the dataset.
+        optional: modalities that a row may lack. For one in `dataset.cached`, the cached outputs
+            are checked.
+        name: what messages call the dataset.
 
     Raises:
-        ValueError: a modality that the dataset does not have; a row that cannot be read, or has
-            another rank, dtype or shape; a required modality that is missing, NaN or infinite in
-            some rows (their number and the first); optional modalities of which no row is left.
+        ValueError: the dataset does not have a modality; a row cannot be read, or has another rank,
+            dtype or shape; a required modality is missing, NaN or infinite in some rows (the
+            message has their number and the first); no row has any of the optional modalities.
     """
     for modality in (*required, *optional):
         if modality not in dataset.inputs and modality not in dataset.cached:
@@ -158,7 +159,7 @@ def _counted(dataset: PairedDataset, rows: list[int]) -> str:
 
 @contextmanager
 def _same_randomness() -> Iterator[None]:
-    """Random transforms may draw inside; the generators go on as if they had not."""
+    """Restores the random generators afterwards; random transforms may draw in between."""
     python, numpy = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng(devices=[]):

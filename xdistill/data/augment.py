@@ -1,4 +1,4 @@
-"""Random changes of a clip that leave its meaning as it is."""
+"""Random changes of a clip that do not change its meaning."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 def flip_and_shift(
     clip: Float[Tensor, "c t h w"], max_shift: float = 0.08
 ) -> Float[Tensor, "c t h w"]:
-    """Mirror a clip left to right and top to bottom at random, and move it by a few pixels.
+    """Mirror a clip horizontally and vertically at random, and shift it by a few pixels.
 
-    All frames change alike, so motion stays motion. It suits a camera that looks down on a bed,
-    from where no side of the picture means anything. The border that a shift uncovers repeats the
+    All frames change alike, which preserves motion. It suits a camera that looks down on a bed,
+    where no direction in the picture has a meaning. The border that a shift uncovers repeats the
     picture's edge. Random numbers come from torch's global generator.
 
     Args:

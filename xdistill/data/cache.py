@@ -1,4 +1,4 @@
-"""A frozen teacher's outputs, computed once and kept in a file."""
+"""The outputs of a frozen teacher, computed once and kept in a file."""
 
 from __future__ import annotations
 
@@ -29,35 +29,35 @@ def cache_teacher(
     batch_size: int = 64,
     device: torch.device | str | None = None,
 ) -> PairedDataset:
-    """The dataset with a frozen teacher's outputs in the place of its inputs.
+    """The dataset with a frozen teacher's outputs in place of the teacher's inputs.
 
     The teacher runs once for each row, in eval mode, without gradient and without autocast. Its
-    embedding, its logits and the named hidden tensors are kept exactly in a file whose name is a
-    digest of the teacher's weights, buffers and settings and of every row as the dataset delivers
-    it. The same call reads that file, memory-mapped, and runs nothing. Rows without the modality
-    hold zeros.
+    embedding, logits and the named hidden tensors are stored without loss in a file whose name is a
+    digest of the teacher's weights, buffers and settings and of every row, transforms included.
+    Another call with the same arguments memory-maps that file and runs nothing. Rows without the
+    modality hold zeros.
 
-    The code of the teacher's `forward` is not part of the digest: delete the file after a change.
+    The code of the teacher's `forward` is not part of the digest: delete the file if it changes.
 
     Args:
-        dataset: its `inputs` have the modality; a transform of it must not be random.
+        dataset: has the modality in `inputs`, without a random transform.
         teacher: takes [B, ...] rows of the modality and returns Outputs.
-        modality: the teacher's.
+        modality: the one that the teacher takes.
         root: folder of the files; `default_root("teachers")` when None.
-        hidden: names of the hidden tensors that a loss will ask for. They are large, so none is
-            kept unasked.
-        batch_size: rows that go through the teacher at a time.
-        device: where it runs; where its parameters are when None.
+        hidden: names of the hidden tensors that a loss will need. They are large, so none is kept
+            by default.
+        batch_size: number of rows in a batch of the teacher.
+        device: where the teacher runs; None is where its parameters are.
 
     Raises:
-        ValueError: the dataset lacks the modality, no row has it, rows of different shapes, a
-            random transform, an unknown hidden tensor, or a teacher that returns no Outputs, NaN or
-            infinity.
+        ValueError: the dataset or all of its rows lack the modality, rows have different shapes, a
+            transform is random, a hidden tensor is unknown, or the teacher returns something else
+            than Outputs, NaN or infinity.
     """
     if modality not in dataset.inputs:
         raise ValueError(
-            f"cannot cache the {modality} teacher: the dataset has inputs "
-            f"{list(dataset.modalities)}; name one of them"
+            f"cannot cache the {modality} teacher: the dataset has the inputs "
+            f"{list(dataset.modalities)}; pass one of them as modality"
         )
     rows = torch.tensor([row for row in range(len(dataset)) if dataset.has(modality, row)])
     if not len(rows):
@@ -89,7 +89,7 @@ def _run(
     device: torch.device,
     data_key: bytes,
 ) -> dict[str, Tensor]:
-    """Every output of the teacher as a tensor with one row for each row of the dataset."""
+    """Each output of the teacher as a tensor with one row for each row of the dataset."""
     hasher, result = _row_hasher(dataset), {}
     with _frozen(teacher, device):
         for chunk in rows.split(batch_size):
@@ -111,7 +111,7 @@ def _run(
 
 @contextmanager
 def _frozen(teacher: nn.Module, device: torch.device) -> Iterator[None]:
-    """Eval mode on the device, without gradient and autocast; afterwards everything as before."""
+    """Eval mode on the device, without gradient and autocast; restored afterwards."""
     training = [(module, module.training) for module in teacher.modules()]
     home = _device_of(teacher)
     try:
@@ -196,9 +196,9 @@ def _refuse_random(dataset: PairedDataset, modality: str, rows: Int64[Tensor, " 
 
 def _random_message(modality: str) -> str:
     return (
-        f"two readings of one row of {modality} differ, so its transform (or its column) is "
-        "random; a cached teacher needs the same input every time: remove the augmentation from "
-        f"transforms[{modality!r}] or do not cache this teacher"
+        f"reading one row of {modality} twice gave different values, so its transform (or column) "
+        "is random, but a cached teacher needs the same input every time; remove the augmentation "
+        f"from transforms[{modality!r}] or do not cache this teacher"
     )
 
 
@@ -214,7 +214,7 @@ def _row_hasher(dataset: PairedDataset) -> blake2b:
 
 
 def _digest_teacher(teacher: nn.Module) -> bytes:
-    """Its class, its repr, its plain settings, and all its tensors, non-persistent ones too."""
+    """A digest of its class, repr, plain settings and all tensors, also non-persistent ones."""
     hasher = blake2b(f"{VERSION} {torch.__version__} {teacher!r}".encode())
     for path, module in teacher.named_modules():
         kind = f"{type(module).__module__}.{type(module).__qualname__}"
@@ -223,7 +223,7 @@ def _digest_teacher(teacher: nn.Module) -> bytes:
     for name, value in tensors.items():
         if isinstance(value, Tensor):
             update(hasher, name, value)
-        else:  # extra state that a module keeps beside its tensors
+        else:  # extra state that a module keeps besides its tensors
             hasher.update(f"{name} {value!r};".encode())
     return hasher.digest()
 

@@ -1,4 +1,4 @@
-"""What a data set is, whose it is, and where it comes from."""
+"""The facts about a data set: what it is, who owns it, and where to get it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ class DatasetCard:
     """The facts about a data set that a listing shows.
 
     Attributes:
-        name: under which the adapter is registered.
-        pairs: modalities as (teacher, student), by the names of the adapter's columns.
+        name: the adapter is registered under it.
+        pairs: (teacher, student) modalities, as the adapter's columns are called.
         classes: number of classes.
         size: rows, subjects, hours, in words.
         licence: of the data, not of this package.
-        citation: whom to cite.
+        citation: what to cite.
         source_url: where the owner distributes it.
-        files: paths below the root, with ``*``, that are there when the data are.
+        files: glob patterns below the root that each match a file when the data are there; none for
+            generated data.
     """
 
     name: str

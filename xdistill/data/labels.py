@@ -9,6 +9,38 @@ import torch
 from xdistill.data.paired import PairedDataset
 
 
+def hide_labels(dataset: PairedDataset, fraction: float, seed: int = 0) -> PairedDataset:
+    """The same rows with the labels of a part of each class set to -1 (unlabelled).
+
+    Of the n labelled rows of each class, `fraction` · n, rounded and at least one, keep their
+    label. Where rows may have several classes, all labelled rows count together. For the same seed,
+    the labels kept at a smaller fraction are among those kept at a larger one.
+
+    Args:
+        fraction: share of the labels that are kept, above 0 and at most 1.
+        seed: decides which labels are kept.
+
+    Raises:
+        ValueError: the fraction is out of range.
+    """
+    if not 0 < fraction <= 1:
+        raise ValueError(
+            f"fraction is the share of labels that are kept, above 0 and at most 1, got {fraction}"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    target = torch.full_like(dataset.target, -1)
+    if dataset.multi_label:
+        strata = [(dataset.target >= 0).any(dim=1)]
+    else:
+        strata = [dataset.target == label for label in range(len(dataset.classes))]
+    for stratum in strata:
+        rows = stratum.nonzero().flatten()
+        order = torch.randperm(len(rows), generator=generator)  # drawn for empty classes too
+        kept = rows[order[: max(1, int(fraction * len(rows) + 0.5))]]
+        target[kept] = dataset.target[kept]
+    return dataset.replace(target=target)
+
+
 def keep_labels_of(
     dataset: PairedDataset, groups: int | Sequence[int], seed: int = 0
 ) -> PairedDataset:

@@ -11,9 +11,13 @@ from xdistill.registry import datasets
 
 
 class Listed(NamedTuple):
-    """One data set: its card, None where it has none, and where its files were found.
+    """One data set.
 
-    `place` is the folder, None where there is none; `generated` data need no files.
+    Attributes:
+        name: as registered.
+        card: its card; None if it has none.
+        place: the folder in which its files were found; None if they were not.
+        broken: why its adapter cannot be loaded; None if it can.
     """
 
     name: str
@@ -23,7 +27,7 @@ class Listed(NamedTuple):
 
     @property
     def generated(self) -> bool:
-        """Whether the data are computed, not read."""
+        """Whether the data are computed and need no files."""
         return self.card is not None and not self.card.files
 
 
@@ -31,8 +35,8 @@ def listed_datasets(data_root: Path) -> Iterator[Listed]:
     """Every registered data set, those of plugins too, in alphabetical order.
 
     Args:
-        data_root: folder of all data; a data set is looked for in the folder of its name, in
-            the others there, and in this one itself.
+        data_root: folder of all data. A data set is searched for in the folder of its name, then in
+            the other folders there, and last in this folder itself.
     """
     for name in datasets.list():
         try:
@@ -44,7 +48,7 @@ def listed_datasets(data_root: Path) -> Iterator[Listed]:
 
 
 def find_data(card: DatasetCard, data_root: Path) -> Path | None:
-    """The folder below which all files of a card are there."""
+    """The first folder that has all files of a card; None if none has."""
     if not card.files:
         return None
     inside = sorted(data_root.iterdir()) if data_root.is_dir() else []

@@ -12,30 +12,30 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from xdistill.data.two_streams import TwoStreams
+from xdistill.data.order import EpochSampler, TwoStreams
 from xdistill.types import Outputs, PairedBatch, PairedSample
 
 Column = Tensor | Sequence[Tensor] | Any
-"""N tensors of one shape: a tensor [N, ...], or anything lazy with `len` and `[i] -> Tensor`."""
+"""N tensors of one shape: a tensor [N, ...], or any lazy object with `len` and `[i] -> Tensor`."""
 
 
 class PairedDataset(Dataset[PairedSample]):
-    """N rows, each seen by several modalities.
+    """N rows, each recorded in several modalities.
 
     Args:
         inputs: one column per modality. A column may read its file when it is indexed.
         target: [N] class index, -1 where unlabelled; or [N, K] for rows that may have several
             classes (see `PairedBatch`).
         classes: names of the K classes.
-        group: [N] subject (or other unit that a split must not cut); each row its own when None.
-        valid: per modality [N], False where a row lacks it. Its column is not read there.
-        transforms: per modality a Tensor -> Tensor function applied to a row.
+        group: [N] subject, or another unit that a split must not divide. None: each row its own.
+        valid: per modality [N], False where a row lacks it; its column is not read there.
+        transforms: per modality a function Tensor -> Tensor that is applied to a row.
         ids: [N] names of the rows, for messages and reports.
-        start_s: [N] start of each row in its recording, in seconds, where it has one.
-        cached: per teacher modality a column of teacher outputs (see `xdistill.data.cache`).
+        start_s: [N] start of each row in its recording, in seconds; None where rows have no time.
+        cached: per teacher modality the teacher's outputs (see `xdistill.data.cache`).
 
     Raises:
-        ValueError: columns of different lengths, or a target that is no class.
+        ValueError: columns have different lengths, or a target is no class.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class PairedDataset(Dataset[PairedSample]):
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """The modalities that a row has, in alphabetical order."""
+        """The modalities of the inputs, in alphabetical order."""
         return tuple(sorted(self.inputs))
 
     def __len__(self) -> int:
@@ -134,7 +134,7 @@ class PairedDataset(Dataset[PairedSample]):
         return sample if transform is None else transform(sample)
 
     def replace(self, **changes: Any) -> PairedDataset:
-        """The same dataset with other columns; arguments as in the constructor."""
+        """The same dataset with some arguments of the constructor changed."""
         own = {
             "inputs": self.inputs,
             "target": self.target,
@@ -149,10 +149,10 @@ class PairedDataset(Dataset[PairedSample]):
         return PairedDataset(**{**own, **changes})
 
     def subset(self, rows: Sequence[int] | Tensor | np.ndarray) -> PairedDataset:
-        """The rows with these positions (or a mask of all), still read lazily, numbered anew."""
+        """The rows at these positions, or where a mask is True; read lazily, renumbered from 0."""
         rows = self._positions(rows)
         if not len(rows):
-            raise ValueError("the subset is empty; check the split that made it")
+            raise ValueError("the subset has no rows, expected at least one; check the split")
         return self.replace(
             inputs={name: _take(column, rows) for name, column in self.inputs.items()},
             target=self.target[rows],
@@ -169,7 +169,8 @@ class PairedDataset(Dataset[PairedSample]):
             return chosen.long()
         if len(chosen) != len(self):
             raise ValueError(
-                f"a mask of {len(chosen)} rows cannot choose from a dataset of {len(self)}"
+                f"a mask of {len(chosen)} rows cannot select from a dataset of {len(self)}; pass "
+                "one value for each row"
             )
         return chosen.nonzero().flatten()
 
@@ -179,14 +180,14 @@ def _whole(target: Any) -> Int64[Tensor, "n ..."]:
     whole = given.to(torch.int64)
     if given.is_floating_point() and not torch.equal(whole.to(given.dtype), given):
         raise ValueError(
-            "target has values that are no whole numbers; a row has a class or has it not, soft "
-            "labels are for a loss of your own"
+            "target has values that are not whole numbers; a row either has a class or does not "
+            "have it, soft labels need a loss of your own"
         )
     return whole
 
 
 class RowView(Sequence):
-    """Some rows of a lazy column, in another order."""
+    """Some rows of a lazy column, in any order."""
 
     def __init__(self, column: Any, rows: Int64[Tensor, " n"]):
         self.column = column
@@ -204,7 +205,7 @@ def _take(column: Column, rows: Int64[Tensor, " n"]) -> Column:
 
 
 def collate(samples: Sequence[PairedSample]) -> PairedBatch:
-    """Stack samples; a modality that a row lacks becomes zeros, marked in `valid`.
+    """Stack samples into a batch; a modality that a row lacks becomes zeros, marked in `valid`.
 
     Raises:
         ValueError: rows of one modality have different shapes.
@@ -252,7 +253,7 @@ def _stack_outputs(rows: Sequence[Outputs]) -> Outputs:
 
 
 class _Collate:
-    """`collate`, but a modality that no row of the batch has is there as zeros too."""
+    """`collate`, with zeros also for a modality that no row of the batch has."""
 
     def __init__(self, dataset: PairedDataset):
         self.dataset = dataset
@@ -266,38 +267,15 @@ class _Collate:
         return batch
 
     def _zeros(self, name: str) -> Tensor | None:
-        """Zeros of the shape that a row has, or None when no row has the modality."""
+        """Zeros in the shape of a row, or None if no row of the dataset has the modality."""
         if name not in self._blank:
             rows = range(len(self.dataset))
             row = next((row for row in rows if self.dataset.has(name, row)), None)
             if row is None:
                 return None
-            with torch.random.fork_rng(devices=[]):  # the run's random numbers stay as they are
+            with torch.random.fork_rng(devices=[]):  # leaves the run's random numbers alone
                 self._blank[name] = torch.zeros_like(self.dataset.read(name, row))
         return self._blank[name]
-
-
-class EpochSampler(torch.utils.data.Sampler[int]):
-    """A shuffle that depends on seed and epoch alone, so that a resumed run sees the same order.
-
-    Lightning calls `set_epoch` before every epoch.
-    """
-
-    def __init__(self, length: int, seed: int = 0):
-        self.length = length
-        self.seed = seed
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order of that epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self):
-        generator = torch.Generator().manual_seed(hash((self.seed, self.epoch)) % 2**63)
-        return iter(torch.randperm(self.length, generator=generator).tolist())
 
 
 def paired_loader(
@@ -325,8 +303,8 @@ def paired_loader(
         balanced: draw those labelled rows of every class equally often.
 
     Raises:
-        ValueError: `labelled_per_batch` out of range, without `shuffle` or for rows that are all
-            labelled or all unlabelled; `balanced` without it.
+        ValueError: a negative seed for a shuffle; `labelled_per_batch` out of range, without
+            `shuffle`, or for rows that are all labelled or all unlabelled; `balanced` without it.
     """
     sampler: torch.utils.data.Sampler[int] | None = None
     if labelled_per_batch is not None and shuffle:

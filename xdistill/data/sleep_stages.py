@@ -1,6 +1,7 @@
-"""Five stages of sleep, and the words of a hypnogram that stand for them.
+"""The five stages of sleep: the one list of their names, and the names that mean the same.
 
-Rechtschaffen and Kales (1968) tell stages 3 and 4 apart; the AASM manual (2007) calls both N3.
+The names are those of the AASM manual (2007), with "REM" for its "R". Rechtschaffen and Kales
+(1968, R&K) distinguish stages 3 and 4; the AASM manual calls both N3.
 """
 
 from __future__ import annotations
@@ -8,47 +9,61 @@ from __future__ import annotations
 from typing import NamedTuple
 
 STAGES = ("W", "N1", "N2", "N3", "REM")
+W, N1, N2, N3, REM = range(5)
+"""Positions in `STAGES`, which are class indices."""
 EPOCH_S = 30
-UNSCORED = ("Sleep stage ?", "Movement time")
-"""Words for time that has no stage."""
-STAGE_OF = {
-    "Sleep stage W": 0,
-    "Sleep stage 1": 1,
-    "Sleep stage N1": 1,
-    "Sleep stage 2": 2,
-    "Sleep stage N2": 2,
-    "Sleep stage 3": 3,
-    "Sleep stage 4": 3,
-    "Sleep stage N3": 3,
-    "Sleep stage R": 4,
+ANNOTATION = "Sleep stage "
+"""What EDF+ puts before the name of a stage."""
+SYNONYMS = {
+    "W": W,
+    "Wake": W,
+    "N1": N1,
+    "S1": N1,
+    "N2": N2,
+    "S2": N2,
+    "N3": N3,
+    "S3": N3,
+    "S4": N3,
+    "R": REM,
+    "REM": REM,
 }
-"""Position in `STAGES` of each word that the EDF+ standard has for a stage."""
+"""Names of stages in both manuals, in any case, with or without `ANNOTATION` before them."""
+NUMBERED = {"1": N1, "2": N2, "3": N3, "4": N3}
+"""R&K's numbers. They count only after `ANNOTATION`: alone, a number may be a class index."""
+UNSCORED = ("?", "Movement time", "Movement", "MT")
+"""Names of epochs without a stage, in any case, with or without `ANNOTATION` before them."""
 
 
 class ScoredEpoch(NamedTuple):
-    """30 s of a recording: where they start, and their position in `STAGES`."""
+    """30 s of a recording: their start, and the stage as a position in `STAGES`."""
 
     start_s: float
     stage: int
 
 
 def stage_of(text: str) -> int | None:
-    """Position in `STAGES` of an annotation; None for unscored and movement time.
+    """Position in `STAGES` of a stage's name; None for movement time and unscored epochs.
 
     Raises:
         ValueError: any other text.
     """
-    if text in UNSCORED:
+    name = text.strip().lower()
+    known = {each.lower(): stage for each, stage in SYNONYMS.items()}
+    if name.startswith(ANNOTATION.lower()):
+        name = name.removeprefix(ANNOTATION.lower())
+        known |= NUMBERED
+    if name in known:
+        return known[name]
+    if name in (each.lower() for each in UNSCORED):
         return None
-    if text not in STAGE_OF:
-        raise ValueError(
-            f"{text!r} is no stage of sleep; expected one of {', '.join((*STAGE_OF, *UNSCORED))}"
-        )
-    return STAGE_OF[text]
+    raise ValueError(
+        f"{text!r} is no sleep stage; expected one of {', '.join(SYNONYMS)} (also after "
+        f"{ANNOTATION!r}, where 1 to 4 are stages too), or {', '.join(UNSCORED)} for no stage"
+    )
 
 
 def scored_epochs(blocks: list[tuple[float, float, str]]) -> list[ScoredEpoch]:
-    """Cuts blocks (start in s, length in s, annotation) into epochs of 30 s, those with a stage.
+    """Cuts blocks (start in s, length in s, annotation) into epochs of 30 s that have a stage.
 
     Raises:
         ValueError: blocks that overlap, or an annotation that is no stage.
@@ -59,11 +74,11 @@ def scored_epochs(blocks: list[tuple[float, float, str]]) -> list[ScoredEpoch]:
         stage = stage_of(text)
         if start_s < end_s:
             raise ValueError(
-                f"{text!r} starts at {start_s:g} s, before what precedes it ends at {end_s:g} s; "
-                "expected one stage at a time"
+                f"{text!r} starts at {start_s:g} s, before the previous annotation ends at "
+                f"{end_s:g} s; expected one stage at a time"
             )
         end_s = start_s + length_s
         if stage is not None:
-            count = int(length_s // EPOCH_S)  # less than an epoch at a block's end has no stage
+            count = int(length_s // EPOCH_S)  # a remainder shorter than an epoch has no stage
             epochs += [ScoredEpoch(start_s + EPOCH_S * at, stage) for at in range(count)]
     return epochs

@@ -1,4 +1,4 @@
-"""Splits that never put one subject on two sides."""
+"""Splits that never put a subject into two parts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VAL_SHARE = 0.15
 
 
 class Splits(NamedTuple):
-    """The three parts of a benchmark: the model is chosen on `val` and reported on `test`."""
+    """The three parts of a benchmark: the model is selected on `val` and reported on `test`."""
 
     train: PairedDataset
     val: PairedDataset
@@ -29,18 +29,18 @@ def split_by_group(
     fractions: Sequence[float] = (0.7, 0.15, 0.15),
     seed: int = 0,
 ) -> Splits:
-    """A random split of the subjects.
+    """A random split of the groups (subjects).
 
-    Of several random splits the one is taken whose parts come nearest to the fractions in rows
-    and in rows of each class; the labels of a part are not looked at in any other way.
+    Of 32 random splits this is the one whose parts come closest to the fractions, in rows and in
+    rows of each class. Labels are used for nothing else.
 
     Args:
-        fractions: share of the groups for train, val and test; they add up to 1.
+        fractions: share of the groups for train, val and test, which add up to 1.
         seed: the split follows from it.
 
     Raises:
-        ValueError: fractions that are not three positive numbers with sum 1, or fewer groups than
-            parts.
+        ValueError: fractions are not three positive numbers with sum 1, or there are fewer groups
+            than parts.
     """
     shares = torch.tensor(list(fractions), dtype=torch.float64)
     if len(shares) != 3 or not bool((shares > 0).all()) or abs(float(shares.sum()) - 1) > 1e-6:
@@ -64,11 +64,11 @@ def split_by_group(
 def split_groups(
     dataset: PairedDataset, *, train: Sequence[int], val: Sequence[int], test: Sequence[int]
 ) -> Splits:
-    """The split that puts these subjects into these parts.
+    """The split that puts these groups (subjects) into these parts.
 
     Raises:
-        ValueError: a part without a group, a group in two parts, a group that the dataset does not
-            have, or a group of the dataset that no part names.
+        ValueError: a part names no group, two parts name the same group, the dataset does not have
+            a group, or no part names a group of the dataset.
     """
     named = {
         name: {int(g) for g in part}
@@ -98,33 +98,34 @@ def fold_groups(
 ) -> dict[str, list[int]]:
     """The groups of one fold of a cross-validation, as `split_groups` takes them.
 
-    The groups, in their order, are dealt into folds. Fold ``fold`` is the test part, the groups
-    that come next, in a circle, are validation, and the rest training. Over all folds each group is
+    Group i is in fold i modulo ``folds``. Fold ``fold`` is the test part, the groups of the next
+    folds (cyclically) are for validation, and the rest for training. Over all folds each group is
     tested once.
 
     Args:
         groups: subjects, each once.
-        folds: number of folds, at most one for each group.
+        folds: number of folds, at most that of the groups.
         fold: which one is for testing, from 0.
         val_groups: how many of the other groups are for validation; 15 % when None.
 
     Raises:
-        ValueError: a number out of range.
+        ValueError: a number is out of range.
     """
     if not 2 <= folds <= len(groups) or not 0 <= fold < folds:
         raise ValueError(
-            f"folds lies between 2 and the number of subjects, {len(groups)}, and fold below "
-            f"it from 0, got folds={folds} and fold={fold}"
+            f"folds is from 2 to the number of groups (subjects), {len(groups)}, and fold from 0 "
+            f"to folds - 1, got folds={folds} and fold={fold}"
         )
-    # From the test fold on, in a circle: first the test groups, then those of the next folds.
+    # Cyclically from the test fold on: first the test groups, then those of the next folds.
     order = sorted(range(len(groups)), key=lambda at: ((at - fold) % folds, at))
     tested = len(range(fold, len(groups), folds))
     rest = len(groups) - tested
     held_out = max(1, round(VAL_SHARE * rest)) if val_groups is None else val_groups
     if not 1 <= held_out < rest:
         raise ValueError(
-            f"val_subjects lies between 1 and {rest - 1}, so that some of the {rest} subjects who "
-            f"are not for testing are left for training, got {held_out}"
+            f"the number of groups (subjects) for validation is from 1 to {rest - 1}, so that some "
+            f"of the {rest} that are not for testing are left for training, got {held_out}; change "
+            "it, or the number of folds"
         )
     named = [groups[at] for at in order]
     return {
@@ -135,10 +136,10 @@ def fold_groups(
 
 
 def check_disjoint(splits: Splits) -> None:
-    """Refuse a split in which a subject is on two sides.
+    """Refuse a split with a group (subject) in two parts.
 
     Raises:
-        ValueError: names the parts and the groups that they share.
+        ValueError: two parts share groups; the message names them.
     """
     _refuse_shared(
         {name: set(part.group.tolist()) for name, part in zip(Splits._fields, splits, strict=True)}
@@ -146,56 +147,24 @@ def check_disjoint(splits: Splits) -> None:
 
 
 def kfold_by_group(dataset: PairedDataset, folds: int, seed: int = 0) -> list[Splits]:
-    """Cross-validation over subjects: each is tested once and is validation once.
+    """Cross-validation over groups (subjects): each is for testing once and for validation once.
 
     The groups are shuffled into folds whose sizes differ by at most one group. In split k, fold k
     is for testing, fold k + 1 (cyclic) for validation, and the others for training.
 
     Raises:
-        ValueError: fewer than three folds, or fewer groups than folds.
+        ValueError: there are fewer than three folds, or fewer groups than folds.
     """
     groups = dataset.group.unique()
     if folds < 3 or folds > len(groups):
         raise ValueError(
-            f"folds must lie between 3 (train, val, test) and the number of groups "
-            f"({len(groups)}), got {folds}"
+            f"folds is from 3 (train, val, test) to the number of groups ({len(groups)}), got "
+            f"{folds}"
         )
     order = torch.randperm(len(groups), generator=torch.Generator().manual_seed(seed))
     fold = torch.empty_like(order)
     fold[order] = torch.arange(len(groups)) % folds
     return [_fold_split(dataset, groups, fold, k, (k + 1) % folds) for k in range(folds)]
-
-
-def hide_labels(dataset: PairedDataset, fraction: float, seed: int = 0) -> PairedDataset:
-    """The same rows with the labels of a part of each class set to -1 (unlabelled).
-
-    Per class with n labelled rows, `fraction` of n, rounded and at least one, keep their label;
-    where rows may have several classes, of all labelled rows together. With one seed the labels
-    kept at a smaller fraction are among those kept at a larger one.
-
-    Args:
-        fraction: share of the labels that stay, above 0 and at most 1.
-        seed: which labels stay follows from it.
-
-    Raises:
-        ValueError: a fraction outside this range.
-    """
-    if not 0 < fraction <= 1:
-        raise ValueError(
-            f"fraction is the share of labels that stay, above 0 and at most 1, got {fraction}"
-        )
-    generator = torch.Generator().manual_seed(seed)
-    target = torch.full_like(dataset.target, -1)
-    if dataset.multi_label:
-        strata = [(dataset.target >= 0).any(dim=1)]
-    else:
-        strata = [dataset.target == label for label in range(len(dataset.classes))]
-    for stratum in strata:
-        rows = stratum.nonzero().flatten()
-        order = torch.randperm(len(rows), generator=generator)  # drawn for empty classes too
-        kept = rows[order[: max(1, int(fraction * len(rows) + 0.5))]]
-        target[kept] = dataset.target[kept]
-    return dataset.replace(target=target)
 
 
 def _fold_split(
@@ -212,7 +181,7 @@ def _fold_split(
 def _class_counts(
     dataset: PairedDataset,
 ) -> tuple[Int64[Tensor, " g"], Float[Tensor, "g k_plus_1"]]:
-    """The groups, and how many rows of each class each has; unlabelled rows have column 0.
+    """The groups, and the number of rows of each class in each; column 0 is for unlabelled rows.
 
     A row of several classes counts in the column of each.
     """
@@ -227,7 +196,7 @@ def _class_counts(
 
 
 def _part_sizes(groups: int, shares: Float[Tensor, " p"]) -> Int64[Tensor, " p"]:
-    """How many groups each part gets: the largest-remainder rule, then at least one each."""
+    """Number of groups in each part: the largest-remainder method, then at least one each."""
     if groups < len(shares):
         raise ValueError(
             f"a split into {len(shares)} parts needs at least {len(shares)} groups, the dataset "
@@ -246,7 +215,7 @@ def _part_sizes(groups: int, shares: Float[Tensor, " p"]) -> Int64[Tensor, " p"]
 def _imbalance(
     counts: Float[Tensor, "g k"], part: Int64[Tensor, " g"], shares: Float[Tensor, " p"]
 ) -> float:
-    """Mean distance between the parts' shares (of all rows, of each class) and those asked for."""
+    """Mean distance of the parts' shares of all rows and of each class from those asked for."""
     columns = torch.cat([counts.sum(dim=1, keepdim=True), counts], dim=1)  # [G, K + 2]
     sums = columns.new_zeros(len(shares), columns.shape[1]).index_add_(0, part, columns)
     total = columns.sum(dim=0)
@@ -263,8 +232,8 @@ def _refuse_shared(parts: dict[str, set[int]]) -> None:
     for (first, left), (second, right) in combinations(parts.items(), 2):
         if left & right:
             raise ValueError(
-                f"{first} and {second} share group {_listed(left & right)}; a subject may be in "
-                "one part only"
+                f"{first} and {second} share group {_listed(left & right)}; put each group "
+                "(subject) into one part only"
             )
 
 

@@ -1,7 +1,7 @@
-"""Tensors in files that are made once.
+"""Tensors in files that are written once.
 
-A file is named by a digest of everything that its content depends on, so it never goes stale, and
-it takes its place by a rename, so a killed process leaves no half-written one.
+A file's name is a digest of everything that its content depends on, so it never becomes outdated. A
+file is written elsewhere and then renamed, so a killed process leaves no half-written file.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ def default_root(kind: str) -> Path:
 
 
 def stored_tensors(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, which is made first unless it is there and whole.
+    """The tensors of a safetensors file, which is written first unless it is there and intact.
 
-    A file that is truncated or damaged is reported by a warning and made again. Several processes
-    may call this at once: each writes its own temporary file, and the last rename stays.
+    A truncated or damaged file is reported by a warning and written again. Several processes may
+    call this at once: each writes its own temporary file, and the last rename wins.
     """
     from safetensors.torch import save_file
 
     if path.exists():
         try:
             return _load(path)
-        except Exception as error:  # whatever is wrong with it, it can be made again
+        except Exception as error:  # whatever is wrong with it, it can be written again
             warnings.warn(
-                f"{path} is damaged ({type(error).__name__}: {error}); it is made again",
+                f"{path} is damaged ({type(error).__name__}: {error}); it is written again",
                 stacklevel=3,
             )
     tensors = {name: tensor.contiguous() for name, tensor in make().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(path.parent)
-    # A folder, because safetensors writes a private temporary file of its own beside the target.
+    # A folder, because safetensors writes a private temporary file of its own next to the target.
     partial = path.parent / f".partial-{uuid4().hex}"
     partial.mkdir()
     try:
@@ -71,7 +71,7 @@ def digest(*parts: bytes | str) -> str:
 
 
 def update(hasher: blake2b, name: str, tensor: Tensor) -> None:
-    """Feed a tensor's name, dtype, shape and values, whatever the dtype, to a hash."""
+    """Add a tensor's name, dtype, shape and values, of any dtype, to a hash."""
     hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
     hasher.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
@@ -88,7 +88,7 @@ def _load(path: Path) -> dict[str, Tensor]:
 
 
 def _remove_stale(folder: Path) -> None:
-    """Removes what a killed process left behind, unless it may still be writing."""
+    """Removes the remains of killed processes, except recent ones that may still be written."""
     for left in folder.glob(".partial-*"):
         try:
             stale = time.time() - left.stat().st_mtime > STALE_AFTER_S

@@ -91,7 +91,7 @@ def test_several_images_for_a_recording(root):
     assert [len(part) for part in splits] == [180, 60, 120]
     recordings, images = halves(splits.train)
     assert len(set(recordings)) == 90 and len(set(images)) == 180
-    with pytest.raises(ValueError, match="24 rows each need their own image of a zero, train"):
+    with pytest.raises(ValueError, match="24 rows need an image of their own of a zero, but train"):
         write_av_digits_sample(root, images_per_digit=20)
         av_digits(root, images_per_recording=2)
 
@@ -259,10 +259,10 @@ def test_torchaudio_is_needed_for_spectrograms_alone(whole, monkeypatch):
         ({"noise": -1.0}, "noise is 0 or more"),
         ({"test_speakers": ["ada"]}, "pass split='speakers' with them"),
         ({"split": "speakers", "val_speakers": ["eve"]}, r"lists of \['ada', 'ben', 'cleo'\]"),
-        ({"split": "speakers", "test_speakers": "ada"}, "two lists of"),
+        ({"split": "speakers", "test_speakers": "ada"}, "are lists of"),
         (
             {"split": "speakers", "val_speakers": ["ada"], "test_speakers": ["ada"]},
-            "without a common speaker",
+            "that share no speaker",
         ),
         (
             {"split": "speakers", "val_speakers": ["ada"], "test_speakers": ["ben", "cleo"]},

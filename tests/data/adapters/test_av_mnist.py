@@ -10,7 +10,7 @@ import torch
 
 import xdistill as xd
 from xdistill.data.adapters.av_mnist import CARD, av_mnist
-from xdistill.data.samples.av_mnist import write_av_mnist_sample
+from xdistill.data.samples import write_av_mnist_sample
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +44,10 @@ def test_rows_are_what_the_arrays_hold(whole):
     image = np.load(whole / "image" / "train_data.npy")[37].reshape(1, 28, 28) / 255
     audio = np.load(whole / "audio" / "train_data.npy")[37][None] / 255
     np.testing.assert_allclose(part.read("image", row), image, rtol=1e-6)
-    np.testing.assert_allclose(part.read("audio", row), audio, rtol=1e-6)
+    np.testing.assert_allclose(part.read("spectrogram", row), audio, rtol=1e-6)
     assert int(part.target[row]) == 7
     copy = pickle.loads(pickle.dumps(part))
-    assert torch.equal(copy.read("audio", row), part.read("audio", row))
+    assert torch.equal(copy.read("spectrogram", row), part.read("spectrogram", row))
     batch = next(iter(xd.paired_loader(part, 4, num_workers=2)))
     assert torch.equal(batch.inputs["image"][2], part.read("image", 2))
 
@@ -85,11 +85,11 @@ def test_broken_arrays_are_named(root):
     with pytest.raises(ValueError, match=r"rows of shape \(700,\), expected \(1, 28, 28\)"):
         av_mnist(root)
     np.save(path, np.zeros((99, 784), np.uint8))
-    with pytest.raises(ValueError, match="99 rows and the labels 100"):
+    with pytest.raises(ValueError, match="99 rows, but there are 100 labels"):
         av_mnist(root)
     path.write_bytes(content)
     np.save(root / "test_labels.npy", np.arange(40))
-    with pytest.raises(ValueError, match="test_labels.npy holds labels that are no digits"):
+    with pytest.raises(ValueError, match="test_labels.npy holds .*expected the digits 0 to 9"):
         av_mnist(root)
     (root / "test_labels.npy").unlink()
     with pytest.raises(FileNotFoundError, match="test_labels.npy is missing"):
@@ -98,7 +98,10 @@ def test_broken_arrays_are_named(root):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"modalities": "image"}, "takes a list"), ({"split": "random"}, "'published' or 'clean'")],
+    [
+        ({"modalities": "image"}, "modalities is a list"),
+        ({"split": "random"}, "'published' or 'clean'"),
+    ],
 )
 def test_options_out_of_range(whole, options, message):
     with pytest.raises(ValueError, match=message):

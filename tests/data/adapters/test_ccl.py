@@ -11,9 +11,9 @@ import torch
 
 import xdistill as xd
 from xdistill.data.adapters.ccl import ACTIVITYNET, VGGSOUND
-from xdistill.data.adapters.ucf51.index import AUDIO_FOLDERS
 from xdistill.data.files.clips import read_clip
-from xdistill.data.samples.ccl import write_ccl_sample
+from xdistill.data.files.panns import FOLDERS
+from xdistill.data.samples import write_ccl_sample
 
 SMALL = {"frames": 2, "size": 24}
 
@@ -59,7 +59,7 @@ def test_a_published_validation_part_is_kept_where_there_is_a_test_part(root):
 def test_rows_are_what_the_files_hold(whole):
     part = load(whole).train
     row, name = 4, load(whole).train.ids[4]
-    features = np.load(whole / AUDIO_FOLDERS[0] / f"v_{name}.npy").mean(axis=0)
+    features = np.load(whole / FOLDERS[0] / f"v_{name}.npy").mean(axis=0)
     np.testing.assert_allclose(part.read("audio_features", row), features, rtol=1e-5)
     clip = read_clip(whole / "jpg" / f"v_{name}", segment=(1, 5), channels=3, **SMALL)
     assert torch.equal(part.read("video", row), clip.float() / 255)
@@ -74,7 +74,7 @@ def test_files_may_lie_in_folders_of_their_class(root):
     before = load(root).train.read("video", 0)
     for key, one in content.items():
         label = one["annotations"]["label"]
-        for folder, name in (("jpg", f"v_{key}"), (AUDIO_FOLDERS[0], f"v_{key}.npy")):
+        for folder, name in (("jpg", f"v_{key}"), (FOLDERS[0], f"v_{key}.npy")):
             target = root / folder / label / name.removeprefix("v_")
             target.parent.mkdir(exist_ok=True)
             (root / folder / name).rename(target)
@@ -83,12 +83,12 @@ def test_files_may_lie_in_folders_of_their_class(root):
 
 def test_one_modality_needs_no_files_of_the_other(root):
     shutil.rmtree(root / "jpg")
-    assert load(root, modalities=["audio"]).train.modalities == ("audio_features",)
+    assert load(root, modalities=["audio_features"]).train.modalities == ("audio_features",)
 
 
 def test_vggsound_has_the_same_layout(tmp_path):
     root = write_ccl_sample(tmp_path, name="vggsound")
-    splits = xd.create_dataset("vggsound_ccl", root=root, modalities=["audio"])
+    splits = xd.create_dataset("vggsound_ccl", root=root, modalities=["audio_features"])
     assert [len(part) for part in splits] == [15, 3, 6]
     assert all(any(root.glob(pattern)) for pattern in VGGSOUND.files)
     with pytest.raises(FileNotFoundError, match=r"activitynet\*.json is missing"):
@@ -97,12 +97,12 @@ def test_vggsound_has_the_same_layout(tmp_path):
 
 def test_missing_files_are_named(root, tmp_path):
     name = load(root).train.ids[0]
-    (root / AUDIO_FOLDERS[0] / f"v_{name}.npy").unlink()
+    (root / FOLDERS[0] / f"v_{name}.npy").unlink()
     with pytest.raises(FileNotFoundError, match=rf"1 of 24 clips lack .*first: {name}.*https://"):
         load(root)
     with pytest.warns(UserWarning, match="1 of 24 clips are left out"):
         assert sum(map(len, load(root, allow_missing=True))) == 23
-    shutil.rmtree(root / AUDIO_FOLDERS[0])
+    shutil.rmtree(root / FOLDERS[0])
     with pytest.raises(FileNotFoundError, match="24 of 24 clips"):
         load(root, allow_missing=True)
 
@@ -128,7 +128,8 @@ def test_broken_annotations_are_named(root):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"modalities": "audio"}, "takes a list"),
+        ({"modalities": "video"}, "modalities is a list"),
+        ({"modalities": ["audio"]}, "one or more of 'audio_features', 'video'"),
         ({"split": "random"}, "'published' or 'clean'"),
         ({"frames": 0}, "1 or more"),
         ({"channels": 2}, "channels 1 or 3"),

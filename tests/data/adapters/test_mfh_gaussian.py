@@ -69,8 +69,8 @@ def test_everything_follows_from_the_seed():
     [
         ({}, "either gamma or alpha, got gamma=None and alpha=None"),
         ({"gamma": 0.0, "alpha": 0.0}, "either gamma or alpha"),
-        ({"gamma": 0.5}, r"makes gamma=0.5; take one of 0.00, 0.05, 0.11, .*, 1.00"),
-        ({"alpha": 0.9}, "makes alpha=0.9; take one of"),
+        ({"gamma": 0.5}, r"gives gamma=0.5; pass one of 0.00, 0.05, 0.11, .*, 1.00"),
+        ({"alpha": 0.9}, "gives alpha=0.9; pass one of"),
         ({"alpha": float("nan")}, "alpha=nan"),
     ],
 )

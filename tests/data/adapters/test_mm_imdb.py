@@ -151,13 +151,13 @@ def test_damaged_files_are_named(root):
     with pytest.raises(ValueError, match="under 1 names"):
         mm_imdb(root)
     path.write_bytes(path.read_bytes()[:4000])
-    with pytest.raises(ValueError, match="is no such HDF5 file"):
+    with pytest.raises(ValueError, match="cannot be read as MM-IMDb's HDF5 file"):
         mm_imdb(root)
 
 
 @pytest.mark.parametrize("modalities", ["image", [], ["plot"]])
 def test_options_out_of_range(whole, modalities):
-    with pytest.raises(ValueError, match="takes a list of text_features"):
+    with pytest.raises(ValueError, match="modalities is a list of one or more of 'text_features'"):
         mm_imdb(whole, modalities=modalities)
 
 

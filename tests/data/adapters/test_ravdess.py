@@ -10,7 +10,7 @@ import torch
 
 import xdistill as xd
 from xdistill.data.adapters.ravdess import CARD, EMOTIONS, ravdess
-from xdistill.data.samples.ravdess import (
+from xdistill.data.samples import (
     write_ravdess_arrays,
     write_ravdess_features,
     write_ravdess_films,
@@ -79,6 +79,28 @@ def test_the_published_split_mixes_actors(samples, layout):
     xd.check_disjoint(splits)  # rows; their actors are shared, as the papers have it
 
 
+def test_modalities_name_the_columns(samples):
+    for layout, shapes in SHAPES.items():
+        for name in shapes:
+            assert load(layout, samples[layout], folds=3, modalities=[name]).train.modalities == (
+                name,
+            )
+    with pytest.raises(ValueError, match="one or more of 'audio', 'image', got"):
+        load("features", samples["features"], modalities=["video"])
+
+
+@pytest.mark.parametrize(
+    ("layout", "option", "message"),
+    [
+        ("arrays", {"size": 24}, "'arrays' has no option size; it has none"),
+        ("features", {"seconds": 1.0}, "'features' has no option seconds; it has keep_gib, size"),
+    ],
+)
+def test_options_that_a_layout_does_not_have_are_refused(samples, layout, option, message):
+    with pytest.raises(ValueError, match=message):
+        ravdess(samples[layout], layout=layout, **option)
+
+
 def test_arrays_are_turned_round_and_kept(samples):
     root = samples["arrays"]
     part = load("arrays", root, split="published").train
@@ -112,7 +134,7 @@ def test_damaged_features_are_named(samples, tmp_path):
     for line, message in (
         ("a,b", "expected aud,img,label"),
         ("01-01-01-01-01-01-01.npy,x.jpg,9", "a label from 0 to 7"),
-        ("one.npy,one.jpg,1", "none of RAVDESS's names"),
+        ("one.npy,one.jpg,1", "expected one like 01-01-06-01-02-01-12"),
     ):
         table.write_text(f"{content}{line}\n")
         with pytest.raises(ValueError, match=message):
@@ -128,7 +150,7 @@ def test_damaged_features_are_named(samples, tmp_path):
     sound = root / "aud_features" / "01-01-01-01-01-01-01.npy"
     np.save(sound, np.zeros((2, 3, 4)))
     splits = load("features", root)
-    with pytest.raises(ValueError, match=r"\(2, 3, 4\), expected one of shape \(any, any\)"):
+    with pytest.raises(ValueError, match=r"\(2, 3, 4\), expected \(any, any\)"):
         for part in splits:
             for row in range(len(part)):
                 part.read("audio", row)
@@ -143,6 +165,9 @@ def test_damaged_arrays_and_films_are_named(samples, tmp_path):
     np.save(root / "label_data.npy", labels[:-1])
     with pytest.raises(ValueError, match="expected as many in each"):
         load("arrays", root)
+    np.save(root / "label_data.npy", labels + 0.5)
+    with pytest.raises(ValueError, match="float64 values that are not whole"):
+        load("arrays", root)
     np.save(root / "label_data.npy", labels + 1)
     with pytest.raises(ValueError, match="expected 0 to 7"):
         load("arrays", root)
@@ -155,7 +180,7 @@ def test_damaged_arrays_and_films_are_named(samples, tmp_path):
             for row in range(len(part)):
                 part.read("video", row)
     film.rename(film.with_name("01-01-09-01-01-01-01.mp4"))
-    with pytest.raises(ValueError, match="none of RAVDESS's names"):
+    with pytest.raises(ValueError, match="expected one like 01-01-06-01-02-01-12"):
         load("films", films)
 
 
@@ -163,9 +188,9 @@ def test_damaged_arrays_and_films_are_named(samples, tmp_path):
     ("options", "message"),
     [
         ({"split": "random"}, "'published' or 'clean'"),
-        ({"layout": "text"}, "layout one of films, features, arrays"),
+        ({"layout": "text"}, "layout is one of films, features, arrays"),
         ({"modalities": "audio"}, "modalities is a list"),
-        ({"folds": 9}, "between 2 and the number of subjects"),
+        ({"folds": 9}, "from 2 to the number of groups"),
     ],
 )
 def test_options_out_of_range(samples, options, message):

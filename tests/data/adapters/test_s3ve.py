@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from xdistill.data.adapters.s3ve.adapter import s3ve
-from xdistill.data.adapters.s3ve.eeg import read_eeg
+from xdistill.data.adapters.s3ve import s3ve
+from xdistill.data.adapters.s3ve.eeg import read_epoch
 from xdistill.data.files.clips import pick_frames, read_clip, write_clip
 from xdistill.data.paired import paired_loader
 from xdistill.data.simulation.sample import SampleConfig, generate
@@ -59,7 +59,7 @@ class TestClips:
     def test_shapes_units_and_order(self, whole):
         splits = s3ve(whole, frames=8, size=32)
         assert [len(part) for part in splits] == [24, 12, 12]
-        assert splits.train.classes == ("W", "N1", "N2", "N3", "R")
+        assert splits.train.classes == ("W", "N1", "N2", "N3", "REM")
         sample = splits.train[0]
         assert sample.inputs["video"].shape == (1, 8, 32, 32)
         assert sample.inputs["video"].dtype == torch.float32
@@ -144,9 +144,44 @@ class TestClips:
         assert sorted(sample.inputs) == ["eeg_features", "video"]
         assert sample.inputs["eeg_features"].shape == expected
 
+    def test_modalities_name_the_columns(self, root):
+        shutil.rmtree(root / "video")
+        train = s3ve(root, modalities=["eeg"]).train
+        assert train.modalities == ("eeg",) and train[0].inputs["eeg"].shape == (1, 3000)
+        shutil.rmtree(root / "eeg")
+        with pytest.raises(FileNotFoundError, match="have no video file"):
+            s3ve(root, modalities=["video"])
+
+    def test_the_student_alone_needs_no_eeg(self, root):
+        shutil.rmtree(root / "eeg")
+        assert s3ve(root, modalities=["video"], frames=2).train.modalities == ("video",)
+
+    def test_features_under_the_name_of_raw_eeg_are_refused(self, root):
+        path = file_of(root, "eeg")
+        np.save(path, np.ones(512, np.float32))
+        train = s3ve(root, modalities=["eeg"]).train
+        with pytest.raises(ValueError, match=r"\(512,\), expected \(3000,\) or \(any, 3000\)"):
+            train.read("eeg", 0)
+
+    def test_names_of_both_manuals_are_one_stage(self, whole, root):
+        renamed = {"REM": "R", "N3": "S4", "N2": "S2"}
+        content = annotations(root)
+        content["labels"] = ["W", "N1", "S2", "S4", "R"]
+        for entry in content["database"].values():
+            label = entry["annotations"]["label"]
+            entry["annotations"]["label"] = renamed.get(label, label)
+        (root / "s3ve.json").write_text(json.dumps(content))
+        for modality in ("video", "eeg"):
+            for name, old in renamed.items():
+                (root / modality / name).rename(root / modality / old)
+        for part, expected in zip(s3ve(root), s3ve(whole), strict=True):
+            assert part.classes == expected.classes == ("W", "N1", "N2", "N3", "REM")
+            assert part.ids == expected.ids and torch.equal(part.target, expected.target)
+            assert torch.equal(part.read("eeg", 0), expected.read("eeg", 0))
+
     def test_several_derivations(self, tmp_path):
         np.save(tmp_path / "eeg.npy", np.zeros((4, 3000)))
-        assert read_eeg(tmp_path / "eeg.npy", 3000).shape == (4, 3000)
+        assert read_epoch(tmp_path / "eeg.npy", 3000).shape == (4, 3000)
 
     def test_a_segment_chooses_frames(self, tmp_path):
         frames = np.arange(10, dtype=np.uint8)[:, None, None] * np.full((1, 16, 16), 20, np.uint8)
@@ -195,7 +230,7 @@ class TestSubjects:
         annotate(root, lambda database: database[first_clip(root)[0]].update(subset="testing"))
         with pytest.raises(ValueError, match=r"1 of 4 subjects are in more than one subset"):
             s3ve(root)
-        with pytest.warns(UserWarning, match=r"1 of 4 subjects .*first: s01.*too good"):
+        with pytest.warns(UserWarning, match=r"1 of 4 subjects .*first: s01.*look better than"):
             assert len(s3ve(root, allow_leak=True).test) == 13
         assert len(s3ve(root, split="subjects").train) == 24
 
@@ -241,6 +276,33 @@ class TestBroken:
         with pytest.raises(ValueError, match=f"clip {clip_id} has label 'N4', expected one of W"):
             s3ve(root)
 
+    @pytest.mark.parametrize("label", ["?", "Movement time", 2])
+    def test_labels_that_are_no_stage(self, root, label):
+        clip_id, _ = first_clip(root)
+        content = annotations(root)
+        content["labels"].append(label)
+        content["database"][clip_id]["annotations"]["label"] = label
+        (root / "s3ve.json").write_text(json.dumps(content))
+        message = re.escape(f"clip {clip_id} has label '{label}', expected one of W")
+        with pytest.raises(ValueError, match=message):
+            s3ve(root)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"modalities": ["depth"]}, "one or more of 'video', 'eeg', 'eeg_features', got"),
+            ({"modalities": "video"}, "modalities is a list"),
+            ({"modalities": ["eeg", "eeg_features"]}, "name one of them"),
+            ({"split": "random"}, "split is 'published', 'subjects' or None, got 'random'"),
+            ({"frames": 0}, "frames and size must be 1 or more"),
+            ({"size": 0}, "frames and size must be 1 or more"),
+            ({"channels": 2}, "channels 1 or 3"),
+        ],
+    )
+    def test_options_out_of_range(self, whole, options, message):
+        with pytest.raises(ValueError, match=message):
+            s3ve(whole, **options)
+
     def test_unknown_subset(self, root):
         annotate(root, lambda database: database[first_clip(root)[0]].update(subset="train"))
         with pytest.raises(ValueError, match="subset 'train', expected one of training"):
@@ -281,7 +343,7 @@ class TestBroken:
         write_clip(path, np.zeros((2, 32, 32), np.uint8))
         with h5py.File(path, "r+") as file:
             file["video"][1] = file["video"][1][:40]
-        with pytest.raises(ValueError, match="a frame that is no whole image"):
+        with pytest.raises(ValueError, match="a frame that cannot be decoded"):
             read_clip(path)
 
     def test_video_without_frames(self, tmp_path):
@@ -301,21 +363,21 @@ class TestBroken:
         with pytest.raises(ValueError, match=r"a.mp4 cannot be read"):
             read_clip(tmp_path / "a.mp4")
 
-    @pytest.mark.parametrize("shape", [(2999,), (2, 2999), (1, 1, 3000), (0, 512), ()])
+    @pytest.mark.parametrize("shape", [(2999,), (2, 2999), (1, 1, 3000), (0, 3000), (512,), ()])
     def test_eeg_of_wrong_shape(self, tmp_path, shape):
         np.save(tmp_path / "eeg.npy", np.zeros(shape, np.float32))
-        with pytest.raises(ValueError, match=r"eeg.npy holds an array of shape .*expected a raw"):
-            read_eeg(tmp_path / "eeg.npy", 3000)
+        with pytest.raises(ValueError, match=r"eeg.npy holds an array .*expected \(3000,\) or"):
+            read_epoch(tmp_path / "eeg.npy", 3000)
 
     def test_eeg_that_is_no_array(self, tmp_path):
         (tmp_path / "eeg.npy").write_text("1 2 3")
         with pytest.raises(ValueError, match=r"cannot be read as a \.npy array"):
-            read_eeg(tmp_path / "eeg.npy", 3000)
+            read_epoch(tmp_path / "eeg.npy", 3000)
 
     def test_eeg_is_never_unpickled(self, tmp_path):
         np.save(tmp_path / "eeg.npy", np.array([{}], object))
         with pytest.raises(ValueError, match="cannot be read"):
-            read_eeg(tmp_path / "eeg.npy", 3000)
+            read_epoch(tmp_path / "eeg.npy", 3000)
 
     def test_nan_in_eeg(self, root):
         path = file_of(root, "eeg")
@@ -375,7 +437,9 @@ class TestFeatures:
         ("old", "new", "message"),
         [
             ("subject,label", "person,label", r"lacks \['subject'\]"),
-            ("N2", "S2", "label 'S2', expected one of W, N1, N2, N3, R"),
+            ("N2", "S5", "label 'S5', expected one of W, Wake, N1, S1, N2"),
+            ("N2", "2", "label '2', expected one of W"),
+            ("N2", "MT", "label 'MT', expected one of W"),
             ("p0", "", "clip 0-0 has no subject"),
             (",120", ",late", "start_s 'late', expected seconds"),
         ],

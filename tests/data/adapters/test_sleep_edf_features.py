@@ -10,7 +10,7 @@ import torch
 import xdistill as xd
 from xdistill.data.adapters.sleep_edf_features import CARD, FEATURES, MODALITIES, read_night
 from xdistill.data.adapters.sleep_edf_features import sleep_edf_features as load
-from xdistill.data.samples.sleep_edf_features import write_sleep_edf_features_sample
+from xdistill.data.samples import write_sleep_edf_features_sample
 from xdistill.data.sleep_stages import STAGES
 
 SMALL = {"folds": 3, "wake_minutes": 5.0}
@@ -113,7 +113,7 @@ def test_the_stages_can_be_told_and_a_seed_decides(whole, tmp_path):
 
 
 def test_missing_files_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"SC4001E0.npz and all its like .*github.com"):
+    with pytest.raises(FileNotFoundError, match=r"SC4001E0.npz and all other nights .*github.com"):
         load(tmp_path)
 
 
@@ -131,9 +131,9 @@ def test_damaged_files_are_named(root):
     still = features.copy()
     still[60, 24] = 0
     for arrays, message in (
-        ({"features": features[:, :70]}, r"features \(120, 70\) and labels \(120,\), 0 values"),
+        ({"features": features[:, :70]}, r"features \(120, 70\) and labels \(120,\), expected"),
         ({"features": features[1:]}, r"features \(119, 105\)"),
-        ({"features": bad}, "1 values are NaN"),
+        ({"features": bad}, "1 values that are NaN"),
         ({"features": still}, "a band power that is not positive"),
         ({"labels": labels + 2}, "expected 0 to 6"),
         ({"labels": labels * 0}, "has no row of sleep"),
@@ -147,9 +147,9 @@ def test_damaged_files_are_named(root):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"modalities": "eog"}, "takes a list of eeg_eog, eeg_pz, eog, eog_basic as modalities"),
-        ({"modalities": ["emg"]}, "takes a list"),
-        ({"folds": 7}, "between 2 and the number of subjects, 6, .* folds=7"),
+        ({"modalities": "eog"}, "one or more of 'eeg_eog', 'eeg_pz', 'eog', 'eog_basic'"),
+        ({"modalities": ["emg"]}, "modalities is a list"),
+        ({"folds": 7}, r"from 2 to the number of groups \(subjects\), 6, .* folds=7"),
         ({"val_subjects": 4}, "got 4"),
         ({"wake_minutes": -1.0}, "0 or more, or None"),
     ],

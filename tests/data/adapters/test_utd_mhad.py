@@ -9,10 +9,10 @@ import torch
 from scipy.io import savemat
 
 import xdistill as xd
-from tests.data.adapters.utd_mhad_sample import make_clip, write_sample
 from xdistill.data.adapters.utd_mhad import clips
 from xdistill.data.adapters.utd_mhad.adapter import ACTIONS, RandomShift, utd_mhad
 from xdistill.data.paired import collate
+from xdistill.data.samples.utd_mhad import make_clip, write_utd_mhad_sample
 from xdistill.data.splits import check_disjoint
 
 SMALL = {"frames": 4, "size": (16, 12), "steps": 32}
@@ -20,7 +20,7 @@ SMALL = {"frames": 4, "size": (16, 12), "steps": 32}
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory) -> Path:
-    return write_sample(tmp_path_factory.mktemp("utd_mhad"))
+    return write_utd_mhad_sample(tmp_path_factory.mktemp("utd_mhad"))
 
 
 def test_the_published_split(sample):
@@ -63,7 +63,7 @@ def test_only_the_training_clips_are_shifted(sample):
 
 
 def test_a_missing_teacher_is_marked_and_counted(tmp_path):
-    root = write_sample(tmp_path, modalities=("depth", "inertial"))
+    root = write_utd_mhad_sample(tmp_path, modalities=("depth", "inertial"))
     (root / "Inertial" / "a6_s3_t1_inertial.mat").unlink()
     (root / "Inertial" / "a1_s2_t1_inertial.mat").unlink()
     assert [len(part) for part in utd_mhad(root, **SMALL)] == [5, 2, 7]
@@ -91,7 +91,7 @@ def test_depth_is_decoded_once(sample, tmp_path, monkeypatch):
 
 
 def test_the_decoded_clips_follow_the_files(tmp_path):
-    root = write_sample(tmp_path / "data", modalities=("depth",))
+    root = write_utd_mhad_sample(tmp_path / "data", modalities=("depth",))
     options = {"modalities": ["depth"], "cache": tmp_path / "cache", **SMALL}
     before = utd_mhad(root, **options).test[0].inputs["depth"]
     changed = make_clip(1, 2, 1)["depth"][1]
@@ -166,7 +166,7 @@ def test_missing_data_say_whose_they_are(tmp_path):
     (tmp_path / "Depth" / "._a1_s1_t1_depth.mat").touch()
     with pytest.raises(FileNotFoundError, match=r"no file named a1_s1_t1_depth\.mat"):
         utd_mhad(tmp_path)
-    root = write_sample(tmp_path / "half", subjects=(1, 3, 5, 7), modalities=("inertial",))
+    root = write_utd_mhad_sample(tmp_path / "half", subjects=(1, 3, 5, 7), modalities=("inertial",))
     with pytest.raises(FileNotFoundError, match=r"no clip of subject \[2, 4, 6, 8\]"):
         utd_mhad(root, modalities=["inertial"])
 
@@ -207,14 +207,14 @@ def _nan(path: Path) -> None:
     ],
 )
 def test_damaged_files_are_named(tmp_path, damage, message):
-    root = write_sample(tmp_path, modalities=("inertial",))
+    root = write_utd_mhad_sample(tmp_path, modalities=("inertial",))
     damage(root / "Inertial" / "a6_s3_t1_inertial.mat")
     with pytest.raises(ValueError, match=f"a6_s3_t1_inertial.mat.*{message}"):
         utd_mhad(root, modalities=["inertial"])
 
 
 def test_an_empty_scene_is_named(tmp_path):
-    root = write_sample(tmp_path, modalities=("depth",))
+    root = write_utd_mhad_sample(tmp_path, modalities=("depth",))
     savemat(root / "Depth" / "a1_s1_t1_depth.mat", {"d_depth": np.zeros((240, 320, 5), np.uint16)})
     with pytest.raises(ValueError, match=r"a1_s1_t1_depth.mat: .*every pixel is 0"):
         utd_mhad(root, modalities=["depth"], cache=tmp_path, **SMALL)
@@ -223,9 +223,9 @@ def test_an_empty_scene_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"modalities": ["rgb"]}, "takes a list of the modalities"),
-        ({"modalities": "depth"}, "takes a list"),
-        ({"require": []}, "takes a list"),
+        ({"modalities": ["rgb"]}, "one or more of 'depth', 'inertial', 'skeleton'"),
+        ({"modalities": "depth"}, "modalities is a list"),
+        ({"require": []}, "modalities is a list"),
         ({"train_subjects": "first"}, "'odd' or 'even'"),
         ({"val_subject": 2}, r"one of the training subjects \[1, 3, 5, 7\], got 2"),
         ({"frames": 0}, "1 or more"),

@@ -67,5 +67,5 @@ def test_damaged_files_are_named(written):
         read_edf_header(path)
     for damaged in (b"", whole[:300], b"no EDF at all" * 100):
         path.write_bytes(damaged)
-        with pytest.raises(ValueError, match="two.edf has no header of an EDF file"):
+        with pytest.raises(ValueError, match="two.edf has no EDF header"):
             read_edf_header(path)

@@ -70,7 +70,7 @@ def test_sound_is_found_in_any_format(tmp_path):
 
 
 def test_broken_files_are_named(wav):
-    with pytest.raises(ValueError, match="holds 1 s of sound, but 2 s is to be its beginning"):
+    with pytest.raises(ValueError, match="holds 1 s of sound, but is to be read from 2 s on"):
         read_sound(wav, rate_hz=RATE, start_s=2.0)
     wav.write_bytes(b"RIFF")
     with pytest.raises(ValueError, match=r"a\.wav cannot be read as sound"):

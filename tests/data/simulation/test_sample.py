@@ -13,12 +13,13 @@ import pytest
 
 from xdistill.data.files.clips import read_clip
 from xdistill.data.simulation.eeg import SFREQ_HZ, render_eeg
-from xdistill.data.simulation.hypnogram import N1, N2, N3, STAGES, R, W, simulate_night
+from xdistill.data.simulation.hypnogram import simulate_night
 from xdistill.data.simulation.infrared import draw_body, draw_pose, film_clip
 from xdistill.data.simulation.sample import SampleConfig, default_root, generate, is_complete
+from xdistill.data.sleep_stages import N1, N2, N3, REM, STAGES, W
 
 TINY = SampleConfig(subjects=4, clips_per_night=12)
-MIDDLE_DEPTH = {W: 0.0, N1: 0.12, N2: 0.4, N3: 0.85, R: 0.0}
+MIDDLE_DEPTH = {W: 0.0, N1: 0.12, N2: 0.4, N3: 0.85, REM: 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +76,10 @@ class TestHypnogram:
         stages = np.stack([night.stage for night in nights])
         early, late = stages[:, :320], stages[:, 640:]
         assert (early == N3).mean() > 4 * (late == N3).mean()
-        assert (late == R).mean() > 2 * (early == R).mean()
+        assert (late == REM).mean() > 2 * (early == REM).mean()
 
     def test_rem_returns_after_about_ninety_minutes(self, nights):
-        first = [np.flatnonzero(night.stage == R)[0] - asleep(night.stage) for night in nights]
+        first = [np.flatnonzero(night.stage == REM)[0] - asleep(night.stage) for night in nights]
         assert 60 < np.median(first) * 0.5 < 110  # epochs to minutes
 
     def test_a_night_begins_awake_and_is_broken_by_awakenings(self, nights):
@@ -99,7 +100,7 @@ class TestHypnogram:
     def test_arousals_fall_on_sleep(self, nights):
         for night in nights[:10]:
             assert (night.state[night.arousal > 0] != W).all()
-            assert not night.depth[(night.state == W) | (night.state == R)].any()
+            assert not night.depth[(night.state == W) | (night.state == REM)].any()
 
 
 def asleep(stage: np.ndarray) -> int:
@@ -108,16 +109,16 @@ def asleep(stage: np.ndarray) -> int:
 
 class TestEeg:
     def test_alpha_marks_wakefulness(self):
-        alpha = {stage: band_power(pure_eeg(stage), 8.5, 11) for stage in (W, N1, R)}
-        assert alpha[W] > 2 * max(alpha[N1], alpha[R])
+        alpha = {stage: band_power(pure_eeg(stage), 8.5, 11) for stage in (W, N1, REM)}
+        assert alpha[W] > 2 * max(alpha[N1], alpha[REM])
 
     def test_spindles_mark_n2(self):
-        sigma = {stage: band_power(pure_eeg(stage), 12, 15) for stage in (N1, N2, R)}
-        assert sigma[N2] > 1.5 * max(sigma[N1], sigma[R])
+        sigma = {stage: band_power(pure_eeg(stage), 12, 15) for stage in (N1, N2, REM)}
+        assert sigma[N2] > 1.5 * max(sigma[N1], sigma[REM])
 
     def test_slow_waves_fill_more_than_a_fifth_of_n3(self):
         delta = {stage: band_power(pure_eeg(stage), 0.5, 2) for stage in range(5)}
-        assert delta[N3] > 3 * max(delta[stage] for stage in (W, N1, N2, R))
+        assert delta[N3] > 3 * max(delta[stage] for stage in (W, N1, N2, REM))
         assert slow_wave_share(pure_eeg(N3)) > 0.2
         assert slow_wave_share(pure_eeg(N2)) < 0.2
 
@@ -185,20 +186,20 @@ class TestInfrared:
                 peaks.append(spectrum[2:].max() / spectrum[1:].sum())
             return float(np.mean(peaks))
 
-        assert regularity(N3) > regularity(N2) > regularity(R)
+        assert regularity(N3) > regularity(N2) > regularity(REM)
 
     def test_movement_falls_from_wakefulness_to_deep_sleep(self):
         def movement(stage: int) -> float:
             clips = np.concatenate([film(stage, seed, clips=3) for seed in range(20)]).astype(float)
             return float(np.abs(np.diff(clips, axis=1)).mean())
 
-        assert movement(W) > 1.05 * movement(R) > 1.05 * movement(N3)
+        assert movement(W) > 1.05 * movement(REM) > 1.05 * movement(N3)
 
     def test_the_picture_itself_does_not_tell_the_stage(self):
         """The median picture of one pose differs by less than the sleepers do."""
         pictures = np.array(
             [
-                [np.median(film(stage, seed, clips=4), axis=(0, 1)) for stage in (N1, N2, N3, R)]
+                [np.median(film(stage, seed, clips=4), axis=(0, 1)) for stage in (N1, N2, N3, REM)]
                 for seed in range(10)
             ]
         )  # [sleepers, stages, h, w]
@@ -294,6 +295,13 @@ class TestFolder:
             generate(tmp_path / "s3ve", TINY, workers=1)
         assert not list(tmp_path.iterdir())
 
+    def test_a_sample_of_another_version_is_not_taken_for_this_one(self, tiny, monkeypatch):
+        assert json.loads((tiny / "s3ve.json").read_text())["labels"][-1] == "REM"
+        monkeypatch.setattr("xdistill.data.simulation.sample.VERSION", 1)  # said "R" instead
+        assert not is_complete(tiny, TINY)
+        with pytest.raises(ValueError, match="not the S3VE sample of version 1"):
+            generate(tiny, TINY)
+
     def test_a_foreign_folder_is_not_touched(self, tmp_path):
         (tmp_path / "notes.txt").write_text("mine")
         with pytest.raises(ValueError, match="exists and is not the S3VE sample"):
@@ -302,7 +310,7 @@ class TestFolder:
 
     def test_the_cache_folder_can_be_chosen(self, monkeypatch, tmp_path):
         monkeypatch.setenv("XDISTILL_CACHE", str(tmp_path))
-        assert default_root() == tmp_path / "s3ve_sample-v1"
+        assert default_root() == tmp_path / "s3ve_sample-v2"
 
     @pytest.mark.parametrize(
         ("options", "message"),

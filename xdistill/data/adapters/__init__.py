@@ -1,50 +1,25 @@
-"""One adapter for each benchmark. Importing the package registers them all.
+"""The list of all adapters, one line each. Importing this package registers them.
 
-Each loads its file readers when it is called.
+An adapter imports the library that reads its files when it is called.
 """
 
-from xdistill.data.adapters import (
-    av_mnist,
-    ave,
-    ccl,
-    crema_d,
-    crisismmd,
-    kinetics_sounds,
-    mfh_gaussian,
-    mm_imdb,
-    nyu_depth_v2,
-    ravdess,
-    sleep_edf_features,
-    uci_mfeat,
-    vggsound,
-    vggsound_50k,
-    vggsound_100,
-)
-from xdistill.data.adapters.av_digits import adapter as av_digits
-from xdistill.data.adapters.s3ve import adapter as s3ve
-from xdistill.data.adapters.sleep_edf import adapter as sleep_edf
-from xdistill.data.adapters.ucf51 import adapter as ucf51
-from xdistill.data.adapters.utd_mhad import adapter as utd_mhad
-
-__all__ = [
-    "av_digits",
-    "av_mnist",
-    "ave",
-    "ccl",
-    "crema_d",
-    "crisismmd",
-    "kinetics_sounds",
-    "mfh_gaussian",
-    "mm_imdb",
-    "nyu_depth_v2",
-    "ravdess",
-    "s3ve",
-    "sleep_edf",
-    "sleep_edf_features",
-    "ucf51",
-    "uci_mfeat",
-    "utd_mhad",
-    "vggsound",
-    "vggsound_50k",
-    "vggsound_100",
-]
+from xdistill.data.adapters import av_digits as av_digits
+from xdistill.data.adapters import av_mnist as av_mnist
+from xdistill.data.adapters import ave as ave
+from xdistill.data.adapters import ccl as ccl
+from xdistill.data.adapters import crema_d as crema_d
+from xdistill.data.adapters import crisismmd as crisismmd
+from xdistill.data.adapters import kinetics_sounds as kinetics_sounds
+from xdistill.data.adapters import mfh_gaussian as mfh_gaussian
+from xdistill.data.adapters import mm_imdb as mm_imdb
+from xdistill.data.adapters import nyu_depth_v2 as nyu_depth_v2
+from xdistill.data.adapters import ravdess as ravdess
+from xdistill.data.adapters import s3ve as s3ve
+from xdistill.data.adapters import sleep_edf as sleep_edf
+from xdistill.data.adapters import sleep_edf_features as sleep_edf_features
+from xdistill.data.adapters import ucf51 as ucf51
+from xdistill.data.adapters import uci_mfeat as uci_mfeat
+from xdistill.data.adapters import utd_mhad as utd_mhad
+from xdistill.data.adapters import vggsound as vggsound
+from xdistill.data.adapters import vggsound_50k as vggsound_50k
+from xdistill.data.adapters import vggsound_100 as vggsound_100

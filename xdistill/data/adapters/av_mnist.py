@@ -1,7 +1,7 @@
-"""AV-MNIST: images of digits, faded, with spectrograms of spoken digits in noise.
+"""AV-MNIST: images of digits with reduced energy, and spectrograms of noisy spoken digits.
 
 Vielzeuf et al., "CentralNet: a multilayer approach for multimodal fusion", ECCV workshops 2018,
-paired MNIST with Free Spoken Digits; later papers read these arrays of it.
+paired MNIST with Free Spoken Digits; later papers read the arrays that this adapter reads.
 """
 
 from __future__ import annotations
@@ -14,16 +14,20 @@ import numpy as np
 import torch
 
 from xdistill.data.cards import DatasetCard
-from xdistill.data.files.arrays import MappedColumn, open_array
-from xdistill.data.files.audio_frames import check_split, warn_no_validation
+from xdistill.data.files.arrays import read_labels
+from xdistill.data.files.mapped_column import MappedColumn
+from xdistill.data.options import check_modalities
 from xdistill.data.paired import PairedDataset
+from xdistill.data.published_split import check_split, warn_no_validation
 from xdistill.data.splits import Splits
 from xdistill.registry import register_dataset
 
 DIGITS = tuple(map(str, range(10)))
+SHAPES = {"spectrogram": (1, 112, 112), "image": (1, 28, 28)}
+FOLDERS = {"spectrogram": "audio", "image": "image"}
 CARD = DatasetCard(
     name="av_mnist",
-    pairs=(("audio", "image"), ("image", "audio")),
+    pairs=(("spectrogram", "image"), ("image", "spectrogram")),
     classes=10,
     size="60,000 rows for training, 10,000 for testing; 4 GB",
     licence="MNIST: usually given as CC BY-SA 3.0; FSDD: CC BY-SA 4.0; the arrays state none",
@@ -34,43 +38,41 @@ CARD = DatasetCard(
 LAYOUT = "<root>/{image,audio}/{train,test}_data.npy and <root>/{train,test}_labels.npy"
 
 
-@register_dataset("av_mnist", CARD)
+@register_dataset(CARD)
 def av_mnist(
     root: str | Path,
     *,
-    modalities: Sequence[str] = ("audio", "image"),
+    modalities: Sequence[str] = ("spectrogram", "image"),
     split: Literal["published", "clean"] = "clean",
     seed: int = 0,
 ) -> Splits:
     """AV-MNIST as three paired datasets, memory-mapped.
 
     - ``image`` float32 [1, 28, 28] from 0 to 1: 8-bit values are divided by 255, others kept.
-    - ``audio`` float32 [1, 112, 112]: the spectrogram, likewise.
+    - ``spectrogram`` float32 [1, 112, 112]: of the sound, scaled in the same way.
 
-    Nobody says which speaker or writer a row has, so each row is a group of its own.
+    Speakers and writers are not published, so each row is a group of its own.
 
     Args:
         root: the folder ``avmnist``.
-        modalities: of "audio" and "image"; the other one's arrays are not opened.
-        split: "clean" holds a tenth of the training rows of each digit out for validation.
-            "published" keeps all for training, and the validation part *is* the test part; a
-            warning says so.
-        seed: of the rows that are held out.
+        modalities: of "spectrogram" and "image"; arrays of one that is not named are not opened.
+        split: "clean" holds out a tenth of the training rows of each digit for validation.
+            "published" keeps all for training, and the validation part *is* the test part, of which
+            a warning is given.
+        seed: decides which rows are held out.
 
     Raises:
-        FileNotFoundError: an array is missing; says where they come from.
-        ValueError: an option out of range, or arrays of other shapes.
+        FileNotFoundError: an array is missing; the message says where to get them.
+        ValueError: an option is out of range, or an array has another shape.
     """
-    names = tuple(modalities)
-    if not names or isinstance(modalities, str) or set(names) - {"audio", "image"}:
-        raise ValueError(f"av_mnist takes a list of 'audio' and 'image', got {modalities!r}")
+    names = check_modalities(modalities, SHAPES)
     check_split(split)
     root = Path(root).expanduser()
     train, test = (_part(root, part, names) for part in ("train", "test"))
     offset = len(train)
     test = test.replace(group=torch.arange(offset, offset + len(test)))
     if split == "published":
-        warn_no_validation("AV-MNIST")
+        warn_no_validation(CARD.name)
         return Splits(train, test, test)
     held = torch.zeros(len(train), dtype=torch.bool)
     generator = torch.Generator().manual_seed(seed)
@@ -83,22 +85,24 @@ def av_mnist(
 
 def _part(root: Path, part: str, names: tuple[str, ...]) -> PairedDataset:
     source = f"the layout is {LAYOUT}, distributed at {CARD.source_url}"
-    labels = np.asarray(open_array(root / f"{part}_labels.npy", source)).reshape(-1)
+    labels = read_labels(root / f"{part}_labels.npy", source)
     columns: dict[str, Any] = {}
-    for name, shape in (("audio", (1, 112, 112)), ("image", (1, 28, 28))):
-        if name in names:
-            path = root / name / f"{part}_data.npy"
-            columns[name] = MappedColumn(path, shape, source)
-            if len(columns[name]) != len(labels):
-                raise ValueError(
-                    f"{path} has {len(columns[name])} rows and the labels {len(labels)}; both "
-                    "belong to one another: copy them again"
-                )
-    if not np.issubdtype(labels.dtype, np.integer) or not np.isin(labels, np.arange(10)).all():
-        raise ValueError(f"{root / f'{part}_labels.npy'} holds labels that are no digits 0 to 9")
+    for name in names:
+        path = root / FOLDERS[name] / f"{part}_data.npy"
+        columns[name] = MappedColumn(path, SHAPES[name], source)
+        if len(columns[name]) != len(labels):
+            raise ValueError(
+                f"{path} has {len(columns[name])} rows, but there are {len(labels)} labels, "
+                "expected as many of both; copy both again"
+            )
+    if not np.isin(labels, np.arange(10)).all():
+        raise ValueError(
+            f"{root / f'{part}_labels.npy'} holds {np.unique(labels)[:12].tolist()}, expected the "
+            "digits 0 to 9; copy it again"
+        )
     return PairedDataset(
         columns,
-        torch.from_numpy(labels.astype(np.int64)),
+        torch.from_numpy(labels),
         classes=DIGITS,
         ids=[f"{part}/{row}" for row in range(len(labels))],
     )

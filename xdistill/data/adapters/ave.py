@@ -1,4 +1,4 @@
-"""AVE: 28 kinds of events that are heard and seen in films of ten seconds.
+"""AVE: 28 kinds of events that can be heard and seen in films of ten seconds.
 
 Tian et al., "Audio-visual event localization in unconstrained videos", ECCV 2018.
 """
@@ -9,15 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from xdistill.data.cards import DatasetCard
-from xdistill.data.files.audio_frames import (
-    AVClip,
-    AVFolders,
-    AVFormat,
-    audio_frames,
-    check_split,
-    read_lines,
-    split_clips,
-)
+from xdistill.data.files.audio_visual.clip import AVClip
+from xdistill.data.files.audio_visual.dataset import audio_visual_dataset, parts_of
+from xdistill.data.files.audio_visual.folders import AVFolders
+from xdistill.data.files.audio_visual.format import AVFormat
+from xdistill.data.files.delimited import read_lines
+from xdistill.data.published_split import check_split, published_or_clean
 from xdistill.data.splits import Splits
 from xdistill.registry import register_dataset
 
@@ -43,7 +40,7 @@ FOLDERS = AVFolders(
 )
 
 
-@register_dataset("ave", CARD)
+@register_dataset(CARD)
 def ave(
     root: str | Path,
     *,
@@ -53,27 +50,27 @@ def ave(
 ) -> Splits:
     """AVE as three paired datasets: ``audio`` [mels, frames of 10 ms] and ``video``.
 
-    The columns are those of `files.audio_frames.audio_frames`; a row's group is its film.
-    Pickled spectrograms, which some scripts leave, are not read: a pickle can run any code.
+    The columns are those of `xdistill.data.files.audio_visual.dataset`; a row's group is its film.
+    Pickled spectrograms, which some scripts write, are not read: a pickle can run any code.
 
     Args:
         root: holds the three lists and the films, or frames and sound.
-        split: "published" keeps the lists. "clean" leaves films out of training that are also
-            tested or validated.
-        allow_missing: leave clips without files out, with a warning, as films vanish from YouTube.
-        **options: of `files.audio_frames.AVFormat`; the sound is ten seconds long.
+        split: "published" keeps the lists. "clean" leaves films out of the training part that are
+            also in the test or validation part.
+        allow_missing: leave out clips without files, with a warning; films vanish from YouTube.
+        **options: of `xdistill.data.files.audio_visual.format.AVFormat`; sound of ten seconds.
 
     Raises:
-        FileNotFoundError: a list or files are missing; says where they come from.
-        ValueError: an option out of range, or a line that is none of the list.
+        FileNotFoundError: a list or a file is missing; the message says where to get it.
+        ValueError: an option is out of range, or a line of a list is malformed.
     """
     check_split(split)
     form = AVFormat(**{"seconds": 10.0, **options})
     root = Path(root).expanduser()
     clips = [clip for part, name in enumerate(LISTS) for clip in _read_list(root / name, part)]
     classes = tuple(sorted({clip.label for clip in clips}))
-    dataset = audio_frames(root, clips, classes, FOLDERS, form, allow_missing=allow_missing)
-    return split_clips(dataset, clips, "ave", split)
+    dataset = audio_visual_dataset(root, clips, classes, FOLDERS, form, allow_missing=allow_missing)
+    return published_or_clean(dataset, parts_of(dataset, clips), CARD.name, split)
 
 
 def _read_list(path: Path, part: int) -> list[AVClip]:
@@ -85,6 +82,6 @@ def _read_list(path: Path, part: int) -> list[AVClip]:
             raise ValueError(
                 f"{path} has the line {'&'.join(line)!r}, expected Category&id&quality&start&end"
             )
-        # A film may be listed with several events, so the row's place is part of its name.
+        # A film may be listed with several events, so the line's number is part of the row's id.
         clips.append(AVClip(f"{path.stem}/{at}/{line[1]}", line[0], line[1], line[1], part))
     return clips

@@ -1,36 +1,30 @@
-"""ActivityNet and VGGSound as CCL reads them: annotations in JSON, frames, features of the sound.
+"""ActivityNet and VGGSound in CCL's layout: annotations in JSON, frames, features of the sound.
 
 Chen et al., "Distilling audio-visual knowledge by compositional contrastive learning", CVPR 2021,
 distil a PANNs CNN14 teacher of sound into a student of video. UCF51, their third set, has an
-adapter of its own (`xdistill.data.adapters.ucf51.adapter`).
+adapter of its own (`xdistill.data.adapters.ucf51`).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from xdistill.data.adapters.ucf51.index import AUDIO_FOLDERS
 from xdistill.data.cards import DatasetCard
-from xdistill.data.files.audio_frames import (
-    TEST,
-    TRAIN,
-    VAL,
-    AVClip,
-    AVFolders,
-    rows_present,
-    split_clips,
-)
-from xdistill.data.files.clips import ArrayColumn, ClipColumn, find_clip, read_features
+from xdistill.data.files import panns
+from xdistill.data.files.audio_visual.clip import AVClip
+from xdistill.data.files.audio_visual.folders import AVFolders, rows_present
+from xdistill.data.files.clips import ClipColumn, find_clip
+from xdistill.data.options import check_frames, check_modalities
 from xdistill.data.paired import PairedDataset
+from xdistill.data.published_split import TEST, TRAIN, VAL, check_split, published_or_clean
 from xdistill.data.splits import Splits
 from xdistill.numerics import GIB
 from xdistill.registry import register_dataset
 
-AUDIO_WIDTH = 512
+MODALITIES = ("audio_features", "video")
 VIDEO_FOLDERS = ("hdf5data", "jpg", ".")
 CITATION = (
     "Chen, Xian, Koepke, Shan, Akata, Distilling Audio-Visual Knowledge by Compositional "
@@ -59,23 +53,23 @@ VGGSOUND = DatasetCard(
 LAYOUT = (
     '<root>/{name}*.json ({{"labels": [...], "database": {{id: {{"subset": ..., "annotations": '
     '{{"label": ..., "segment": [1, n + 1]}}}}}}}}), <root>/jpg/v_<id>/image_00001.jpg (or '
-    "hdf5data/v_<id>.hdf5) and <root>/" + AUDIO_FOLDERS[0] + "/v_<id>.npy"
+    "hdf5data/v_<id>.hdf5) and <root>/" + panns.FOLDERS[0] + "/v_<id>.npy"
 )
 PARTS = {"training": TRAIN, "validation": VAL, "testing": TEST}
 
 
 class Annotated(NamedTuple):
-    """An entry of the annotations: the clip, its segment, and where the label may be a folder."""
+    """An entry of the annotations: the clip, and its segment where one is given."""
 
     clip: AVClip
     segment: tuple[int, int] | None
 
 
-@register_dataset("activitynet", ACTIVITYNET)
+@register_dataset(ACTIVITYNET)
 def activitynet(
     root: str | Path,
     *,
-    modalities: Sequence[str] = ("audio", "video"),
+    modalities: Sequence[str] = MODALITIES,
     split: Literal["published", "clean"] = "clean",
     allow_missing: bool = False,
     frames: int = 16,
@@ -86,39 +80,39 @@ def activitynet(
 ) -> Splits:
     """ActivityNet in CCL's layout, as three paired datasets.
 
-    - ``audio_features`` float32 [512]: of PANNs CNN14; those of several windows are averaged.
+    - ``audio_features`` float32 [512] of PANNs CNN14; those of several windows are averaged.
     - ``video`` float32 [channels, frames, size, size] from 0 to 1, decoded when a row is read.
 
-    Test labels are not published, so the subset "validation" is the test part where no entry is
+    Test labels are not published, so the subset "validation" is the test part unless an entry is
     "testing". A row's group is its film, which has one entry.
 
     Args:
         root: holds one annotation file ``activitynet*.json``, ``jpg`` or ``hdf5data``, and
-            ``audiocnn14embed512_features``; files may lie in a folder of their class.
-        modalities: of "audio" and "video"; the folder of the other one is not looked at.
-        split: "clean" holds 15 % of the training films out for validation. "published" trains on
-            all, and its validation part *is* the test part; a warning says so.
-        allow_missing: leave films without files out, with a warning, as they vanish from YouTube.
-        frames: frames of a clip.
+            ``audiocnn14embed512_features``; files may be in a folder of their class.
+        modalities: of "audio_features" and "video"; files of one that is not named are not needed.
+        split: "clean" holds out 15 % of the training films for validation. "published" trains on
+            all, and its validation part *is* the test part, of which a warning is given.
+        allow_missing: leave out films without files, with a warning; films vanish from YouTube.
+        frames: frames of a clip, spread evenly.
         size: side of a frame in pixels.
         channels: 1 for grey, 3 for RGB.
-        keep_gib: what is read stays in memory if all of it fits into so many GiB each.
-        seed: of the films that are held out.
+        keep_gib: rows of a modality stay in memory if all of them fit into this many GiB.
+        seed: decides which films are held out.
 
     Raises:
-        FileNotFoundError: annotations or files are missing; says where they come from.
-        ValueError: an option out of range, or annotations that are none.
+        FileNotFoundError: annotations or files are missing; the message says where to get them.
+        ValueError: an option is out of range, or the annotations are malformed.
     """
     return _read(
         ACTIVITYNET, root, modalities, split, allow_missing, frames, size, channels, keep_gib, seed
     )
 
 
-@register_dataset("vggsound_ccl", VGGSOUND)
+@register_dataset(VGGSOUND)
 def vggsound_ccl(
     root: str | Path,
     *,
-    modalities: Sequence[str] = ("audio", "video"),
+    modalities: Sequence[str] = MODALITIES,
     split: Literal["published", "clean"] = "clean",
     allow_missing: bool = False,
     frames: int = 16,
@@ -127,7 +121,7 @@ def vggsound_ccl(
     keep_gib: float = 1.0,
     seed: int = 0,
 ) -> Splits:
-    """VGGSound in CCL's layout; as `activitynet`, with ``vggsound*.json``."""
+    """VGGSound in CCL's layout: as `activitynet`, with ``vggsound*.json``."""
     return _read(
         VGGSOUND, root, modalities, split, allow_missing, frames, size, channels, keep_gib, seed
     )
@@ -145,35 +139,27 @@ def _read(
     keep_gib: float,
     seed: int,
 ) -> Splits:
-    if not modalities or isinstance(modalities, str) or set(modalities) - {"audio", "video"}:
-        raise ValueError(f"{card.name} takes a list of 'audio' and 'video', got {modalities!r}")
-    if split not in ("published", "clean") or min(frames, size) < 1 or channels not in (1, 3):
-        raise ValueError(
-            f"split is 'published' or 'clean', frames and size are 1 or more and channels 1 or 3, "
-            f"got {split!r}, {frames}, {size} and {channels}"
-        )
+    modalities = check_modalities(modalities, MODALITIES)
+    check_split(split)
+    check_frames(frames, size, channels)
     root = Path(root).expanduser()
     folders = AVFolders(
-        sound=AUDIO_FOLDERS,
+        sound=panns.FOLDERS,
         video=VIDEO_FOLDERS,
         layout=LAYOUT.format(name=card.name.split("_")[0]),
-        source=f"{card.source_url}, CCL's features at https://github.com/yanbeic/CCL",
+        source=f"{card.source_url}, CCL's features at {panns.SOURCE}",
     )
     layout = f"the layout is {folders.layout}, distributed at {folders.source}"
     entries, classes = read_annotations(root, card, layout)
-    found: dict[str, list[Path | None]] = {}
-    if "audio" in modalities:
-        found["audio"] = [_features_of(root, one.clip) for one in entries]
-    if "video" in modalities:
-        found["video"] = [_video_of(root, one.clip) for one in entries]
+    finders = {"audio_features": _features_of, "video": _video_of}
+    found = {name: [finders[name](root, one.clip) for one in entries] for name in modalities}
     clips = [one.clip for one in entries]
     here = rows_present(clips, found, folders, allow_missing=allow_missing)
     kept = [entries[at] for at in here]
     paths = {name: [p for at in here if (p := files[at])] for name, files in found.items()}
     columns: dict[str, Any] = {}
-    if "audio" in paths:
-        read = partial(read_features, width=AUDIO_WIDTH)
-        columns["audio_features"] = ArrayColumn(paths["audio"], read, keep_bytes=keep_gib * GIB)
+    if "audio_features" in paths:
+        columns["audio_features"] = panns.panns_column(paths["audio_features"], keep_gib)
     if "video" in paths:
         columns["video"] = ClipColumn(
             paths["video"],
@@ -189,7 +175,7 @@ def _read(
         classes=classes,
         ids=[one.clip.id for one in kept],
     )
-    return split_clips(dataset, [one.clip for one in kept], card.name, split, seed)
+    return published_or_clean(dataset, [one.clip.part for one in kept], card.name, split, seed)
 
 
 def read_annotations(
@@ -198,16 +184,16 @@ def read_annotations(
     """The entries of the one annotation file, in the order of their names, and the classes.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: several, or one that is no such JSON.
+        FileNotFoundError: there is no such file.
+        ValueError: there are several, or the file is malformed.
     """
     files = sorted(root.glob(card.files[0]))
     if not files:
         raise FileNotFoundError(f"{root / card.files[0]} is missing; {layout}")
     if len(files) > 1:
         raise ValueError(
-            f"{root} holds the annotations {', '.join(one.name for one in files)}; keep the one "
-            "that is meant there"
+            f"{root} holds the annotations {', '.join(one.name for one in files)}, expected one "
+            "file; move the others elsewhere"
         )
     path = files[0]
     try:
@@ -231,7 +217,7 @@ def _entry(name: str, entry: Any, classes: tuple[str, ...]) -> Annotated:
     note = entry["annotations"]
     label, subset = str(note["label"]), entry["subset"]
     if label not in classes:
-        raise ValueError(f"{name} has the label {label!r}, which is not among the labels")
+        raise ValueError(f"{name} has the label {label!r}, which is not in the list of labels")
     if subset not in PARTS:
         raise ValueError(f"{name} has the subset {subset!r}, expected one of {', '.join(PARTS)}")
     segment = note.get("segment")
@@ -246,7 +232,7 @@ def _names(clip: AVClip) -> tuple[str, ...]:
 
 
 def _features_of(root: Path, clip: AVClip) -> Path | None:
-    places = [root / folder / inner for folder in AUDIO_FOLDERS for inner in (".", clip.label)]
+    places = [root / folder / inner for folder in panns.FOLDERS for inner in (".", clip.label)]
     files = (place / f"{name}.npy" for place in places for name in _names(clip))
     return next((path for path in files if path.is_file()), None)
 

@@ -1,4 +1,4 @@
-"""CREMA-D: six emotions, spoken by 91 actors who are heard and seen.
+"""CREMA-D: six emotions in the voices and faces of 91 actors.
 
 Cao et al., "CREMA-D: crowd-sourced emotional multimodal actors dataset", IEEE Transactions on
 Affective Computing 5(4), 2014. The split that cross-modal papers use (Peng et al., OGM-GE, CVPR
@@ -11,18 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from xdistill.data.cards import DatasetCard
-from xdistill.data.files.audio_frames import (
-    TEST,
-    TRAIN,
-    AVClip,
-    AVFolders,
-    AVFormat,
-    audio_frames,
-    check_split,
-    check_unique,
-    published_parts,
-    read_lines,
-)
+from xdistill.data.files.audio_visual.clip import AVClip, check_unique
+from xdistill.data.files.audio_visual.dataset import audio_visual_dataset, parts_of
+from xdistill.data.files.audio_visual.folders import AVFolders
+from xdistill.data.files.audio_visual.format import AVFormat
+from xdistill.data.files.delimited import read_lines
+from xdistill.data.published_split import TEST, TRAIN, check_split, published_split
 from xdistill.data.splits import Splits, fold_groups, split_groups
 from xdistill.registry import register_dataset
 
@@ -47,7 +41,7 @@ FOLDERS = AVFolders(
 )
 
 
-@register_dataset("crema_d", CARD)
+@register_dataset(CARD)
 def crema_d(
     root: str | Path,
     *,
@@ -58,30 +52,29 @@ def crema_d(
 ) -> Splits:
     """CREMA-D as three paired datasets: ``audio`` [mels, frames of 10 ms] and ``video`` (faces).
 
-    The columns are those of `files.audio_frames.audio_frames`; a row's group is its actor.
+    The columns are those of `xdistill.data.files.audio_visual.dataset`; a row's group is its actor.
 
     Args:
         root: holds ``train.csv`` and ``test.csv``, ``AudioWAV`` and ``Image-01-FPS``.
-        split: "clean" deals the actors of both lists into folds (`fold_groups`), so that no actor
+        split: "clean" divides the actors of both lists into folds (`fold_groups`), so that no actor
             is in two parts. "published" keeps the lists: every actor is in both, and the validation
-            part *is* the test part; a warning says so.
+            part *is* the test part, of which a warning is given.
         folds: number of folds of "clean".
         fold: which one is for testing, from 0.
-        **options: of `files.audio_frames.AVFormat`: modalities, seconds (3), mels (64),
-            rate_hz (16000), frames (4), size (112), channels (3), keep_gib (1).
+        **options: of `xdistill.data.files.audio_visual.format.AVFormat`.
 
     Raises:
-        FileNotFoundError: a list, sound or frames are missing; says where they come from.
-        ValueError: an option out of range, or a line that is none of the list.
+        FileNotFoundError: a list or a file is missing; the message says where to get it.
+        ValueError: an option is out of range, or a line of a list is malformed.
     """
     check_split(split)
     form = AVFormat(**options)
     root = Path(root).expanduser()
     clips = [clip for part in (TRAIN, TEST) for clip in _read_list(root, part)]
-    check_unique(clips, "crema_d")
-    dataset = audio_frames(root, clips, EMOTIONS, FOLDERS, form, allow_missing=False)
+    check_unique(clips, CARD.name)
+    dataset = audio_visual_dataset(root, clips, EMOTIONS, FOLDERS, form, allow_missing=False)
     if split == "published":
-        return published_parts(dataset, clips, "crema_d")
+        return published_split(dataset, parts_of(dataset, clips), CARD.name)
     actors = sorted(set(dataset.group.tolist()))
     return split_groups(dataset, **fold_groups(actors, folds=folds, fold=fold))
 

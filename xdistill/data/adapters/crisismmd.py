@@ -1,8 +1,8 @@
-"""CrisisMMD: posts in seven disasters, an image and a text each, by what help they tell of.
+"""CrisisMMD: posts about seven disasters, an image and a text each, by humanitarian category.
 
-Alam, Ofli, Imran, "CrisisMMD: multimodal Twitter datasets from natural disasters", ICWSM 2018. Read
-here are the features that Li et al. (MST-Distill, 2025) computed: ResNet-50 of the image, BERTweet
-of the text.
+Alam, Ofli, Imran, "CrisisMMD: multimodal Twitter datasets from natural disasters", ICWSM 2018. The
+adapter reads the features that Li et al. (MST-Distill, 2025) computed: ResNet-50 of the image,
+BERTweet of the text.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import numpy as np
 import torch
 
 from xdistill.data.cards import DatasetCard
-from xdistill.data.files.audio_frames import check_split
-from xdistill.data.files.row_lists import SOURCE, listed_rows
+from xdistill.data.files.row_orders import SOURCE, read_order
+from xdistill.data.options import check_modalities
 from xdistill.data.paired import PairedDataset
+from xdistill.data.published_split import check_split, split_in_order
 from xdistill.data.splits import Splits, split_by_group
 from xdistill.registry import register_dataset
 
@@ -33,7 +34,7 @@ CATEGORIES = (
     "vehicle_damage",
     "other_relevant_information",
 )
-WIDTHS = {"image_features": 2048, "text_features": 768}
+WIDTHS = {"text_features": 768, "image_features": 2048}
 CARD = DatasetCard(
     name="crisismmd",
     pairs=(("text_features", "image_features"), ("image_features", "text_features")),
@@ -46,11 +47,11 @@ CARD = DatasetCard(
 )
 
 
-@register_dataset("crisismmd", CARD)
+@register_dataset(CARD)
 def crisismmd(
     root: str | Path,
     *,
-    modalities: Sequence[str] = ("text", "image"),
+    modalities: Sequence[str] = tuple(WIDTHS),
     split: Literal["published", "clean"] = "clean",
     fold: int = 0,
 ) -> Splits:
@@ -58,35 +59,33 @@ def crisismmd(
 
     - ``image_features`` float32 [2048] and ``text_features`` float32 [768], as they are stored.
 
-    A post with several images has a row for each, all with the same text: such rows are one group.
+    A post with several images has a row for each, all with the same text; these rows are one group.
 
     Args:
         root: holds ``CMMD_data.pth``, a tuple of image features, text features and labels.
-        modalities: of "text" and "image".
+        modalities: of "text_features" and "image_features".
         split: "clean" draws 60, 20 and 20 % of the posts, so that no post is in two parts.
-            "published" takes an order of the rows from ``CMMD-V2_indices.csv``, which cuts posts.
-        fold: the random split of "clean", or the column of "published".
+            "published" takes an order of the rows from ``CMMD-V2_indices.csv``, which splits posts.
+        fold: number of the random split of "clean", or of the column of "published".
 
     Raises:
-        FileNotFoundError: a file is missing; says where it comes from.
-        ValueError: an option out of range, or a file that is none of these.
+        FileNotFoundError: a file is missing; the message says where to get it.
+        ValueError: an option is out of range, or a file is malformed.
     """
-    names = tuple(modalities)
-    if not names or isinstance(modalities, str) or set(names) - {"text", "image"}:
-        raise ValueError(f"crisismmd takes a list of 'text' and 'image', got {modalities!r}")
+    names = check_modalities(modalities, WIDTHS)
     check_split(split)
     root = Path(root).expanduser()
     image, text, labels = _read(root / FILE)
     stored = {"image_features": image, "text_features": text}
     _, post = np.unique(text, axis=0, return_inverse=True)
     dataset = PairedDataset(
-        {f"{name}_features": torch.from_numpy(stored[f"{name}_features"]) for name in names},
+        {name: torch.from_numpy(stored[name]) for name in names},
         torch.from_numpy(labels),
         classes=CATEGORIES,
         group=torch.from_numpy(post.reshape(-1)),
     )
     if split == "published":
-        return listed_rows(dataset, root / ORDER, fold)
+        return split_in_order(dataset, read_order(root / ORDER, fold, len(dataset)))
     return split_by_group(dataset, (0.6, 0.2, 0.2), seed=fold)
 
 
@@ -104,32 +103,33 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             )
     except UnpicklingError as error:
         raise ValueError(
-            f"{path} holds something else than arrays, which is not loaded, as it could run code; "
-            "make it again"
+            f"{path} holds objects other than arrays, which are not loaded, since a pickle can run "
+            "code; make it again"
         ) from error
     except Exception as error:
         raise ValueError(
             f"{path} cannot be read as a tuple of three arrays ({type(error).__name__}: {error}); "
             "it may be truncated: make it again"
         ) from error
-    expected = ((len(labels), 2048), (len(labels), 768))
+    width, text_width = WIDTHS["image_features"], WIDTHS["text_features"]
+    expected = ((len(labels), width), (len(labels), text_width))
     if (image.shape, text.shape) != expected or labels.ndim != 1:
         raise ValueError(
             f"{path} has arrays of shapes {image.shape}, {text.shape} and {labels.shape}, expected "
-            "(N, 2048), (N, 768) and (N,)"
+            f"(N, {width}), (N, {text_width}) and (N,); make it again"
         )
     if not (np.isfinite(image).all() and np.isfinite(text).all()):
         raise ValueError(f"{path} has NaN or infinite features; make it again")
     if not np.isin(labels, np.arange(len(CATEGORIES))).all():
         raise ValueError(
             f"{path} has labels {np.unique(labels)[:12].tolist()}, expected 0 to "
-            f"{len(CATEGORIES) - 1}"
+            f"{len(CATEGORIES) - 1}; make it again"
         )
     return image.astype(np.float32), text.astype(np.float32), labels.astype(np.int64)
 
 
 def _numpy_names() -> list:
-    """What a pickled array consists of, under the names of NumPy 1 and 2."""
+    """The objects in a pickled array, under their names in NumPy 1 and 2."""
     reconstruct = np.zeros(1).__reduce__()[0]
     kinds = [type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8")]
     both = [(reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]

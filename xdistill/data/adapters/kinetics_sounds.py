@@ -1,4 +1,4 @@
-"""Kinetics-Sounds: the actions of Kinetics that are heard as well as seen.
+"""Kinetics-Sounds: the actions of Kinetics that can be heard as well as seen.
 
 Arandjelovic, Zisserman, "Look, listen and learn", ICCV 2017, chose 34 classes of Kinetics; 31 of
 them are left in today's Kinetics-400. The lists are those of Peng et al., OGM-GE, CVPR 2022.
@@ -10,18 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from xdistill.data.cards import DatasetCard
-from xdistill.data.files.audio_frames import (
-    TEST,
-    TRAIN,
-    AVClip,
-    AVFolders,
-    AVFormat,
-    audio_frames,
-    check_split,
-    check_unique,
-    read_lines,
-    split_clips,
-)
+from xdistill.data.files.audio_visual.clip import AVClip, check_unique
+from xdistill.data.files.audio_visual.dataset import audio_visual_dataset, parts_of
+from xdistill.data.files.audio_visual.folders import AVFolders
+from xdistill.data.files.audio_visual.format import AVFormat
+from xdistill.data.files.delimited import read_lines
+from xdistill.data.published_split import TEST, TRAIN, check_split, published_or_clean
 from xdistill.data.splits import Splits
 from xdistill.registry import register_dataset
 
@@ -47,7 +41,7 @@ FOLDERS = AVFolders(
 )
 
 
-@register_dataset("kinetics_sounds", CARD)
+@register_dataset(CARD)
 def kinetics_sounds(
     root: str | Path,
     *,
@@ -58,30 +52,30 @@ def kinetics_sounds(
 ) -> Splits:
     """Kinetics-Sounds as three paired datasets: ``audio`` [mels, frames of 10 ms] and ``video``.
 
-    The columns are those of `files.audio_frames.audio_frames`; a row's group is the film on
-    YouTube that it was cut from. Classes have the numbers of the lists as names.
+    The columns are those of `xdistill.data.files.audio_visual.dataset`; a row's group is the film
+    on YouTube that it was cut from. Classes have the numbers of the lists as names.
 
     Args:
         root: holds the two lists and, for each clip, frames and sound.
-        split: "clean" holds 15 % of the training films out for validation, and leaves films out of
-            training that are also tested. "published" keeps the lists: the validation part *is* the
-            test part; a warning says so.
-        allow_missing: leave clips without files out, with a warning, as films vanish from YouTube.
-        seed: of the films that are held out.
-        **options: of `files.audio_frames.AVFormat`; the sound is ten seconds long.
+        split: "clean" holds out 15 % of the training films for validation, and leaves films out of
+            the training part that are also tested. "published" keeps the lists: the validation part
+            *is* the test part, of which a warning is given.
+        allow_missing: leave out clips without files, with a warning; films vanish from YouTube.
+        seed: decides which films are held out.
+        **options: of `xdistill.data.files.audio_visual.format.AVFormat`; sound of ten seconds.
 
     Raises:
-        FileNotFoundError: a list or files are missing; says where they come from.
-        ValueError: an option out of range, or a line that is none of the list.
+        FileNotFoundError: a list or a file is missing; the message says where to get it.
+        ValueError: an option is out of range, or a line of a list is malformed.
     """
     check_split(split)
     form = AVFormat(**{"seconds": 10.0, **options})
     root = Path(root).expanduser()
     clips = [clip for part, name in LISTS.items() for clip in _read_list(root / name, part)]
-    check_unique(clips, "kinetics_sounds")
+    check_unique(clips, CARD.name)
     classes = tuple(sorted({clip.label for clip in clips}, key=int))
-    dataset = audio_frames(root, clips, classes, FOLDERS, form, allow_missing=allow_missing)
-    return split_clips(dataset, clips, "kinetics_sounds", split, seed)
+    dataset = audio_visual_dataset(root, clips, classes, FOLDERS, form, allow_missing=allow_missing)
+    return published_or_clean(dataset, parts_of(dataset, clips), CARD.name, split, seed)
 
 
 def _read_list(path: Path, part: int) -> list[AVClip]:

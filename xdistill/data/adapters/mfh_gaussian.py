@@ -1,8 +1,8 @@
-"""The Gaussian study of modality focusing: two views that share a known part of what decides.
+"""The Gaussian study of modality focusing: two modalities that share some decisive features.
 
 Xue, Gao, Ren, Zhao, "The Modality Focusing Hypothesis: Towards Understanding Crossmodal Knowledge
-Distillation", ICLR 2023. The label is the side of a random plane on which the decisive
-features lie. The student sees 10 of them among its 50 channels, and the rest is noise.
+Distillation", ICLR 2023. The label says on which side of a random plane the decisive
+features are. The student sees 10 of them among its 50 channels; the other channels are noise.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from xdistill.registry import register_dataset
 
 STUDENT_CHANNELS = 50
 STUDENT_DECISIVE = 10
-PLANE = 500  # length of the normal that the authors draw, whatever part of it a study needs
-TOLERANCE = 0.006  # shares are published with two digits
+PLANE = 500  # length of the normal that the authors draw; a study uses the first part of it
+TOLERANCE = 0.006  # the paper gives shares with two digits
 
 CARD = DatasetCard(
     name="mfh_gaussian",
@@ -32,7 +32,7 @@ CARD = DatasetCard(
 )
 
 
-@register_dataset("mfh_gaussian", CARD)
+@register_dataset(CARD)
 def mfh_gaussian(
     *,
     gamma: float | None = None,
@@ -44,30 +44,32 @@ def mfh_gaussian(
 ) -> Splits:
     """Generates one of the two studies: columns ``teacher`` [25 or 50] and ``student`` [50].
 
-    - ``gamma``: of 20 decisive features the teacher sees 10 among 25 channels, n of them the
-      student's too; the share is n / (20 - n), from 0 to 1. Distillation gains as it grows.
-    - ``alpha``: of 50 the teacher sees the student's 10 and n more among 50 channels; the share of
-      what it alone sees is n / (10 + n), from 0 to 0.8. The teacher gets better and helps less.
+    - ``gamma``: there are 20 decisive features. The teacher sees 10 of them among 25 channels, and
+      the student sees n of these 10 as well. The shared part is n / (20 - n), from 0 to 1.
+      Distillation gains more as it grows.
+    - ``alpha``: there are 50 decisive features. The teacher sees the student's 10 and n more among
+      50 channels. The part that it alone sees is n / (10 + n), from 0 to 0.8. The larger it is, the
+      better the teacher and the smaller the gain of distillation.
 
-    Train and test are drawn in the order and with the seeds of the authors' script, so that they
-    are its numbers; the validation part, which it lacks, has a stream of its own.
+    Train and test are drawn in the order and with the seeds of the authors' script and so equal its
+    numbers. The validation part, which the script lacks, has a random stream of its own.
 
     Args:
-        gamma: share of the decisive features of both that both see; two digits are enough.
-        alpha: share of the teacher's decisive features that it alone sees.
-        seed: of the plane and all rows.
-        train_rows: the authors take 200.
-        val_rows: rows for the choice of a model.
-        test_rows: the authors take 1,000.
+        gamma: share that both see of the decisive features that either sees; two digits suffice.
+        alpha: share that the teacher alone sees of its decisive features.
+        seed: everything follows from it.
+        train_rows: 200 in the paper.
+        val_rows: number of validation rows.
+        test_rows: 1,000 in the paper.
 
     Raises:
-        ValueError: not exactly one of gamma and alpha, or a share that no whole number of features
-            makes.
+        ValueError: neither or both of gamma and alpha, or a share that no whole number of features
+            gives.
     """
     if (gamma is None) == (alpha is None):
         raise ValueError(
-            f"mfh_gaussian generates one study: pass either gamma or alpha, got gamma={gamma} and "
-            f"alpha={alpha}"
+            f"mfh_gaussian generates one of two studies: pass either gamma or alpha, got "
+            f"gamma={gamma} and alpha={alpha}"
         )
     if gamma is not None:
         count, channels, level = 20, 25, _level("gamma", gamma)
@@ -96,19 +98,19 @@ def mfh_gaussian(
 
 
 def _shares(study: str) -> list[float]:
-    """The share that each number of features makes."""
+    """The share that each number of features gives."""
     if study == "gamma":
         return [n / (20 - n) for n in range(11)]
     return [n / (10 + n) for n in range(41)]
 
 
 def _level(study: str, share: float) -> int:
-    """The number of features that makes a share."""
+    """The number of features that gives a share."""
     shares = _shares(study)
     level = min(range(len(shares)), key=lambda n: abs(shares[n] - share))
     if not abs(shares[level] - share) < TOLERANCE:  # NaN too
         raise ValueError(
-            f"no whole number of features makes {study}={share}; take one of "
+            f"no whole number of features gives {study}={share}; pass one of "
             f"{', '.join(f'{known:.2f}' for known in shares)}"
         )
     return level

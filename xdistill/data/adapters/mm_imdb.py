@@ -1,4 +1,4 @@
-"""MM-IMDb: films by the genres they belong to, from the poster or from the plot.
+"""MM-IMDb: the genres of films, from the poster or from the plot.
 
 Arevalo, Solorio, Montes-y-Gómez, González, "Gated multimodal units for information fusion", ICLR
 2017 workshop: 25,959 films, each of one to ten of 23 genres.
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from xdistill.data.cards import DatasetCard
 from xdistill.data.files.hdf5_column import HDF5Column
+from xdistill.data.options import check_modalities
 from xdistill.data.paired import PairedDataset
 from xdistill.data.splits import Splits
 from xdistill.registry import register_dataset
@@ -28,10 +29,10 @@ ARRAYS = {
     "image_features": ("vgg_features", (4096,)),
     "image": ("images", (3, 256, 160)),
 }
-"""By the name of a column, what the file calls it and the shape of its rows."""
+"""For each column the name of its array in the file and the shape of a row."""
 PARTS = ("train", "dev", "test")
 MEAN_BGR = (103.939, 116.779, 123.68)
-"""What the authors took off the posters: means over ImageNet of blue, green and red, of 255."""
+"""What the authors subtracted from the posters: ImageNet's mean blue, green and red, of 255."""
 CARD = DatasetCard(
     name="mm_imdb",
     pairs=(
@@ -50,31 +51,29 @@ CARD = DatasetCard(
 )
 
 
-@register_dataset("mm_imdb", CARD)
+@register_dataset(CARD)
 def mm_imdb(
     root: str | Path, *, modalities: Sequence[str] = ("text_features", "image_features")
 ) -> Splits:
     """MM-IMDb as three paired datasets; a row is read from the file when it is asked for.
 
-    - ``text_features`` float32 [300]: the mean of the plot's word2vec vectors. A film none of whose
-      words is known lacks it.
-    - ``image_features`` float32 [4096]: the poster as VGG-16's last hidden layer sees it.
-    - ``image`` float32 [3, 256, 160] from 0 to 1: the poster, red, green, blue.
+    - ``text_features`` float32 [300]: the mean of the plot's word2vec vectors. A film lacks it if
+      none of the plot's words has a vector.
+    - ``image_features`` float32 [4096]: VGG-16's last hidden layer for the poster.
+    - ``image`` float32 [3, 256, 160] from 0 to 1: the poster in red, green and blue.
 
     A film may have several genres: `target` is [N, 23], for `BinaryCrossEntropy`. The split is the
-    authors', drawn by genre. Every film is in one part, so there is no other, cleaner one.
+    authors', stratified by genre. Every film is in one part, so no other split is needed.
 
     Args:
         root: holds ``multimodal_imdb.hdf5``.
         modalities: of "text_features", "image_features" and "image".
 
     Raises:
-        FileNotFoundError: the file is missing; says where it comes from.
-        ValueError: an option out of range, or a file that is no such thing.
+        FileNotFoundError: the file is missing; the message says where to get it.
+        ValueError: an unknown modality, or a file that is damaged or has other arrays.
     """
-    names = tuple(modalities)
-    if not names or isinstance(modalities, str) or set(names) - set(ARRAYS):
-        raise ValueError(f"mm_imdb takes a list of {', '.join(ARRAYS)}, got {modalities!r}")
+    names = check_modalities(modalities, ARRAYS)
     path = Path(root).expanduser() / FILE
     if not path.is_file():
         raise FileNotFoundError(
@@ -100,10 +99,10 @@ class Films(NamedTuple):
     """What the file says of all films.
 
     Attributes:
-        target: [N, K] 1 for each genre of the film.
-        genres: their names.
-        ids: IMDb's numbers.
-        valid: the films with a text, where texts are asked for.
+        target: [N, K] 1 for each genre of the film, else 0.
+        genres: names of the genres.
+        ids: IMDb's numbers of the films.
+        valid: which films have text features, if those are asked for.
         parts: first film and the one after the last of each part.
     """
 
@@ -131,8 +130,8 @@ def _read(path: Path, names: tuple[str, ...]) -> Films:
             shapes = {name: file[ARRAYS[name][0]].shape for name in names}
     except Exception as error:
         raise ValueError(
-            f"{path} is no such HDF5 file ({type(error).__name__}: {error}); it may be truncated: "
-            "copy it again"
+            f"{path} cannot be read as MM-IMDb's HDF5 file ({type(error).__name__}: {error}); it "
+            "may be truncated: copy it again"
         ) from error
     count = len(films.ids)
     expected = {name: (count, *ARRAYS[name][1]) for name in names}
@@ -140,22 +139,25 @@ def _read(path: Path, names: tuple[str, ...]) -> Films:
         raise ValueError(
             f"{path} has {count} imdb_ids, genres of shape {tuple(films.target.shape)} under "
             f"{len(films.genres)} names, and {shapes}, expected as many films everywhere and "
-            f"{expected}"
+            f"{expected}; copy it again"
         )
     covered = [film for bounds in films.parts for film in range(*bounds)]
     if sorted(covered) != list(range(count)):
-        raise ValueError(f"{path} has parts {films.parts} that do not hold each of {count} films")
+        raise ValueError(
+            f"{path} has parts {films.parts}, expected each of {count} films in one of "
+            "them; copy it again"
+        )
     return films
 
 
 def _with_text(file: Any) -> dict[str, Tensor]:
-    """The mean of no vectors is NaN."""
+    """The films that have text features; the mean of no vectors is NaN."""
     whole = np.isfinite(np.asarray(file["features"])).all(axis=1)
     return {"text_features": torch.from_numpy(whole)}
 
 
 def _bounds(split: np.ndarray, part: str) -> tuple[int, int]:
-    """The films of a part in Fuel's table of parts and arrays."""
+    """First film of a part and the one after the last, from Fuel's table of parts and arrays."""
     own = (split["split"] == part.encode()) & (split["source"] == b"genres")
     return int(split["start"][own].item()), int(split["stop"][own].item())
 

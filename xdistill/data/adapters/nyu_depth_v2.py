@@ -1,4 +1,4 @@
-"""NYU Depth V2: rooms seen by a camera and by a depth sensor, as a classification of scenes.
+"""NYU Depth V2: rooms seen by a camera and by a depth sensor; the classes are kinds of room.
 
 Silberman, Hoiem, Kohli, Fergus, "Indoor segmentation and support inference from RGBD images", ECCV
 2012: 1,449 labelled frames of 464 rooms.
@@ -18,14 +18,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xdistill.data.cards import DatasetCard
-from xdistill.data.files.audio_frames import (
-    TEST,
-    TRAIN,
-    AVClip,
-    split_clips,
-)
 from xdistill.data.files.hdf5_column import HDF5Column
+from xdistill.data.options import check_modalities
 from xdistill.data.paired import PairedDataset
+from xdistill.data.published_split import TEST, TRAIN, check_split, published_or_clean
 from xdistill.data.splits import Splits
 from xdistill.registry import register_dataset
 
@@ -45,7 +41,7 @@ SCENES = (
 """The nine most frequent kinds of room, and all others."""
 CARD = DatasetCard(
     name="nyu_depth_v2",
-    pairs=(("depth", "image"), ("image", "depth")),
+    pairs=(("depth_image", "image"), ("image", "depth_image")),
     classes=len(SCENES),
     size="1,449 frames of 464 rooms, 795 for training and 654 for testing; 2.8 GB",
     licence="none stated; for research",
@@ -54,14 +50,15 @@ CARD = DatasetCard(
     source_url="https://cs.nyu.edu/~fergus/datasets/nyu_depth_v2.html",
     files=(FILE, SPLITS_FILE),
 )
-COLUMNS = {"image": "images", "depth": "depths"}
+COLUMNS = {"image": "images", "depth_image": "depths"}
+"""For each column the name of its array in the file."""
 
 
-@register_dataset("nyu_depth_v2", CARD)
+@register_dataset(CARD)
 def nyu_depth_v2(
     root: str | Path,
     *,
-    modalities: Sequence[str] = ("image", "depth"),
+    modalities: Sequence[str] = tuple(COLUMNS),
     split: Literal["published", "clean"] = "clean",
     size: tuple[int, int] = (112, 144),
     seed: int = 0,
@@ -69,29 +66,26 @@ def nyu_depth_v2(
     """NYU Depth V2 as three paired datasets; a frame is read from the file when it is asked for.
 
     - ``image`` float32 [3, height, width] from 0 to 1.
-    - ``depth`` float32 [1, height, width] in m, filled in by the authors.
+    - ``depth_image`` float32 [1, height, width] in m, with holes filled in by the authors.
 
-    Classes are `SCENES`: the ten of the usual scene classification. A row's group is its room.
+    Classes are `SCENES`, the ten of the usual scene classification. A row's group is its room.
 
     Args:
         root: holds ``nyu_depth_v2_labeled.mat`` (MATLAB 7.3, that is HDF5) and ``splits.mat``.
-        modalities: of "image" and "depth".
-        split: "clean" holds 15 % of the training rooms out for validation. "published" trains on
-            all, and its validation part *is* the test part; a warning says so.
-        size: height and width to which a frame of 480 × 640 is brought (areas are averaged).
-        seed: of the rooms that are held out.
+        modalities: of "image" and "depth_image".
+        split: "clean" holds out 15 % of the training rooms for validation. "published" trains on
+            all, and its validation part *is* the test part, of which a warning is given.
+        size: height and width to which a frame of 480 × 640 is resized, by averaging areas.
+        seed: decides which rooms are held out.
 
     Raises:
-        FileNotFoundError: a file is missing; says where it comes from.
-        ValueError: an option out of range, or a file that is none of these.
+        FileNotFoundError: a file is missing; the message says where to get it.
+        ValueError: an option is out of range, or a file is damaged.
     """
-    names = tuple(modalities)
-    if not names or isinstance(modalities, str) or set(names) - set(COLUMNS):
-        raise ValueError(f"nyu_depth_v2 takes a list of 'image' and 'depth', got {modalities!r}")
-    if split not in ("published", "clean") or min(size) < 1:
-        raise ValueError(
-            f"split is 'published' or 'clean' and size 1 or more, got {split!r} and {size}"
-        )
+    names = check_modalities(modalities, COLUMNS)
+    check_split(split)
+    if min(size) < 1:
+        raise ValueError(f"size is a height and a width of 1 or more pixels, got {size}")
     root = Path(root).expanduser()
     for name in (FILE, SPLITS_FILE):
         if not (root / name).is_file():
@@ -101,22 +95,18 @@ def nyu_depth_v2(
             )
     kinds, rooms = _read_scenes(root / FILE)
     parts = _read_parts(root / SPLITS_FILE, len(kinds))
-    clips = [
-        AVClip(f"frame{row + 1:04d}", _scene(kind), room, "", part)
-        for row, (kind, room, part) in enumerate(zip(kinds, rooms, parts, strict=True))
-    ]
     numbers = {room: at for at, room in enumerate(sorted(set(rooms)))}
     dataset = PairedDataset(
         {
             name: HDF5Column(root / FILE, COLUMNS[name], len(kinds), partial(_frame, size=size))
             for name in names
         },
-        [SCENES.index(clip.label) for clip in clips],
+        [SCENES.index(_scene(kind)) for kind in kinds],
         classes=SCENES,
-        group=[numbers[clip.group] for clip in clips],
-        ids=[clip.id for clip in clips],
+        group=[numbers[room] for room in rooms],
+        ids=[f"frame{row + 1:04d}" for row in range(len(kinds))],
     )
-    return split_clips(dataset, clips, "NYU Depth V2", split, seed)
+    return published_or_clean(dataset, parts, CARD.name, split, seed)
 
 
 def _frame(stored: np.ndarray, size: tuple[int, int]) -> Float[Tensor, "c h w"]:
@@ -143,14 +133,14 @@ def _read_scenes(path: Path) -> tuple[list[str], list[str]]:
             count = len(file["images"])  # type: ignore[arg-type]
     except Exception as error:
         raise ValueError(
-            f"{path} is no such MATLAB 7.3 file ({type(error).__name__}: {error}); it may be "
-            "truncated: copy it again"
+            f"{path} cannot be read as a MATLAB 7.3 file with images, scenes and sceneTypes "
+            f"({type(error).__name__}: {error}); it may be truncated: copy it again"
         ) from error
     kinds, rooms = found
     if len(kinds) != count or len(rooms) != count:
         raise ValueError(
             f"{path} has {count} images, {len(kinds)} sceneTypes and {len(rooms)} scenes, expected "
-            "as many of each"
+            "as many of each; copy it again"
         )
     return kinds, rooms
 

@@ -1,13 +1,14 @@
-"""RAVDESS: eight emotions, spoken by 24 actors who are heard and seen.
+"""RAVDESS: eight emotions in the voices and faces of 24 actors.
 
 Livingstone, Russo, "The Ryerson Audio-Visual Database of Emotional Speech and Song", PLoS ONE
-13(5), 2018. Cross-modal papers read arrays or features made from it, and split rows at random, so
-that their actors are in every part.
+13(5), 2018. Cross-modal papers read arrays or features made from it and split the rows at random,
+so that every part has all actors.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -18,19 +19,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from xdistill.data.cards import DatasetCard
-from xdistill.data.files.arrays import MappedColumn, open_array, read_array
-from xdistill.data.files.audio_frames import (
-    TRAIN,
-    AVClip,
-    AVFolders,
-    AVFormat,
-    audio_frames,
-    read_lines,
-)
-from xdistill.data.files.clips import ArrayColumn
-from xdistill.data.files.row_lists import listed_rows, random_rows
+from xdistill.data.files.arrays import open_array, read_array, read_labels
+from xdistill.data.files.audio_visual.clip import AVClip
+from xdistill.data.files.audio_visual.dataset import audio_visual_dataset
+from xdistill.data.files.audio_visual.folders import AVFolders
+from xdistill.data.files.audio_visual.format import AVFormat
+from xdistill.data.files.delimited import read_lines
+from xdistill.data.files.file_column import FileColumn
+from xdistill.data.files.images import open_image
+from xdistill.data.files.mapped_column import MappedColumn
+from xdistill.data.files.row_orders import read_order
+from xdistill.data.options import check_modalities
 from xdistill.data.paired import PairedDataset
+from xdistill.data.published_split import TRAIN, check_split, split_in_order
 from xdistill.data.splits import Splits, fold_groups, split_groups
+from xdistill.numerics import GIB
 from xdistill.registry import register_dataset
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
@@ -54,13 +57,21 @@ LAYOUTS = {
     "arrays": "<root>/{video,audio,label}_data.npy, (N, 15, 3, H, W), (N, 15, 156) and (N,), and "
     "actor_data.npy (N,)",
 }
+MODALITIES = {
+    "films": ("audio", "video"),
+    "features": ("audio", "image"),
+    "arrays": ("audio", "video"),
+}
+OPTIONS = {"features": {"size", "keep_gib"}, "arrays": set()}
+"""The options of `AVFormat` that a layout has; "films" has all."""
 
 
-@register_dataset("ravdess", CARD)
+@register_dataset(CARD)
 def ravdess(
     root: str | Path,
     *,
     layout: Literal["films", "features", "arrays"] = "films",
+    modalities: Sequence[str] | None = None,
     split: Literal["published", "clean"] = "clean",
     folds: int = 6,
     fold: int = 0,
@@ -70,53 +81,68 @@ def ravdess(
     """RAVDESS's speech as three paired datasets, in one of three layouts.
 
     - "films", as its owners publish it: ``audio`` and ``video`` as in
-      `files.audio_frames.audio_frames`, from films with sound.
-    - "features" (as MFH reads it): ``audio`` [rows, columns], the stored array, and ``image``
+      `xdistill.data.files.audio_visual.dataset`, from films with sound.
+    - "features", as in MFH's code: ``audio`` [rows, columns], the stored array, and ``image``
       [3, size, size] from 0 to 1.
-    - "arrays" (as MST reads it), memory-mapped: ``audio`` [15, 156] and ``video`` [3, 15, H, W].
+    - "arrays", as in MST-Distill's code, memory-mapped: ``audio`` [15, 156] and ``video``
+      [3, 15, H, W].
 
     A row's group is its actor.
 
     Args:
         root: the folder.
-        layout: how it is laid out.
-        split: "clean" deals the actors into folds (`fold_groups`): no actor is in two parts.
-            "published" is a random split of the rows, 60, 20 and 20 %, as papers draw it: every
-            actor is in every part, and the groups of the rows are the rows themselves. "arrays"
-            take column ``fold`` of ``RAVDESS_indices.csv`` where it is there.
+        layout: which of the three.
+        modalities: of the two columns of the layout; both when None.
+        split: "clean" divides the actors into folds (`fold_groups`): no actor is in two parts.
+            "published" is a random split of the rows, 60, 20 and 20 %, as in the papers: every
+            actor is in every part, and each row is a group of its own. For "arrays", column
+            ``fold`` of ``RAVDESS_indices.csv`` gives the order of the rows if that file is there.
         folds: number of folds of "clean".
         fold: which one is for testing, from 0.
-        seed: of the published split.
-        **options: of `files.audio_frames.AVFormat`, for "films" and (size) "features".
+        seed: decides the published split.
+        **options: of `xdistill.data.files.audio_visual.format.AVFormat`: all of them for "films",
+            size and keep_gib for "features", none for "arrays".
 
     Raises:
-        FileNotFoundError: files are missing; says where they come from.
-        ValueError: an option out of range, a name that is none of RAVDESS's, damaged files, or
-            "arrays" without actors and split="clean".
+        FileNotFoundError: files are missing; the message says where to get them.
+        ValueError: an option is out of range or not one of the layout's, a file name is not one of
+            RAVDESS's, a file is damaged, or "arrays" has no actors for split="clean".
     """
-    if split not in ("published", "clean") or layout not in LAYOUTS:
-        raise ValueError(
-            f"split is 'published' or 'clean' and layout one of {', '.join(LAYOUTS)}, got "
-            f"{split!r} and {layout!r}"
-        )
-    form = AVFormat(**options)
+    check_split(split)
+    names = _check_layout(layout, modalities, options)
     root = Path(root).expanduser()
     if layout == "films":
-        dataset = _films(root, form)
+        dataset = _films(root, AVFormat(modalities=names, **options))
     elif layout == "features":
-        dataset = _features(root, form)
+        dataset = _features(root, names, AVFormat(**options))
     else:
-        dataset = _arrays(root, form, need_actors=split == "clean")
+        dataset = _arrays(root, names, need_actors=split == "clean")
     if split == "clean":
         actors = sorted(set(dataset.group.tolist()))
         return split_groups(dataset, **fold_groups(actors, folds=folds, fold=fold))
-    listed = root / ORDER
-    if layout == "arrays" and listed.is_file():
-        return listed_rows(dataset, listed, fold)
-    return random_rows(dataset, seed)
+    if layout == "arrays" and (root / ORDER).is_file():
+        return split_in_order(dataset, read_order(root / ORDER, fold, len(dataset)))
+    generator = torch.Generator().manual_seed(seed)
+    return split_in_order(dataset, torch.randperm(len(dataset), generator=generator))
 
 
-def _missing(root: Path, layout: str) -> str:
+def _check_layout(
+    layout: str, modalities: Sequence[str] | None, options: dict[str, Any]
+) -> tuple[str, ...]:
+    """The modalities that a row has."""
+    if layout not in LAYOUTS:
+        raise ValueError(f"layout is one of {', '.join(LAYOUTS)}, got {layout!r}")
+    taken = OPTIONS.get(layout, set(options))
+    if set(options) - taken:
+        raise ValueError(
+            f"the layout {layout!r} has no option {', '.join(sorted(set(options) - taken))}; it "
+            f"has {', '.join(sorted(taken)) or 'none'}: leave the others out"
+        )
+    known = MODALITIES[layout]
+    return known if modalities is None else check_modalities(modalities, known)
+
+
+def _missing(layout: str) -> str:
     return (
         f"the layout {layout!r} is {LAYOUTS[layout]}; the films are distributed at "
         f"{CARD.source_url}, for other layouts pass layout="
@@ -127,21 +153,21 @@ def _films(root: Path, form: AVFormat) -> PairedDataset:
     films = sorted(root.glob("**/Actor_[0-9][0-9]/01-01-*.mp4"))
     if not films:
         raise FileNotFoundError(
-            f"{root / 'Actor_01'}/01-01-01-01-01-01-01.mp4 and all its like are missing; "
-            f"{_missing(root, 'films')}"
+            f"{root / 'Actor_01' / '01-01-01-01-01-01-01.mp4'} and all other films are missing; "
+            f"{_missing('films')}"
         )
     clips = [
         AVClip(path.stem, *_emotion_and_actor(path.stem, path), path.stem, TRAIN) for path in films
     ]
     places = tuple(dict.fromkeys(str(path.parent) for path in films))
     folders = AVFolders(places, places, LAYOUTS["films"], CARD.source_url)
-    return audio_frames(root, clips, EMOTIONS, folders, form, allow_missing=False)
+    return audio_visual_dataset(root, clips, EMOTIONS, folders, form, allow_missing=False)
 
 
-def _features(root: Path, form: AVFormat) -> PairedDataset:
+def _features(root: Path, names: Sequence[str], form: AVFormat) -> PairedDataset:
     tables = sorted(root.glob("*.csv"))
     if not tables:
-        raise FileNotFoundError(f"{root}/*.csv is missing; {_missing(root, 'features')}")
+        raise FileNotFoundError(f"{root}/*.csv is missing; {_missing('features')}")
     rows, sounds, images = [], [], []
     for table in tables:
         for line in read_lines(table, LAYOUTS["features"], CARD.source_url):
@@ -159,16 +185,14 @@ def _features(root: Path, form: AVFormat) -> PairedDataset:
     lost = [path for path in (*sounds, *images) if not path.is_file()]
     if lost:
         raise FileNotFoundError(
-            f"{len(lost)} files are missing (first: {lost[0]}); {_missing(root, 'features')}"
+            f"{len(lost)} files are missing (first: {lost[0]}); {_missing('features')}"
         )
     columns: dict[str, Any] = {}
-    keep = form.keep_gib * 2**30
-    if "audio" in form.modalities:
-        columns["audio"] = ArrayColumn(sounds, _read_map, keep_bytes=keep)
-    if "video" in form.modalities:
-        columns["image"] = ArrayColumn(
-            images, partial(_read_image, size=form.size), keep_bytes=keep
-        )
+    keep = form.keep_gib * GIB
+    if "audio" in names:
+        columns["audio"] = FileColumn(sounds, _read_map, keep_bytes=keep)
+    if "image" in names:
+        columns["image"] = FileColumn(images, partial(_read_image, size=form.size), keep_bytes=keep)
     return PairedDataset(
         columns,
         [label for _, label, _ in rows],
@@ -183,36 +207,29 @@ def _read_map(path: Path) -> Float[Tensor, "c t"]:
 
 
 def _read_image(path: Path, size: int) -> Float[Tensor, "3 h w"]:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB").resize((size, size)), np.float32)
-    except Exception as error:
-        raise ValueError(
-            f"{path} cannot be read as an image ({type(error).__name__}: {error}); copy it again"
-        ) from error
+    pixels = np.asarray(open_image(path).resize((size, size)), np.float32)
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy()) / 255
 
 
-def _arrays(root: Path, form: AVFormat, *, need_actors: bool) -> PairedDataset:
-    source = _missing(root, "arrays")
-    labels = np.asarray(open_array(root / "label_data.npy", source)).reshape(-1)
+def _arrays(root: Path, names: Sequence[str], *, need_actors: bool) -> PairedDataset:
+    source = _missing("arrays")
+    labels = read_labels(root / "label_data.npy", source)
     if not np.isin(labels, np.arange(len(EMOTIONS))).all():
         raise ValueError(
             f"{root / 'label_data.npy'} has labels {np.unique(labels)[:12].tolist()}, expected 0 "
-            "to 7"
+            "to 7; copy it again"
         )
     actors = None
     if (root / "actor_data.npy").is_file():
-        actors = np.asarray(open_array(root / "actor_data.npy", source)).reshape(-1)
+        actors = read_labels(root / "actor_data.npy", source)
     elif need_actors:
         raise ValueError(
-            f"{root} has no actor_data.npy (N,), so nobody can tell which rows share an actor; "
-            "write it when the arrays are made, or pass split='published', which mixes actors"
+            f"{root} has no actor_data.npy (N,), so it is not known which rows share an actor; "
+            "write that file when you make the arrays, or pass split='published', which mixes "
+            "actors"
         )
     columns: dict[str, Any] = {}
-    for name in form.modalities:
+    for name in names:
         path = root / f"{name}_data.npy"
         shape = open_array(path, source).shape[1:]
         columns[name] = MappedColumn(path, shape, source)
@@ -220,13 +237,13 @@ def _arrays(root: Path, form: AVFormat, *, need_actors: bool) -> PairedDataset:
     lengths |= {"label": len(labels)} | ({} if actors is None else {"actor": len(actors)})
     if len(set(lengths.values())) > 1:
         raise ValueError(f"the arrays of {root} have {lengths} rows, expected as many in each")
-    frames_last = {"video": partial(torch.transpose, dim0=0, dim1=1)}
+    channels_first = {"video": partial(torch.transpose, dim0=0, dim1=1)}
     return PairedDataset(
         columns,
-        torch.from_numpy(labels.astype(np.int64)),
+        torch.from_numpy(labels),
         classes=EMOTIONS,
-        group=None if actors is None else torch.from_numpy(actors.astype(np.int64)),
-        transforms={name: f for name, f in frames_last.items() if name in columns},
+        group=None if actors is None else torch.from_numpy(actors),
+        transforms={name: f for name, f in channels_first.items() if name in columns},
     )
 
 
@@ -234,7 +251,7 @@ def _emotion_and_actor(name: str, where: Path) -> tuple[str, str]:
     found = NAME.search(name)
     if found is None:
         raise ValueError(
-            f"{where} names {name!r}, which is none of RAVDESS's names, as in "
-            "01-01-06-01-02-01-12 (the third number is the emotion, the last the actor)"
+            f"{where} has the name {name!r}, expected one like 01-01-06-01-02-01-12, as in RAVDESS "
+            "(the third number is the emotion, the last the actor)"
         )
     return EMOTIONS[int(found[3]) - 1], found[7]

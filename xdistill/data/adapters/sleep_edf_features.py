@@ -1,7 +1,7 @@
-"""Sleep-EDF as 35 features of each epoch and channel: EEG and EOG as teacher, less as student.
+"""Sleep-EDF as 35 features of each epoch and channel: EEG with EOG teaches one channel.
 
-The features were computed from Sleep-EDF Expanded by T. Hu and are distributed as one npz of each
-night; the names of the features are in `FEATURES`.
+The features were computed from Sleep-EDF Expanded by T. Hu and are distributed as one npz for each
+night; `FEATURES` has their names.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from xdistill.data.cards import DatasetCard
+from xdistill.data.options import check_modalities
 from xdistill.data.paired import PairedDataset
-from xdistill.data.sleep_stages import EPOCH_S, STAGES
+from xdistill.data.sleep_stages import EPOCH_S, STAGES, stage_of
 from xdistill.data.splits import Splits, fold_groups, split_groups
 from xdistill.registry import register_dataset
 
@@ -34,7 +35,8 @@ FEATURES = (
 CHANNELS = ("Fpz-Cz", "Pz-Oz", "EOG")
 BASIC = ("std", "iqr", "zero_crossings")
 UNSCORED = 6
-STAGE_OF_LABEL = np.array([0, 1, 2, 3, 3, 4])  # W, S1, S2, S3, S4, REM
+LABELS = ("W", "S1", "S2", "S3", "S4", "REM")
+"""Names of the labels 0 to 5 of a file."""
 
 
 def _columns(channel: str, names: Sequence[str] = FEATURES) -> list[int]:
@@ -66,7 +68,7 @@ CARD = DatasetCard(
 )
 
 
-@register_dataset("sleep_edf_features", CARD)
+@register_dataset(CARD)
 def sleep_edf_features(
     root: str | Path,
     *,
@@ -80,12 +82,13 @@ def sleep_edf_features(
     """Sleep-EDF's nights as three paired datasets of feature vectors, an epoch of 30 s a row.
 
     - ``eeg_eog`` float32 [105]: `FEATURES` of Fpz-Cz, of Pz-Oz and of the horizontal EOG.
-    - ``eeg_pz`` float32 [35]: those of Pz-Oz.
-    - ``eog`` float32 [35]: those of the EOG.
-    - ``eog_basic`` float32 [3]: standard deviation, interquartile range and zero crossings of it.
+    - ``eeg_pz`` float32 [35]: the features of Pz-Oz.
+    - ``eog`` float32 [35]: the features of the EOG.
+    - ``eog_basic`` float32 [3]: the EOG's standard deviation, interquartile range and zero
+      crossings.
 
-    The six band powers are taken as logarithms. Classes are W, N1, N2, N3 (stages 3 and 4) and REM;
-    unscored epochs are left out. A row's group is its subject. The extractor left out the last
+    The logarithm of the six band powers is taken. Classes are W, N1, N2, N3 (stages 3 and 4) and
+    REM; unscored epochs are left out. A row's group is its subject. The extractor left out the last
     epoch of every run of one stage, so neighbouring rows need not be neighbouring epochs.
 
     The parts follow `fold_groups`: no subject is in two of them.
@@ -98,21 +101,18 @@ def sleep_edf_features(
         fold: which one is for testing, from 0.
         val_subjects: how many of the other subjects are for validation; 15 % when None.
         wake_minutes: wakefulness kept before the first and after the last row of sleep; None keeps
-            the day.
-        standardise: mean 0 and standard deviation 1 over the training rows.
+            all of it.
+        standardise: whether each feature gets mean 0 and standard deviation 1 over the training
+            rows.
 
     Raises:
-        FileNotFoundError: no file; says where they come from.
-        ValueError: an option out of range, or a damaged file.
+        FileNotFoundError: there is no file; the message says where to get them.
+        ValueError: an option is out of range, or a file is damaged.
     """
-    if not modalities or isinstance(modalities, str) or set(modalities) - set(MODALITIES):
-        raise ValueError(
-            f"sleep_edf_features takes a list of {', '.join(MODALITIES)} as modalities, got "
-            f"{modalities!r}"
-        )
+    modalities = check_modalities(modalities, MODALITIES)
     if wake_minutes is not None and wake_minutes < 0:
         raise ValueError(
-            f"wake_minutes is 0 or more, or None for the whole day, got {wake_minutes}"
+            f"wake_minutes is 0 or more, or None for all wakefulness, got {wake_minutes}"
         )
     files = _find(Path(root).expanduser())
     nights = [read_night(path, wake_minutes) for path in files]
@@ -145,10 +145,10 @@ def sleep_edf_features(
 def read_night(
     path: Path, wake_minutes: float | None = 30.0
 ) -> tuple[Float64[Tensor, "n 105"], Tensor, Tensor]:
-    """A night's features with logarithms of band powers, its stages, and the rows in the file.
+    """A night's features with the logarithm of band powers, its stages, and the rows in the file.
 
     Raises:
-        ValueError: a damaged file, arrays of other shapes, labels that are none, or no sleep.
+        ValueError: a damaged file, arrays of other shapes, unknown labels, or no sleep.
     """
     width = len(CHANNELS) * len(FEATURES)
     try:
@@ -161,19 +161,22 @@ def read_night(
         ) from error
     if features.shape != (len(labels), width) or not np.isfinite(features).all():
         raise ValueError(
-            f"{path} has features {features.shape} and labels {labels.shape}, "
-            f"{int((~np.isfinite(features)).sum())} values are NaN or infinite; expected "
-            f"(n, {width}), (n,) and none: copy it again"
+            f"{path} has features {features.shape} and labels {labels.shape}, expected "
+            f"(n, {width}) and (n,), and {int((~np.isfinite(features)).sum())} values that are NaN "
+            "or infinite, expected none; copy it again"
         )
     if not np.isin(labels, np.arange(UNSCORED + 1)).all():
         raise ValueError(
-            f"{path} has labels {np.unique(labels).tolist()}, expected 0 to {UNSCORED}"
+            f"{path} has labels {np.unique(labels).tolist()}, expected 0 to {UNSCORED}; copy it "
+            "again"
         )
     rows = np.flatnonzero(labels != UNSCORED)
-    stages = STAGE_OF_LABEL[labels[rows]]
+    stages = np.array([stage_of(name) for name in LABELS])[labels[rows]]
     asleep = np.flatnonzero(stages)
     if not len(asleep):
-        raise ValueError(f"{path} has no row of sleep; leave the night out")
+        raise ValueError(
+            f"{path} has no row of sleep; move the file elsewhere to leave the night out"
+        )
     if wake_minutes is not None:
         margin = int(wake_minutes * 60 // EPOCH_S)
         kept = slice(max(0, asleep[0] - margin), asleep[-1] + 1 + margin)
@@ -192,8 +195,9 @@ def _find(root: Path) -> list[Path]:
         if files:
             return files
     raise FileNotFoundError(
-        f"{root / 'SC4001E0.npz'} and all its like are missing; the layout is <root>/SC4ssNE0.npz "
-        f"(ss subject, N night), or the same in features/; the files are distributed at {SOURCE}"
+        f"{root / 'SC4001E0.npz'} and all other nights are missing; the layout is "
+        f"<root>/SC4ssNE0.npz (ss subject, N night), or the same in features/; the "
+        f"files are distributed at {SOURCE}"
     )
 
 

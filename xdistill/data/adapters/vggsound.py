@@ -1,4 +1,4 @@
-"""VGGSound: films of ten seconds in which what is heard is seen, whole or some of its classes.
+"""VGGSound, whole or in part: films of ten seconds whose sound has a visible source.
 
 Chen et al., "VGGSound: a large-scale audio-visual dataset", ICASSP 2020: 309 classes. Huo et al.
 (C2KD, CVPR 2024) take 50 of them.
@@ -10,18 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from xdistill.data.cards import DatasetCard
-from xdistill.data.files.audio_frames import (
-    TEST,
-    TRAIN,
-    AVClip,
-    AVFolders,
-    AVFormat,
-    audio_frames,
-    check_split,
-    check_unique,
-    read_lines,
-    split_clips,
-)
+from xdistill.data.files.audio_visual.clip import AVClip, check_unique
+from xdistill.data.files.audio_visual.dataset import audio_visual_dataset, parts_of
+from xdistill.data.files.audio_visual.folders import AVFolders
+from xdistill.data.files.audio_visual.format import AVFormat
+from xdistill.data.files.delimited import read_lines
+from xdistill.data.published_split import TEST, TRAIN, check_split, published_or_clean
 from xdistill.data.splits import Splits
 from xdistill.registry import register_dataset
 
@@ -54,7 +48,7 @@ FOLDERS = AVFolders(
 )
 
 
-@register_dataset("vggsound", CARD)
+@register_dataset(CARD)
 def vggsound(
     root: str | Path,
     *,
@@ -65,31 +59,31 @@ def vggsound(
 ) -> Splits:
     """VGGSound as three paired datasets: ``audio`` [mels, frames of 10 ms] and ``video``.
 
-    Which classes there are follows from the lists, so a subset is a shorter list. The columns are
-    those of `xdistill.data.files.audio_frames.audio_frames`; a row's group is the film on YouTube.
+    The classes are those of the lists, so a subset is a shorter list. The columns are those of
+    `xdistill.data.files.audio_visual.dataset`; a row's group is the film on YouTube.
 
     Args:
-        root: holds ``train_tiny.csv`` and ``test_tiny.csv`` (as C2KD has them), or ``train.csv``
+        root: holds ``train_tiny.csv`` and ``test_tiny.csv`` (as in C2KD), or ``train.csv``
             and ``test.csv``, or ``vggsound.csv``, and the frames and sound, or films, of each clip.
-        split: "clean" holds 15 % of the training films out for validation, and leaves films out of
-            training that are also tested. "published" keeps the lists: the validation part *is* the
-            test part; a warning says so.
-        allow_missing: leave clips without files out, with a warning, as films vanish from YouTube.
-        seed: of the films that are held out.
-        **options: of `xdistill.data.files.audio_frames.AVFormat`; the sound is ten seconds long.
+        split: "clean" holds out 15 % of the training films for validation, and leaves films out of
+            the training part that are also tested. "published" keeps the lists: the validation part
+            *is* the test part, of which a warning is given.
+        allow_missing: leave out clips without files, with a warning; films vanish from YouTube.
+        seed: decides which films are held out.
+        **options: of `xdistill.data.files.audio_visual.format.AVFormat`; sound of ten seconds.
 
     Raises:
-        FileNotFoundError: a list or files are missing; says where they come from.
-        ValueError: an option out of range, or a line that is none of the list.
+        FileNotFoundError: a list or a file is missing; the message says where to get it.
+        ValueError: an option is out of range, or a line of a list is malformed.
     """
     check_split(split)
     form = AVFormat(**{"seconds": 10.0, **options})
     root = Path(root).expanduser()
     clips = _read_lists(root)
-    check_unique(clips, "vggsound")
+    check_unique(clips, CARD.name)
     classes = tuple(sorted({clip.label for clip in clips}))
-    dataset = audio_frames(root, clips, classes, FOLDERS, form, allow_missing=allow_missing)
-    return split_clips(dataset, clips, "vggsound", split, seed)
+    dataset = audio_visual_dataset(root, clips, classes, FOLDERS, form, allow_missing=allow_missing)
+    return published_or_clean(dataset, parts_of(dataset, clips), CARD.name, split, seed)
 
 
 def _read_lists(root: Path) -> list[AVClip]:

@@ -1,4 +1,4 @@
-"""VGGSound-100 as MFH reads it: 100 classes, a film's frames below one another in one image.
+"""VGGSound-100 in the layout of MFH: 100 classes, the frames of a film stacked in one image.
 
 Xue, Gao, Ren, Zhao, "The modality focusing hypothesis", ICLR 2023, took them from VGGSound (Chen et
 al., ICASSP 2020).
@@ -19,20 +19,16 @@ from torch import Tensor
 
 from xdistill.data.cards import DatasetCard
 from xdistill.data.files.arrays import read_array
-from xdistill.data.files.audio_frames import (
-    TEST,
-    TRAIN,
-    VAL,
-    AVClip,
-    AVFormat,
-    check_split,
-    check_unique,
-    split_clips,
-)
-from xdistill.data.files.clips import ArrayColumn, pick_frames
+from xdistill.data.files.audio_visual.clip import AVClip, check_unique
+from xdistill.data.files.audio_visual.format import AVFormat
+from xdistill.data.files.clips import pick_frames
+from xdistill.data.files.file_column import FileColumn
+from xdistill.data.files.images import open_image
 from xdistill.data.files.sound import FLOOR, find_sound, mel_spectrogram, read_log_mel
 from xdistill.data.paired import PairedDataset
+from xdistill.data.published_split import TEST, TRAIN, VAL, check_split, published_or_clean
 from xdistill.data.splits import Splits
+from xdistill.numerics import GIB
 from xdistill.registry import register_dataset
 
 LABELS = "label_tiny.json"
@@ -51,12 +47,12 @@ CARD = DatasetCard(
 )
 LAYOUT = (
     f"<root>/{LABELS} (a class number for each key), and in <root>/train, <root>/test and, if "
-    "there is one, <root>/val: video_jpg/<film>_<key>_<number>.jpg (square frames below one "
-    "another), audio/<the same>.wav or audio_npy/<the same>.npy (a waveform at 16 kHz)"
+    "there is one, <root>/val: video_jpg/<film>_<key>_<number>.jpg (square frames, one "
+    "below the other), audio/<the same>.wav or audio_npy/<the same>.npy (a waveform at 16 kHz)"
 )
 
 
-@register_dataset("vggsound_100", CARD)
+@register_dataset(CARD)
 def vggsound_100(
     root: str | Path,
     *,
@@ -67,20 +63,21 @@ def vggsound_100(
     """VGGSound-100 as three paired datasets: ``audio`` [mels, frames of 10 ms] and ``video``.
 
     ``video`` is float32 [3, frames, size, size] from 0 to 1, ``audio`` as in
-    `files.audio_frames.audio_frames`. A row's group is its film, what stands before the key
-    in the file's name.
+    `xdistill.data.files.audio_visual.dataset`. A row's group is its film, the part of the file's
+    name before the key.
 
     Args:
         root: holds ``label_tiny.json``, ``train`` and ``test``.
-        split: "clean" leaves films out of training that are also tested, and holds 15 % of the
-            training films out for validation where there is no ``val``. "published" keeps the
-            folders: without ``val`` the validation part *is* the test part; a warning says so.
-        seed: of the films that are held out.
-        **options: of `files.audio_frames.AVFormat`; the sound is ten seconds long.
+        split: "clean" leaves films out of the training part that are also tested, and where there
+            is no ``val`` holds out 15 % of the training films for validation. "published" keeps the
+            folders: without ``val`` the validation part *is* the test part, of which a warning is
+            given.
+        seed: decides which films are held out.
+        **options: of `xdistill.data.files.audio_visual.format.AVFormat`; sound of ten seconds.
 
     Raises:
-        FileNotFoundError: labels, images or sounds are missing; says where they come from.
-        ValueError: an option out of range, or a name whose key has no label.
+        FileNotFoundError: labels, images or sounds are missing; the message says where to get them.
+        ValueError: an option is out of range, or a file's key has no label.
     """
     check_split(split)
     form = AVFormat(**{"seconds": 10.0, **options})
@@ -112,7 +109,7 @@ def vggsound_100(
         group=[groups[clip.group] for clip in clips],
         ids=[clip.id for clip in clips],
     )
-    return split_clips(dataset, clips, CARD.name, split, seed)
+    return published_or_clean(dataset, [clip.part for clip in clips], CARD.name, split, seed)
 
 
 def _read_labels(path: Path) -> dict[str, str]:
@@ -125,7 +122,8 @@ def _read_labels(path: Path) -> dict[str, str]:
         return {str(key): str(int(value)) for key, value in json.loads(path.read_text()).items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"{path} is no JSON of class numbers by key ({type(error).__name__}: {error})"
+            f"{path} is no JSON object of a class number for each key ({type(error).__name__}: "
+            f"{error}); copy it again"
         ) from error
 
 
@@ -141,12 +139,12 @@ def _clip(path: Path, part: int, labels: dict[str, str]) -> AVClip:
 
 def _columns(images: Sequence[Path], form: AVFormat) -> dict[str, Any]:
     columns: dict[str, Any] = {}
-    keep = form.keep_gib * 2**30
+    keep = form.keep_gib * GIB
     if "audio" in form.modalities:
         sounds = [_sound_of(path) for path in images]
-        columns["audio"] = ArrayColumn(sounds, partial(_read_sound, form=form), keep_bytes=keep)
+        columns["audio"] = FileColumn(sounds, partial(_read_sound, form=form), keep_bytes=keep)
     if "video" in form.modalities:
-        columns["video"] = ArrayColumn(images, partial(read_strip, form=form), keep_bytes=keep)
+        columns["video"] = FileColumn(images, partial(read_strip, form=form), keep_bytes=keep)
     return columns
 
 
@@ -168,7 +166,7 @@ def _read_sound(path: Path, form: AVFormat) -> Float[Tensor, "m u"]:
     if form.rate_hz != RATE_HZ:
         raise ValueError(
             f"the waveforms in audio_npy have {RATE_HZ} samples a second, got rate_hz="
-            f"{form.rate_hz}; leave it out"
+            f"{form.rate_hz}; leave that option out"
         )
     stored = read_array(path).reshape(-1)
     length = round(form.seconds * RATE_HZ)
@@ -178,25 +176,17 @@ def _read_sound(path: Path, form: AVFormat) -> Float[Tensor, "m u"]:
 
 
 def read_strip(path: Path, form: AVFormat) -> Float[Tensor, "c t h w"]:
-    """Frames evenly chosen from square ones that stand below one another in one image.
+    """Frames spread evenly over the square ones that an image stacks one below the other.
 
     Raises:
-        ValueError: a damaged image, or one whose height is no multiple of its width.
+        ValueError: the image is damaged, or its height is no multiple of its width.
     """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            side, height = image.size
-            pixels = image.convert("L" if form.channels == 1 else "RGB")
-    except Exception as error:
-        raise ValueError(
-            f"{path} cannot be read as an image ({type(error).__name__}: {error}); copy it again"
-        ) from error
+    pixels = open_image(path, form.channels)
+    side, height = pixels.size
     if height % side:
         raise ValueError(
-            f"{path} is {side} pixels wide and {height} high, expected square frames below one "
-            "another"
+            f"{path} is {side} pixels wide and {height} high, expected square frames one below the "
+            "other"
         )
     frames = [
         np.asarray(

@@ -6,6 +6,7 @@ Zhou, Guo, Wang (CPSP, IEEE TPAMI 2022, "VGGSound-AVEL50k") chose the films; Li 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -17,11 +18,14 @@ from torch import Tensor
 
 from xdistill.data.cards import DatasetCard
 from xdistill.data.files.arrays import read_array
-from xdistill.data.files.audio_frames import check_split, read_lines
-from xdistill.data.files.clips import ArrayColumn
-from xdistill.data.files.row_lists import SOURCE, listed_rows
+from xdistill.data.files.delimited import read_lines
+from xdistill.data.files.file_column import FileColumn
+from xdistill.data.files.row_orders import SOURCE, read_order
+from xdistill.data.options import check_modalities
 from xdistill.data.paired import PairedDataset
+from xdistill.data.published_split import check_split, split_in_order
 from xdistill.data.splits import Splits, split_by_group
+from xdistill.numerics import GIB
 from xdistill.registry import register_dataset
 
 CLASSES = tuple(map(str, range(141)))
@@ -46,39 +50,37 @@ LAYOUT = (
 )
 
 
-@register_dataset("vggsound_50k", CARD)
+@register_dataset(CARD)
 def vggsound_50k(
     root: str | Path,
     *,
-    modalities: tuple[str, ...] | list[str] = ("audio", "video"),
+    modalities: Sequence[str] = ("audio", "video"),
     split: Literal["published", "clean"] = "clean",
     fold: int = 0,
     keep_gib: float = 1.0,
 ) -> Splits:
     """VGGSound-50k's features as three paired datasets, read when a row is asked for.
 
-    - ``video`` float32 [512, 10, 7, 7]: a map of 512 channels a second.
-    - ``audio`` float32 [128, 10]: 128 numbers a second.
+    - ``video`` float32 [512, 10, 7, 7]: for each second a map of 512 channels.
+    - ``audio`` float32 [128, 10]: for each second 128 features.
 
-    Classes are the numbers of the list. A row's group is the film on YouTube, the name without its
-    last part.
+    Classes have the numbers of the list as names. A row's group is the film on YouTube, which is
+    the row's name without its last part.
 
     Args:
         root: holds the list and the features.
         modalities: of "audio" and "video".
         split: "clean" draws 60, 20 and 20 % of the films. "published" takes an order of the rows
-            from ``VGGSound-50k_indices.csv``.
-        fold: the random split of "clean", or the column of "published".
-        keep_gib: features stay in memory if all of them fit into so many GiB.
+            from ``VGGSound-50k_indices.csv``, which splits films.
+        fold: number of the random split of "clean", or of the column of "published".
+        keep_gib: rows of a modality stay in memory if all of them fit into this many GiB.
 
     Raises:
-        FileNotFoundError: a file is missing; says where it comes from.
-        ValueError: an option out of range, or a line that is none of the list. A damaged file
-            raises it when its row is read.
+        FileNotFoundError: a file is missing; the message says where to get it.
+        ValueError: an option is out of range, or a line of the list is malformed. A damaged
+            file raises it when its row is read.
     """
-    names = tuple(modalities)
-    if not names or isinstance(modalities, str) or set(names) - set(SHAPES):
-        raise ValueError(f"vggsound_50k takes a list of 'audio' and 'video', got {modalities!r}")
+    names = check_modalities(modalities, SHAPES)
     check_split(split)
     root = Path(root).expanduser()
     rows, labels = [], []
@@ -101,9 +103,7 @@ def vggsound_50k(
     number = {film: at for at, film in enumerate(sorted(set(films)))}
     dataset = PairedDataset(
         {
-            name: ArrayColumn(
-                files, partial(_read, shape=SHAPES[name]), keep_bytes=keep_gib * 2**30
-            )
+            name: FileColumn(files, partial(_read, shape=SHAPES[name]), keep_bytes=keep_gib * GIB)
             for name, files in paths.items()
         },
         labels,
@@ -112,10 +112,10 @@ def vggsound_50k(
         ids=rows,
     )
     if split == "published":
-        return listed_rows(dataset, root / ORDER, fold)
+        return split_in_order(dataset, read_order(root / ORDER, fold, len(dataset)))
     return split_by_group(dataset, (0.6, 0.2, 0.2), seed=fold)
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> Float[Tensor, "c t ..."]:
-    """Features with the channels first and the seconds second."""
+    """Features with the axis of channels first and that of seconds second."""
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(read_array(path, shape), -1, 0)))

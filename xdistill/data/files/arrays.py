@@ -1,109 +1,118 @@
-"""Rows of a .npy file that is mapped into memory, not read."""
+"""The one reader of .npy files: whole or memory-mapped, as numbers, features or labels."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import prod
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
+
+Shape = tuple[int | None, ...]
+"""An expected shape; None is any length of 1 or more."""
 
 
 def open_array(path: Path, source: str) -> np.ndarray:
-    """A .npy array of numbers, memory-mapped.
+    """An array of numbers with at least one axis, memory-mapped.
 
     Args:
         path: the file.
-        source: what the message on a missing file adds: the layout, and where it comes from.
+        source: appended to the message about a missing file: the layout, and where to get it.
 
     Raises:
-        FileNotFoundError: it is missing.
-        ValueError: it is no such file, or truncated.
+        FileNotFoundError: the file is missing.
+        ValueError: it is no .npy file of numbers, or truncated.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; {source}")
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # text, a pickle, a file that is cut
-        raise ValueError(
-            f"{path} cannot be read as a .npy array of numbers ({type(error).__name__}: {error}); "
-            "it may be truncated: copy it again"
-        ) from error
-    if not isinstance(array, np.ndarray) or not array.ndim:
-        raise ValueError(f"{path} holds no array with rows; copy it again")
+    array = _load(path, "r")
+    if not array.ndim:
+        raise ValueError(f"{path} holds a single number, expected an array of rows; copy it again")
     return array
 
 
-def read_array(path: Path, shape: tuple[int | None, ...] | None = None) -> np.ndarray:
-    """A .npy array of numbers as float32, read into memory.
+def read_array(path: Path, *shapes: Shape, advice: str = "copy it again") -> np.ndarray:
+    """An array of numbers as float32, read into memory.
 
     Args:
         path: the file.
-        shape: what is expected; None stands for any length, or any shape.
+        *shapes: the array has one of these; without any, every shape with a value in it is taken.
+        advice: what the message about another shape, or about NaN, asks the user to do.
 
     Raises:
         ValueError: a damaged file, another shape, NaN or infinity.
     """
-    try:
-        stored = np.load(path, allow_pickle=False).astype(np.float32)
-    except Exception as error:  # text, a pickle, a file that is cut
+    array = _load(path, None)
+    fits = any(_fits(array.shape, shape) for shape in shapes) if shapes else prod(array.shape) > 0
+    if not fits:
+        expected = " or ".join(map(_text, shapes)) or "at least one value"
         raise ValueError(
-            f"{path} cannot be read as a .npy array of numbers ({type(error).__name__}: {error}); "
-            "copy it again"
-        ) from error
-    fits = shape is None or (
-        stored.ndim == len(shape)
-        and all(b in (None, a) for a, b in zip(stored.shape, shape, strict=True))
-    )
-    if not fits or not np.isfinite(stored).all():
-        expected = "" if shape is None else f" of shape {shape}".replace("None", "any")
-        raise ValueError(
-            f"{path} holds an array of shape {stored.shape}, expected one{expected} without NaN or "
-            "infinite values; copy it again"
+            f"{path} holds an array of shape {array.shape}, expected {expected}; {advice}"
         )
-    return stored
+    values = array.astype(np.float32)
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        raise ValueError(
+            f"{path}: {bad} of {values.size} values are NaN or infinite, expected none; {advice}"
+        )
+    return values
 
 
-class MappedColumn(Sequence):
-    """The rows of a .npy file as float32 of one shape; 8-bit values are divided by 255.
-
-    The file is mapped when a row is first read, in each process anew.
+def read_features(path: Path, width: int | None = None) -> Float[Tensor, " d"]:
+    """One vector of features; those of several windows, [T, D], are averaged.
 
     Args:
-        path: an array [N, ...] whose rows have as many values as the shape.
-        shape: of a row.
+        path: the file.
+        width: the D that is expected; None takes any.
+
+    Raises:
+        ValueError: a damaged file, another shape, NaN or infinity.
+    """
+    features = torch.from_numpy(read_array(path, (width,), (None, width)))
+    return features.reshape(-1, features.shape[-1]).mean(dim=0)
+
+
+def read_labels(path: Path, source: str) -> Int64[np.ndarray, " n"]:
+    """Whole numbers, one for each row, of an array [N], [N, 1] or [1, N].
+
+    Args:
+        path: the file.
         source: as in `open_array`.
 
     Raises:
-        ValueError: rows of another size. A row with NaN raises it when it is read.
+        FileNotFoundError: the file is missing.
+        ValueError: a damaged file, or numbers that are not whole.
     """
+    stored = np.asarray(open_array(path, source)).reshape(-1)
+    with np.errstate(invalid="ignore"):
+        labels = stored.astype(np.int64)
+    if not np.array_equal(labels, stored):
+        raise ValueError(f"{path} holds {stored.dtype} values that are not whole; copy it again")
+    return labels
 
-    def __init__(self, path: Path, shape: tuple[int, ...], source: str):
-        self.path, self.shape, self.source = path, shape, source
-        self._array: np.ndarray | None = None
-        array = open_array(path, source)
-        if prod(array.shape[1:]) != prod(shape):
-            raise ValueError(
-                f"{path} has rows of shape {array.shape[1:]}, expected {shape} or as many values"
-            )
-        self.length = len(array)
 
-    def __getstate__(self) -> dict:
-        return {**self.__dict__, "_array": None}  # a worker maps the file itself
+def _load(path: Path, mmap_mode: Literal["r"] | None) -> np.ndarray:
+    try:
+        array = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+            raise TypeError(f"it holds {getattr(array, 'dtype', type(array).__name__)}")
+    except Exception as error:  # text, a pickle, an archive, a file that is cut
+        raise ValueError(
+            f"{path} cannot be read as a .npy array of numbers ({type(error).__name__}: {error}); "
+            "it may be truncated: copy it again"
+        ) from error
+    return array
 
-    def __len__(self) -> int:
-        return self.length
 
-    def __getitem__(self, row: int) -> Float[Tensor, ...]:
-        if self._array is None:
-            self._array = open_array(self.path, self.source)
-        if not -self.length <= row < self.length:
-            raise IndexError(row)
-        values = self._array[row]
-        sample = torch.from_numpy(np.array(values, dtype=np.float32)).reshape(self.shape)
-        if not bool(torch.isfinite(sample).all()):
-            raise ValueError(f"{self.path} has NaN or infinite values in row {row}; copy it again")
-        return sample / 255 if values.dtype == np.uint8 else sample
+def _fits(shape: tuple[int, ...], expected: Shape) -> bool:
+    return len(shape) == len(expected) and all(
+        have > 0 if want is None else have == want
+        for have, want in zip(shape, expected, strict=True)
+    )
+
+
+def _text(shape: Shape) -> str:
+    return str(shape).replace("None", "any")

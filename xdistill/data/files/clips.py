@@ -1,4 +1,4 @@
-"""Clips of video and vectors of features in files, and how a row becomes a tensor when asked for.
+"""Clips of video in files, decoded when a row is asked for.
 
 A clip is an HDF5 file (dataset ``video``: one JPEG per frame), a folder of JPEG files such as
 ``image_%05d.jpg``, in the order of their names, or a film.
@@ -20,7 +20,7 @@ FILM_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".mpg", ".flv")
 
 
 def find_clip(folder: Path, clip_id: str) -> Path | None:
-    """The clip's HDF5 file, folder of JPEG files or film in ``folder``, whichever is there."""
+    """The HDF5 file, folder of JPEG files or film of that clip, whichever ``folder`` has."""
     names = (f"{clip_id}.hdf5", clip_id, *(clip_id + suffix for suffix in FILM_SUFFIXES))
     return next((folder / name for name in names if (folder / name).exists()), None)
 
@@ -50,7 +50,7 @@ def read_clip(
         segment: first frame and the one after the last, counted from 1; None for the whole file.
 
     Raises:
-        ValueError: a damaged file, one without frames, or one that ends before its segment.
+        ValueError: the file is damaged, has no frames, or ends before its segment.
     """
     read = _read_folder if path.is_dir() else _read_hdf5 if path.suffix == ".hdf5" else _read_film
     try:
@@ -61,51 +61,23 @@ def read_clip(
             "it again"
         ) from error
     if not len(stored):
-        raise ValueError(f"{path} holds no frame; a clip has at least one: copy it again")
+        raise ValueError(f"{path} holds no frame, expected at least one; copy it again")
     first, end = segment or (1, len(stored) + 1)
     if not 1 <= first < end <= len(stored) + 1:
         raise ValueError(
-            f"{path} holds {len(stored)} frames, but its segment is [{first}, {end}] (first frame "
-            "and the one after the last, from 1); copy the clip again or correct the annotation"
+            f"{path} holds {len(stored)} frames, but its segment is [{first}, {end}] (the first "
+            "frame and the one after the last, counted from 1); copy the clip again or correct "
+            "the annotation"
         )
     chosen = [stored[first - 1 + at] for at in pick_frames(end - first, frames)]
     try:
         pixels = np.stack([_pixels(frame, size, channels) for frame in chosen])  # [t, h, w, c]
     except Exception as error:
         raise ValueError(
-            f"{path} holds a frame that is no whole image, or frames of different sizes "
+            f"{path} holds a frame that cannot be decoded, or frames of different sizes "
             f"({type(error).__name__}: {error}); copy it again"
         ) from error
     return torch.from_numpy(pixels.transpose(3, 0, 1, 2).copy())
-
-
-def read_features(path: Path, width: int | None = None) -> Float[Tensor, " d"]:
-    """One vector of features; those of several windows, [T, D], are averaged.
-
-    Args:
-        path: a .npy file.
-        width: the D that is expected; None takes any.
-
-    Raises:
-        ValueError: a damaged file, another shape, or NaN.
-    """
-    try:
-        features = torch.from_numpy(np.load(path, allow_pickle=False).astype(np.float32))
-    except Exception as error:
-        raise ValueError(
-            f"{path} cannot be read as a .npy array of numbers ({type(error).__name__}: {error}); "
-            "copy it again"
-        ) from error
-    fits = features.ndim in (1, 2) and features.numel()
-    if not fits or width not in (None, features.shape[-1]):
-        d = width or "D"
-        raise ValueError(
-            f"{path} holds an array of shape {tuple(features.shape)}; expected features ({d},) or "
-            f"(T, {d})"
-        )
-    if not bool(torch.isfinite(features).all()):
-        raise ValueError(f"{path} holds NaN or infinite features; compute them again")
-    return features.reshape(-1, features.shape[-1]).mean(dim=0)
 
 
 def write_clip(path: Path, frames: np.ndarray, *, quality: int = 90) -> None:
@@ -123,12 +95,12 @@ def write_clip(path: Path, frames: np.ndarray, *, quality: int = 90) -> None:
 
 
 class ClipColumn(Sequence):
-    """The clips of N rows, decoded when they are asked for: float32 [C, T, H, W] from 0 to 1.
+    """The clips of N rows, each decoded when it is asked for: float32 [C, T, H, W] from 0 to 1.
 
     Args:
         paths: a file or folder for each row.
         segments: for each row as in `read_clip`.
-        keep_bytes: decoded clips stay in memory, 8 bits a value, if all of them fit into this.
+        keep_bytes: decoded clips stay in memory, one byte a value, if all of them fit into this.
         options: `frames`, `size` and `channels` of `read_clip`.
     """
 
@@ -158,27 +130,6 @@ class ClipColumn(Sequence):
         return clip.float() / 255
 
 
-class ArrayColumn(Sequence):
-    """The arrays of N rows, each read once by ``read(path)``; a row without one has path None."""
-
-    def __init__(self, paths: Sequence[Path | None], read: Any, *, keep_bytes: float = 0.0):
-        self.paths = list(paths)
-        self.read = read
-        self.keep_bytes = keep_bytes
-        self._kept: dict[int, Tensor] = {}
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, row: int) -> Tensor:
-        array = self._kept.get(row)
-        if array is None:
-            array = self.read(self.paths[row])
-            if array.nbytes * len(self) <= self.keep_bytes:
-                self._kept[row] = array
-        return array
-
-
 def _read_hdf5(path: Path) -> list[np.ndarray]:
     import h5py
 
@@ -191,7 +142,7 @@ def _read_folder(path: Path) -> list[Path]:
 
 
 def _read_film(path: Path) -> list[Any]:
-    """The film's frames as the decoder leaves them; only the chosen ones become RGB."""
+    """The film's frames as the decoder returns them; only the chosen ones are converted."""
     import av
 
     with av.open(str(path)) as film:

@@ -1,8 +1,9 @@
 """Headers and files of the European Data Format: signals (EDF) and annotations (EDF+).
 
 Kemp et al., Electroenceph Clin Neurophysiol 82 (1992) 391; Kemp and Olivan, Clin Neurophysiol 114
-(2003) 1755. A file is a header of text and records of 16-bit integers, each record with all
-signals; a signal has its own number of samples in a record. Signals are read by mne, not here.
+(2003) 1755. A file has a text header and then records of 16-bit integers. Each record holds
+all signals, and each signal has its own number of samples in a record. Signals are read by mne, not
+here.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ DIGITAL_MAX = 2047  # recorders of 12 bits
 
 
 class EdfSignal(NamedTuple):
-    """One signal's line of a header."""
+    """What a header says of one signal."""
 
     label: str
     unit: str
@@ -27,7 +28,7 @@ class EdfSignal(NamedTuple):
 
 
 class EdfHeader(NamedTuple):
-    """What a header says; ``start`` is date and time as they are written, dd.mm.yyhh.mm.ss."""
+    """What a header says. ``start`` is the date and time as in the file: dd.mm.yyhh.mm.ss."""
 
     start: str
     seconds: float
@@ -48,7 +49,7 @@ def read_edf_header(path: Path) -> EdfHeader:
     """Reads a header without the records.
 
     Raises:
-        ValueError: no EDF, or a file that is shorter than its header says.
+        ValueError: the file is not EDF, or shorter than its header says.
     """
     try:
         with path.open("rb") as file:
@@ -59,7 +60,7 @@ def read_edf_header(path: Path) -> EdfHeader:
         labels, units = _column(fields, count, 0, 16), _column(fields, count, 96, 8)
         samples = [int(value) for value in _column(fields, count, 216, 8)]
     except (ValueError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} has no header of an EDF file ({error}); copy it again") from error
+        raise ValueError(f"{path} has no EDF header ({error}); copy it again") from error
     expected = FIXED_BYTES + SIGNAL_BYTES * count + 2 * records * sum(samples)
     if records < 1 or path.stat().st_size < expected:
         raise ValueError(
@@ -80,9 +81,9 @@ def write_edf(
     patient: str = "X X X X",
     record_s: int = 30,
 ) -> None:
-    """Writes signals of different rates as EDF; what is left over after the last record is lost.
+    """Writes signals of different rates as EDF; samples after the last whole record are dropped.
 
-    Values beyond a signal's limits are clipped; the others are rounded to 12 bits.
+    Values beyond a signal's limits are clipped; all are rounded to 12 bits.
     """
     records = min(len(one.samples) // (one.rate_hz * record_s) for one in waveforms)
     blocks = [
@@ -112,7 +113,7 @@ def write_edf_annotations(
 
 
 def _column(fields: str, count: int, offset: int, width: int) -> list[str]:
-    """One field of all signals: each field stands for all signals before the next one begins."""
+    """One field of all signals; a header lists a field for all signals before the next field."""
     first = offset * count
     return [fields[first + width * at : first + width * (at + 1)].strip() for at in range(count)]
 

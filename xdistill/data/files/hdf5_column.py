@@ -12,16 +12,16 @@ from torch import Tensor
 
 
 class HDF5Column(Sequence):
-    """Rows of one array of a file, opened in each process when a row is first read.
+    """Rows of one array of a file, which each process opens when it first reads a row.
 
     Args:
         path: the file.
-        name: of the array.
+        name: name of the array.
         length: number of its rows.
-        convert: makes the float32 tensor of a row from what is stored.
+        convert: makes a row's float32 tensor from the stored values.
 
     Raises:
-        ValueError: a row that cannot be read, or has NaN or infinity.
+        ValueError: a row cannot be read, or has NaN or infinity.
     """
 
     def __init__(self, path: Path, name: str, length: int, convert: Callable[[np.ndarray], Tensor]):

@@ -1,4 +1,4 @@
-"""Sound in files, wav or the track of a film, and its log-mel spectrogram."""
+"""Sound from a sound file or the track of a film, and its log-mel spectrogram."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 
 def find_sound(folder: Path, clip_id: str) -> Path | None:
-    """The clip's sound file or film in ``folder``, whichever is there."""
+    """The sound file or film of that clip, whichever ``folder`` has."""
     names = (clip_id + suffix for suffix in (*SOUND_SUFFIXES, *FILM_SUFFIXES))
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
@@ -34,11 +34,11 @@ def read_sound(
     Args:
         path: a sound file, or a film with sound.
         rate_hz: samples a second; a recording of another rate is resampled (torchaudio).
-        seconds: length; cut at its end or filled up with silence. None keeps what is there.
-        start_s: where to begin.
+        seconds: length; cut at its end, or padded with silence. None keeps the length.
+        start_s: where in the recording to begin.
 
     Raises:
-        ValueError: a damaged file, no sound in it, NaN, or a recording that ends before `start_s`.
+        ValueError: a damaged file, one without sound, NaN, or one that ends before `start_s`.
         ImportError: PyAV, soundfile or torchaudio is needed and missing.
     """
     read = _read_film_sound if path.suffix in FILM_SUFFIXES else _read_sound_file
@@ -54,8 +54,8 @@ def read_sound(
     first = round(start_s * stored_hz)
     if len(samples) <= first:
         raise ValueError(
-            f"{path} holds {len(samples) / stored_hz:g} s of sound, but {start_s:g} s is to be its "
-            "beginning; copy it again or correct the annotation"
+            f"{path} holds {len(samples) / stored_hz:g} s of sound, but is to be read from "
+            f"{start_s:g} s on; copy it again or correct the annotation"
         )
     if not np.isfinite(samples).all():
         raise ValueError(f"{path} holds NaN or infinite samples; copy it again")
@@ -73,7 +73,7 @@ def read_sound(
 def read_log_mel(
     path: Path, *, mels: int = 64, rate_hz: int = 16_000, seconds: float, start_s: float = 0.0
 ) -> Float[Tensor, "m u"]:
-    """Logarithm of the power in mel bands, windows of 25 ms every 10 ms, of `read_sound`."""
+    """Logarithm of the power of `read_sound` in mel bands: windows of 25 ms every 10 ms."""
     waveform = read_sound(path, rate_hz=rate_hz, seconds=seconds, start_s=start_s)
     return torch.log(mel_spectrogram(rate_hz, mels)(waveform)[0] + FLOOR)
 
@@ -83,16 +83,16 @@ def mel_spectrogram(rate_hz: int, mels: int) -> Any:
     """torchaudio's transform from waveforms [1, T] to the power in mel bands [1, M, U].
 
     Raises:
-        ImportError: torchaudio is missing or does not fit torch.
+        ImportError: torchaudio is missing, or built for another version of torch.
     """
     window = round(WINDOW_S * rate_hz)
     return _torchaudio().transforms.MelSpectrogram(
         rate_hz,
-        n_fft=2 * 2 ** (window - 1).bit_length(),  # so that the lowest mel bands hold a bin each
+        n_fft=2 * 2 ** (window - 1).bit_length(),  # so that each of the lowest mel bands has a bin
         win_length=window,
         hop_length=round(HOP_S * rate_hz),
         n_mels=mels,
-        pad_mode="constant",  # silence lies before and after a recording
+        pad_mode="constant",  # silence before and after a recording
     )
 
 
@@ -101,7 +101,7 @@ def _torchaudio() -> Any:
         import torchaudio
         import torchaudio.functional
         import torchaudio.transforms
-    except (ImportError, OSError, RuntimeError) as error:  # a binary mismatch raises the latter
+    except (ImportError, OSError, RuntimeError) as error:  # a binary mismatch raises the last two
         raise ImportError(
             f"spectrograms and resampling need torchaudio, which failed to import "
             f"({type(error).__name__}: {error}); install it with `pip install xdistill[audio]`, or "
@@ -124,7 +124,8 @@ def _read_film_sound(path: Path) -> tuple[np.ndarray, int]:
         if not film.streams.audio:
             raise ValueError("the film has no sound")
         track = film.streams.audio[0]
-        planar = av.AudioResampler(format="fltp")  # the mean is ours: its own mix may overshoot one
+        # Channels stay apart here and are averaged below: the resampler's own mix may exceed 1.
+        planar = av.AudioResampler(format="fltp")
         parts = [
             part.to_ndarray().mean(axis=0)
             for frame in film.decode(track)

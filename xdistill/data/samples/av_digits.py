@@ -1,4 +1,4 @@
-"""A small stand-in for FSDD and MNIST, in their files: tones for digits, bars for numerals."""
+"""A few recordings and images in the files of FSDD and MNIST: pairs of tones, and bars."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 SPEAKERS = ("ada", "ben", "cleo")
-INDICES = (0, 1, 5, 10, 11, 12)  # of the published split two for testing, one for validation
+INDICES = (0, 1, 5, 10, 11, 12)  # in the published split two are for testing, one is for validation
 
 
 def write_av_digits_sample(
@@ -18,13 +18,12 @@ def write_av_digits_sample(
 ) -> Path:
     """Writes ``fsdd/recordings`` (180 wav files) and ``mnist`` (four idx files) below ``root``.
 
-    A digit is two tones in a speaker's pitch, and a bar whose angle is the digit's, both with
-    noise.
+    A digit is two tones at a speaker's pitch, and a bar at the digit's angle, both with noise.
 
     Args:
         root: the folder; made if it is not there.
-        images_per_digit: in each part of MNIST.
-        packed: idx files as .gz.
+        images_per_digit: number of images in each part of MNIST.
+        packed: write idx files as .gz.
         seed: everything follows from it.
     """
     root = Path(root)
@@ -45,7 +44,7 @@ def write_av_digits_sample(
 
 
 def write_wav(path: Path, sound: np.ndarray, *, sample_rate_hz: int = 8000) -> None:
-    """Writes one channel from -1 to 1 as 16-bit samples, as FSDD has them."""
+    """Writes one channel from -1 to 1 as 16-bit samples, as in FSDD."""
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)

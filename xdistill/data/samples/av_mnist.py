@@ -1,4 +1,4 @@
-"""A few rows in AV-MNIST's arrays: a bar whose place, and a band whose height, tell the digit."""
+"""A few rows in AV-MNIST's arrays: the place of a bar, and of a band, shows the digit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 def write_av_mnist_sample(
     root: str | Path, *, train_rows: int = 100, test_rows: int = 40, seed: int = 0
 ) -> Path:
-    """Writes the six arrays; digits take turns.
+    """Writes the six arrays; the digits alternate.
 
     Args:
         root: the folder; made if it is not there.

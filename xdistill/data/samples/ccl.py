@@ -1,4 +1,4 @@
-"""A few films as CCL reads them: annotations, frames and features of the sound."""
+"""A few films in CCL's layout: annotations, frames and features of the sound."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from xdistill.data.adapters.ucf51.index import AUDIO_FOLDERS
-from xdistill.data.samples.audio_frames import write_frames
+from xdistill.data.files.panns import FOLDERS
+from xdistill.data.samples.clip_files import write_frames
 
 
 def write_ccl_sample(
@@ -27,7 +27,7 @@ def write_ccl_sample(
     root = Path(root)
     labels = ["Archery", "Breakdancing", "Curling"]
     centres = np.random.default_rng(seed).normal(0, 1, (len(labels), 512))
-    (root / AUDIO_FOLDERS[0]).mkdir(parents=True, exist_ok=True)
+    (root / FOLDERS[0]).mkdir(parents=True, exist_ok=True)
     database = {}
     for number, label in enumerate(labels):
         for film in range(films):
@@ -38,7 +38,7 @@ def write_ccl_sample(
             for at, path in enumerate(sorted(folder.iterdir()), start=1):
                 path.replace(folder / f"image_{at:05d}.jpg")
             windows = np.maximum(centres[number] + rng.normal(0, 1, (2, 512)), 0)
-            np.save(root / AUDIO_FOLDERS[0] / f"v_{key}.npy", windows.astype(np.float32))
+            np.save(root / FOLDERS[0] / f"v_{key}.npy", windows.astype(np.float32))
             subset = "validation" if film >= films - 2 else "training"
             database[key] = {
                 "subset": subset,

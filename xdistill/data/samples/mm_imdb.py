@@ -1,4 +1,4 @@
-"""A few films in MM-IMDb's file: each genre brightens a channel and adds a direction."""
+"""A few films in MM-IMDb's file: each genre brightens a colour and adds a direction to features."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ARRAYS = ("features", "vgg_features", "images", "imdb_ids", "genres")
 def write_mm_imdb_sample(root: str | Path, *, films: int = 60, seed: int = 0) -> Path:
     """Writes ``multimodal_imdb.hdf5`` with ``films`` films of one to three of three genres.
 
-    The parts have 60, 10 and 30 % of them. The plot of the last film has no known word.
+    The parts have 60, 10 and 30 % of them. The last film has no text features.
 
     Args:
         root: the folder; made if it is not there.
@@ -28,7 +28,7 @@ def write_mm_imdb_sample(root: str | Path, *, films: int = 60, seed: int = 0) ->
     root = Path(root)
     root.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
-    kinds = 1 + np.arange(films) % (2 ** len(GENRES) - 1)  # every set of genres but none
+    kinds = 1 + np.arange(films) % (2 ** len(GENRES) - 1)  # every set of genres but the empty one
     genres = (kinds[:, None] >> np.arange(len(GENRES))) & 1
     text, vgg = (
         genres @ rng.normal(0, 1, (len(GENRES), width)) + rng.normal(0, 1, (films, width))
@@ -50,7 +50,7 @@ def write_mm_imdb_sample(root: str | Path, *, films: int = 60, seed: int = 0) ->
 
 
 def _parts(films: int) -> np.ndarray:
-    """The table that Fuel keeps: where each array has each part."""
+    """Fuel's table: the rows of each array in each part."""
     import h5py
 
     kind = [("split", "S5"), ("source", "S12"), ("start", "<i8"), ("stop", "<i8")]

@@ -1,4 +1,4 @@
-"""A few rooms in NYU Depth V2's two files: the kind of room tells colour and depth."""
+"""A few rooms in NYU Depth V2's two files: the kind of room decides colour and depth."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WIDTH, HEIGHT = 64, 48
 def write_nyu_depth_v2_sample(root: str | Path, *, rooms: int = 8, seed: int = 0) -> Path:
     """Writes two frames of ``rooms`` rooms of each of three kinds, a tenth of the real size.
 
-    Two rooms of each kind are for testing. "study" is none of the nine frequent kinds.
+    Two rooms of each kind are for testing. "study" is not one of the nine frequent kinds.
 
     Args:
         root: the folder; made if it is not there.

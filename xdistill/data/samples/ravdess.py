@@ -1,4 +1,4 @@
-"""A few actors in RAVDESS's films, and in the features and arrays that papers made of them."""
+"""A few actors in RAVDESS's films, and in the features and arrays that papers made from them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from xdistill.data.adapters.ravdess import EMOTIONS
-from xdistill.data.samples.audio_frames import RATE_HZ, write_frames
+from xdistill.data.samples.clip_files import write_film, write_frames
 
 WINDOWS, FEATURES = 15, 156
 
@@ -23,7 +23,7 @@ def write_ravdess_films(root: str | Path, *, actors: int = 6, seed: int = 0) -> 
         for emotion in range(len(EMOTIONS)):
             path = root / f"Actor_{actor:02d}" / f"{_name(emotion, 1, actor)}.mp4"
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write_film(path, emotion, np.random.default_rng([seed, actor, emotion]))
+            write_film(path, emotion, np.random.default_rng([seed, actor, emotion]))
     return root
 
 
@@ -67,28 +67,3 @@ def write_ravdess_arrays(
     if with_actors:
         np.save(root / "actor_data.npy", np.arange(1, actors + 1).repeat(len(EMOTIONS)))
     return root
-
-
-def _write_film(path: Path, emotion: int, rng: np.random.Generator) -> None:
-    """Five frames at ten a second with a square, and a tone, whose place and pitch are told."""
-    import av
-
-    with av.open(str(path), "w") as film:
-        pictures = film.add_stream("mpeg4", rate=10)
-        pictures.width, pictures.height, pictures.pix_fmt = 48, 48, "yuv420p"
-        track = film.add_stream("aac", rate=RATE_HZ, layout="mono")
-        for _ in range(5):
-            image = rng.integers(0, 60, (48, 48, 3))
-            row, column = divmod(emotion, 3)
-            image[16 * row : 16 * row + 16, 16 * column : 16 * column + 16] += 170
-            frame = av.VideoFrame.from_ndarray(image.astype(np.uint8), format="rgb24")
-            film.mux(pictures.encode(frame))
-        film.mux(pictures.encode(None))
-        t = np.arange(RATE_HZ // 2) / RATE_HZ
-        tone = 0.4 * np.sin(2 * np.pi * 300 * 1.4**emotion * t) + rng.normal(0, 0.01, len(t))
-        sound = av.AudioFrame.from_ndarray(
-            tone.astype(np.float32)[None], format="fltp", layout="mono"
-        )
-        sound.sample_rate = RATE_HZ
-        film.mux(track.encode(sound))
-        film.mux(track.encode(None))

@@ -1,6 +1,6 @@
-"""Short nights in Sleep-EDF's files: noise whose bands, and a breath whose rhythm, tell the stage.
+"""Short nights in Sleep-EDF's files: the band of noise and the rate of breathing show the stage.
 
-Nothing but the layout is meant to look like sleep; `simulation.eeg` is the simulation.
+Only the layout is realistic; `xdistill.data.simulation` simulates sleep.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CYCLE = "W 1 2 3 4 3 2 M R 2 1 R".split()
 """Blocks of a night between two of wakefulness; M is movement time."""
 LETTERS = {"M": "Movement time"}
 RHYTHM_HZ = ((8.5, 11.5), (4.0, 7.5), (12.0, 15.0), (0.6, 2.0), (17.0, 25.0))
-"""The band that each stage has most of."""
+"""The band that is strongest in each stage."""
 RHYTHM_UV = (25.0, 20.0, 20.0, 60.0, 15.0)
 EYES_UV = (80.0, 40.0, 8.0, 8.0, 60.0)
 MUSCLE_UV = (3.0, 2.0, 1.5, 1.2, 0.4)
@@ -41,9 +41,9 @@ def write_sleep_edf_sample(
     Args:
         root: the folder; made if it is not there.
         subjects: their numbers, below 100.
-        nights: of each subject, up to nine.
-        epochs: length of a recording in 30 s, 25 or more; one takes 18 kB.
-        unscored: so many epochs of '?' follow in the hypnogram, after the recording has ended.
+        nights: number of nights of each subject, up to nine.
+        epochs: length of a recording in epochs of 30 s, 25 or more; an epoch takes 18 kB.
+        unscored: number of epochs '?' in the hypnogram after the end of the recording.
         seed: everything follows from it.
     """
     folder = Path(root) / "sleep-cassette"
@@ -70,7 +70,7 @@ def write_sleep_edf_sample(
 
 
 def _blocks(rng: np.random.Generator, epochs: int) -> list[tuple[float, float, str]]:
-    """One cycle between wakefulness, movement for one epoch, the others for two or more."""
+    """One cycle between wakefulness; a block has two or more epochs, movement time one."""
     letters = [*CYCLE, "W"]
     lengths = np.array([1 if letter == "M" else 2 for letter in letters])
     growing = [at for at, letter in enumerate(letters) if letter != "M"]
@@ -88,7 +88,7 @@ def _blocks(rng: np.random.Generator, epochs: int) -> list[tuple[float, float, s
 
 
 def _signals(rng: np.random.Generator, stages: np.ndarray) -> list[Waveform]:
-    """Signals of a night whose epochs have these stages, labelled as the recorder labels them."""
+    """Signals of a night whose epochs have these stages, with the recorder's labels."""
     n, gain = len(stages), rng.lognormal(0, 0.15)
     rhythm = np.zeros((n, EPOCH_S * 100))
     for stage, (low_hz, high_hz) in enumerate(RHYTHM_HZ):

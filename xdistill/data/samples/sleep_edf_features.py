@@ -1,4 +1,4 @@
-"""A stand-in for the feature files of Sleep-EDF: nights of numbers that follow the stages."""
+"""Nights in the feature files of Sleep-EDF: each stage has a direction."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def write_sleep_edf_features_sample(
 ) -> Path:
     """Writes ``features/SC4ss1E0.npz`` of each subject: wakefulness, cycles of sleep, wakefulness.
 
-    A row is a hidden point near that of its label, and each feature a fixed linear map of it with
-    noise; band powers are exponentials of that. The last row is unscored.
+    A row is a hidden point near that of its label, and its features are a fixed linear map of it
+    with noise; band powers are exponentials of that. The last row is unscored.
 
     Args:
         root: the folder; made if it is not there.
         subjects: numbers below 100.
-        rows: of each night, 40 or more; a third is wakefulness.
+        rows: number of rows of each night, 40 or more; a third is wakefulness.
         seed: everything follows from it; a subject's night does not depend on the others.
     """
     folder = Path(root) / "features"

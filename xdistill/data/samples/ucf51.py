@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from xdistill.data.adapters.ucf51.index import AUDIO_FOLDERS, VIDEO_FOLDERS
+from xdistill.data.adapters.ucf51.adapter import MODALITIES
+from xdistill.data.adapters.ucf51.index import VIDEO_FOLDERS
 from xdistill.data.files.clips import write_clip
+from xdistill.data.files.panns import FOLDERS, WIDTH
 
 SAMPLE_CLASSES = ("Archery", "HandstandPushups", "PlayingCello", "Surfing")
 TEST_VIDEOS, TRAIN_VIDEOS = (1, 2), (8, 9, 23, 24, 25)
@@ -18,7 +20,7 @@ def write_ucf51_sample(
     root: str | Path,
     *,
     classes: Sequence[str] = SAMPLE_CLASSES,
-    modalities: Sequence[str] = ("audio", "video"),
+    modalities: Sequence[str] = MODALITIES,
     takes: int = 2,
     frames: int = 20,
     seed: int = 0,
@@ -26,14 +28,14 @@ def write_ucf51_sample(
     """Writes lists of split 1, features of the sound, and clips as HDF5, 56 of them by default.
 
     A class is a direction in which the box moves and a direction among the features. Clips of one
-    video share colours and an offset of the features, so that videos are to be kept apart.
+    video share colours and an offset of the features, so a split must keep videos apart.
 
     Args:
         root: the folder; made if it is not there.
         classes: of the 51.
-        modalities: "audio", "video" or both.
+        modalities: "audio_features", "video" or both.
         takes: clips of each of the seven videos of a class.
-        frames: of a clip, 60 pixels high and 80 wide.
+        frames: number of frames of a clip, 60 pixels high and 80 wide.
         seed: everything follows from it.
     """
     root = Path(root)
@@ -50,8 +52,8 @@ def write_ucf51_sample(
                     line if video in TEST_VIDEOS else f"{line} {number}"
                 )
                 key = [seed, number, video]
-                if "audio" in modalities:
-                    path = root / AUDIO_FOLDERS[0] / label / f"{name}.npy"
+                if "audio_features" in modalities:
+                    path = root / FOLDERS[0] / label / f"{name}.npy"
                     _save(path, _sound(key, take))
                 if "video" in modalities:
                     path = root / VIDEO_FOLDERS[0] / label / f"{name}.hdf5"
@@ -70,11 +72,11 @@ def _save(path: Path, array: np.ndarray) -> None:
 
 
 def _sound(key: list[int], take: int) -> np.ndarray:
-    """512 features, none negative, as CNN14 has them behind a ReLU."""
+    """512 features, none negative, as after CNN14's ReLU."""
     seed, number, video = key
-    of_class = np.random.default_rng([seed, number]).normal(0, 1, 512)
-    of_video = np.random.default_rng([seed, number, video]).normal(0, 1, 512)
-    noise = np.random.default_rng([seed, number, video, take]).normal(0, 1, 512)
+    of_class = np.random.default_rng([seed, number]).normal(0, 1, WIDTH)
+    of_video = np.random.default_rng([seed, number, video]).normal(0, 1, WIDTH)
+    noise = np.random.default_rng([seed, number, video, take]).normal(0, 1, WIDTH)
     return np.maximum(of_class + 0.7 * of_video + noise, 0).astype(np.float32)
 
 
@@ -82,7 +84,7 @@ def _film(key: list[int], take: int, frames: int) -> np.ndarray:
     """Frames [t, 60, 80, 3]."""
     colour = np.random.default_rng(key).integers(0, 256, 3)
     rng = np.random.default_rng([*key, take])
-    angle = 2.4 * key[1]  # the golden angle: no two classes move alike
+    angle = 2.4 * key[1]  # the golden angle: no two classes move in the same direction
     start = np.array([30, 40]) + rng.normal(0, 4, 2)
     film = np.tile(colour, (frames, 60, 80, 1))
     for at in range(frames):

@@ -1,1 +1,5 @@
-"""Simulated sleepers: hypnogram, EEG, infrared film, and the sample made of them."""
+"""Simulated sleepers: hypnogram, EEG and infrared film, and the sample made of them."""
+
+from xdistill.data.simulation.sample import SampleConfig, generate
+
+__all__ = ["SampleConfig", "generate"]

@@ -1,19 +1,20 @@
-"""EEG of simulated sleep: epochs of 30 s at 100 Hz, in microvolts, with the signs that AASM names.
+"""EEG of simulated sleep: epochs of 30 s at 100 Hz, in microvolts, with the AASM manual's signs.
 
 Wakefulness has alpha and blinks; N1 theta and vertex waves; N2 spindles (11-16 Hz, at least 0.5 s)
 and K-complexes; N3 slow waves of 0.5-2 Hz above 75 µV from peak to peak over more than 20 % of the
-epoch; R low voltage, sawtooth waves (2-6 Hz) and eye movements (AASM scoring manual, one
-frontal-central derivation). Around them: a 1/f background, muscle and movement artefacts, and
+epoch; REM low voltage, sawtooth waves (2-6 Hz) and eye movements (AASM scoring manual, one
+frontal-central derivation). To these come a 1/f background, muscle and movement artefacts, and
 sleepers who differ in amplitude, in alpha (about one adult in ten has hardly any, as the AASM
 manual notes), in spindles and in slow waves. Everything follows the microstates of 5 s and the
-continuous depth of sleep, so that the epoch between two stages looks like both.
+continuous depth of sleep, so that an epoch between two stages looks like both.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from xdistill.data.simulation.hypnogram import EPOCH_S, MICRO_PER_EPOCH, MICRO_S, N1, N2, N3, R, W
+from xdistill.data.simulation.hypnogram import MICRO_PER_EPOCH, MICRO_S
+from xdistill.data.sleep_stages import EPOCH_S, N1, N2, N3, REM, W
 
 SFREQ_HZ = 100
 EPOCH_SAMPLES = EPOCH_S * SFREQ_HZ
@@ -56,13 +57,13 @@ def render_eeg(
     n = len(state)
     eeg = 7.0 * pink(rng, n)
     eeg += (
-        _by_state(state, w=9.0, n1=2.5, n2=1.0, n3=1.0, r=2.0)
+        _by_state(state, w=9.0, n1=2.5, n2=1.0, n3=1.0, rem=2.0)
         * brain.alpha
         * _waxing(rng, band(rng, n, brain.alpha_hz - 1, brain.alpha_hz + 1))
     )
-    eeg += _by_state(state, w=3.5, n1=7.0, n2=6.0, n3=6.0, r=7.0) * band(rng, n, 3.5, 7.5)
-    eeg += _by_state(state, w=2.5, n1=1.8, n2=1.2, n3=0.8, r=1.6) * band(rng, n, 16.0, 30.0)
-    muscle = _by_state(state, w=4.0, n1=2.0, n2=1.2, n3=1.0, r=0.6)
+    eeg += _by_state(state, w=3.5, n1=7.0, n2=6.0, n3=6.0, rem=7.0) * band(rng, n, 3.5, 7.5)
+    eeg += _by_state(state, w=2.5, n1=1.8, n2=1.2, n3=0.8, rem=1.6) * band(rng, n, 16.0, 30.0)
+    muscle = _by_state(state, w=4.0, n1=2.0, n2=1.2, n3=1.0, rem=0.6)
     eeg += brain.muscle * muscle * band(rng, n, 25.0, 48.0)
     eeg += brain.slow_wave * _slow_waves(rng, depth)
     _add_events(rng, eeg, state, depth, brain)
@@ -99,9 +100,9 @@ def _per_sample(micro: np.ndarray) -> np.ndarray:
 
 
 def _by_state(
-    state: np.ndarray, *, w: float, n1: float, n2: float, n3: float, r: float
+    state: np.ndarray, *, w: float, n1: float, n2: float, n3: float, rem: float
 ) -> np.ndarray:
-    return _per_sample(np.array([w, n1, n2, n3, r])[state])
+    return _per_sample(np.array([w, n1, n2, n3, rem])[state])
 
 
 def _waxing(rng: np.random.Generator, rhythm: np.ndarray) -> np.ndarray:
@@ -130,8 +131,8 @@ def _add_events(
         (_spindle, {N2: 4.0 * brain.spindle, N3: 1.2 * brain.spindle}),
         (_k_complex, {N2: 1.4, N3: 0.8}),
         (_vertex_wave, {N1: 3.0, N2: 0.4}),
-        (_sawtooth, {R: 2.0}),
-        (_eye_movement, {R: 5.0, W: 3.0}),
+        (_sawtooth, {REM: 2.0}),
+        (_eye_movement, {REM: 5.0, W: 3.0}),
         (_blink, {W: 8.0}),
         (_slow_eye_movement, {N1: 4.0, W: 0.8}),
     )
@@ -139,7 +140,7 @@ def _add_events(
         rate = np.zeros(5)
         rate[list(per_minute)] = list(per_minute.values())
         count = rng.poisson(rate[state] * MICRO_S / 60)
-        if draw in (_spindle, _k_complex):  # sparse while N2 begins
+        if draw in (_spindle, _k_complex):  # few at the beginning of N2
             count = rng.binomial(count, np.clip((depth - 0.12) / 0.2, 0, 1))
         for epoch, micro in np.argwhere(count):
             for _ in range(count[epoch, micro]):

@@ -1,11 +1,10 @@
-"""One simulated night of sleep: stages, depth and arousals, as the S3VE sample needs them.
+"""One simulated night of sleep for the S3VE sample: stages, depth and arousals.
 
 The night is a continuous *depth* of NREM sleep, interrupted by wakefulness and by REM sleep, on a
-grid of 5 s. What a scorer calls N1, N2 or N3 are slices of that depth, so that neighbouring
-stages are ambiguous for a physiological reason, and EEG and video share a depth that the label
-hides.
+grid of 5 s. N1, N2 and N3 are slices of that depth, so that neighbouring stages are ambiguous for a
+physiological reason, and EEG and video share a depth that the label hides.
 
-What the process is built on:
+The process is based on:
 - Carskadon & Dement, "Normal human sleep: an overview": NREM and REM alternate in cycles of about
   90 minutes, N3 fills the first third of the night, REM periods grow towards the morning.
 - Ohayon et al., Sleep 27 (2004) 1255: the usual shares of the stages and their change with age.
@@ -19,23 +18,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-STAGES = ("W", "N1", "N2", "N3", "R")
-W, N1, N2, N3, R = range(5)
+from xdistill.data.sleep_stages import EPOCH_S, N1, N2, N3, REM, STAGES, W
 
-EPOCH_S = 30
 MICRO_S = 5
 MICRO_PER_EPOCH = EPOCH_S // MICRO_S
 
-N1_BELOW = 0.20  # depth under which NREM sleep is N1
-N3_ABOVE = 0.60  # depth over which more than 20 % of an epoch is slow waves
+N1_BELOW = 0.20  # depth below which NREM sleep is N1
+N3_ABOVE = 0.60  # depth above which more than 20 % of an epoch is slow waves
 REM_SHARE = (0.11, 0.21, 0.28, 0.33, 0.35, 0.35)  # of the cycle, by its number in the night
 
 
 class Night(NamedTuple):
     """``e`` epochs of 30 s, each of ``m = 6`` microstates of 5 s.
 
-    - stage [e]: the scorer's label, an index into ``STAGES``
-    - state [e, m]: the microstates that the scorer tried to read, likewise
+    - stage [e]: the scorer's label, a position in ``STAGES``
+    - state [e, m]: the true stage of each microstate, a position in ``STAGES``
     - depth [e, m]: depth of NREM sleep, 0 (dozing) to 1; 0 in wakefulness and in REM
     - arousal [e, m]: 0, or the strength (0 to 1) of an arousal that begins here
     """
@@ -102,7 +99,7 @@ def simulate_microstates(
             continue
         in_rem = rem_left > 0
         if in_rem:
-            state[step] = R
+            state[step] = REM
             rem_left -= dt_min
             if rem_left <= 0:
                 cycle, nrem_min = cycle + 1, 0.0
@@ -113,7 +110,7 @@ def simulate_microstates(
             pace_min = 2.2 if now < 0.3 else 6.0
             now += (target * habits.slow_wave - now) * dt_min / pace_min
             now = min(max(now + 0.02 * float(noise[step]), 0.02), 1.0)
-            state[step], depth[step] = N2, now  # which of N1 to N3 is told below
+            state[step], depth[step] = N2, now  # which of N1 to N3 follows below
             nrem_min += dt_min
             if nrem_min >= nrem_len:
                 rem_left = rem_len
@@ -135,7 +132,7 @@ def stage_of_depth(depth: np.ndarray) -> np.ndarray:
 
 
 def score(rng: np.random.Generator, state: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """Scores microstates [e, m] as one tired human does: int64 [e].
+    """Scores microstates [e, m] as a human with errors does: int64 [e].
 
     The greatest portion of the epoch wins (AASM). The scorer sees the depth with an error that is
     constant within the epoch, and misjudges portions by about a seventh.

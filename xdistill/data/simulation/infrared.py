@@ -4,21 +4,22 @@ The body is a relief of rounded bumps under a blanket, lit by one infrared lamp;
 the chest and the abdomen by a few millimetres, movements displace the limbs. Stage is carried only
 by what a camera can see:
 
-- Breathing: regular and slower with depth, most regular in N3, irregular in R and while awake
+- Breathing: regular and slower with depth, most regular in N3, irregular in REM and while awake
   (Douglas et al., Thorax 37 (1982) 840; Rostig et al., Sleep 28 (2005) 411). The rib cage takes a
-  smaller part in R (Tabachnik et al., Am Rev Respir Dis 124 (1981) 29).
-- Movements: fewer from W over N1, R and N2 to N3 (Wilde-Frenz & Schulz, Percept Mot Skills 56
-  (1983) 275); turns at arousals; short twitches and rapid eye movements in R; open eyes in W.
+  smaller part in REM (Tabachnik et al., Am Rev Respir Dis 124 (1981) 29).
+- Movements: fewer from W over N1, REM and N2 to N3 (Wilde-Frenz & Schulz, Percept Mot Skills 56
+  (1983) 275); turns at arousals; short twitches and rapid eye movements in REM; open eyes in W.
 
-Everything else is nuisance and says nothing about the stage: pose, blanket, camera, lamp, noise,
-and each sleeper's own rate, amplitude and restlessness.
+Everything else is a nuisance variable that says nothing about the stage: pose, blanket, camera,
+lamp, noise, and each sleeper's own rate, amplitude and restlessness.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from xdistill.data.simulation.hypnogram import EPOCH_S, MICRO_S, N1, N2, N3, R, W
+from xdistill.data.simulation.hypnogram import MICRO_S
+from xdistill.data.sleep_stages import EPOCH_S, N1, N2, N3, REM, W
 
 FPS_HZ = 1
 FRAMES = EPOCH_S * FPS_HZ
@@ -42,7 +43,7 @@ class Body(NamedTuple):
 
 
 class Pose(NamedTuple):
-    """How the sleeper lies until the next turn: a vector, so that two poses can be blended."""
+    """The sleeper's position until the next turn: a vector, so that two poses can be blended."""
 
     side: float  # -1 left side, 0 supine, 1 right side
     angle: float
@@ -72,7 +73,7 @@ def draw_body(rng: np.random.Generator) -> Body:
 
 
 def draw_pose(rng: np.random.Generator, body: Body) -> Pose:
-    """Draws the pose after a turn; lying on the side is commonest in adults."""
+    """Draws the pose after a turn; adults lie on a side most often."""
     side = float(rng.choice([-1, 0, 1], p=[0.33, 0.34, 0.33]))
     rest = np.array([[0, -0.62], [-0.32, -0.1], [0.32, -0.1], [-0.14, 0.55], [0.14, 0.55]])
     limbs = rest + rng.normal(0, 0.05, rest.shape)
@@ -95,7 +96,7 @@ def film_night(
 ) -> np.ndarray:
     """Films the epochs ``keep`` [n] of a night whose microstates are [e, m]: uint8 [n, 30, 48, 48].
 
-    The whole night is needed because the sleeper turns between the clips, too.
+    The whole night is needed because the sleeper also turns between the clips.
     """
     body = draw_body(rng)
     turns = (arousal > 0.75).any(axis=1) | ((state == W).any(1) & (rng.random(len(state)) < 0.12))
@@ -177,7 +178,7 @@ def move(
         N1: (1.0, 0.25, 0.6),
         N2: (0.35, 0.04, 0.15),
         N3: (0.12, 0.01, 0.05),
-        R: (0.4, 0.04, 2.2),
+        REM: (0.4, 0.04, 2.2),
     }
     rates = np.array([per_minute[stage] for stage in range(5)])[frame_state] * body.restless / 60
     rates[:, 2] *= rng.lognormal(-0.3, 0.8)  # REM sleep is phasic in one epoch, tonic in the next
@@ -199,7 +200,7 @@ def move(
 
     eyes = np.where(frame_state == W, float(rng.random() < 0.5), 0.0)
     eyes = eyes * (rng.random(FRAMES) > 0.15)  # blinks
-    rapid = (frame_state == R) & (rng.random(FRAMES) < 0.25)
+    rapid = (frame_state == REM) & (rng.random(FRAMES) < 0.25)
     return shift, np.where(rapid, 0.35, eyes)
 
 

@@ -1,9 +1,9 @@
-"""An embedded sample in S3VE's layout: simulated sleepers, generated in under a minute.
+"""A sample in S3VE's layout: simulated sleepers, generated in under a minute.
 
-The pixels and the microvolts are simulated (`sim_hypnogram`, `sim_eeg`, `sim_infrared`); what a
-method gains here is no evidence about people. The sample runs the same code path as the gated
-data, and its difficulty is that of physiology: epochs between two stages, scorers' errors, and
-sleepers who differ. Its parameters are frozen: a change needs a new ``VERSION``.
+The pixels and the microvolts are simulated (`hypnogram`, `eeg` and `infrared` in this package), so
+what a method gains here is no evidence about people. The sample takes the same code path as the
+gated data and has the difficulties of real sleep: epochs between two stages, scorers' errors, and
+sleepers who differ. Its content is fixed: a change of it needs a new ``VERSION``.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ import numpy as np
 
 from xdistill.data.files.clips import write_clip
 from xdistill.data.simulation.eeg import render_eeg
-from xdistill.data.simulation.hypnogram import EPOCH_S, STAGES, simulate_night
+from xdistill.data.simulation.hypnogram import simulate_night
 from xdistill.data.simulation.infrared import film_night
+from xdistill.data.sleep_stages import EPOCH_S, STAGES
 from xdistill.data.store import STALE_AFTER_S
 from xdistill.data.store import default_root as cache_root
 
-VERSION = 1
+VERSION = 2  # 1 called REM sleep "R"
 ANNOTATIONS = "s3ve.json"
 MARKER = "complete.json"
 
 
 @dataclass(frozen=True)
 class SampleConfig:
-    """What the sample consists of.
+    """The parameters of the sample.
 
     Attributes:
         seed: everything follows from it.
@@ -63,11 +64,11 @@ class SampleConfig:
 
     @property
     def checksum(self) -> str:
-        """Names this sample: version and parameters."""
+        """A digest of version and parameters, which identifies the sample."""
         return sha256(json.dumps([VERSION, asdict(self)]).encode()).hexdigest()[:16]
 
     def subset(self, subject: int) -> str:
-        """Which subset a sleeper belongs to: the last two fifths are held out."""
+        """The subset of a sleeper: the last fifth is for testing, the one before for validation."""
         held_out = max(1, self.subjects // 5)
         if subject >= self.subjects - held_out:
             return "testing"
@@ -75,19 +76,19 @@ class SampleConfig:
 
 
 def default_root() -> Path:
-    """``$XDISTILL_CACHE/s3ve_sample-v1``, or the same under ``~/.cache/xdistill``."""
+    """``$XDISTILL_CACHE/s3ve_sample-v2``, or the same under ``~/.cache/xdistill``."""
     return cache_root(f"s3ve_sample-v{VERSION}")
 
 
 def generate(
     root: str | Path | None = None, config: SampleConfig | None = None, *, workers: int = 2
 ) -> Path:
-    """Returns the folder of a complete sample; generates it first unless it is there.
+    """The folder of a complete sample, which is generated first unless it is there.
 
     Args:
         root: the sample's folder; `default_root()` when None.
         config: sizes and seed; the default takes about 200 MB.
-        workers: processes that simulate sleepers.
+        workers: number of processes that simulate sleepers.
 
     The sample is written to a sibling folder that is renamed when it is complete, so ``root``
     never holds half a sample.
@@ -122,7 +123,7 @@ def _check_free(root: Path) -> None:
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise ValueError(
             f"{root} exists and is not the S3VE sample of version {VERSION} with these parameters; "
-            "name another folder or delete that one"
+            "pass another folder or delete this one"
         )
 
 
@@ -155,7 +156,7 @@ def _write_sample(root: Path, config: SampleConfig, workers: int) -> None:
 
 
 def _write_nights_in_parallel(root: Path, config: SampleConfig, workers: int) -> list[dict]:
-    """Shares the sleepers out between this process and ``workers - 1`` others; in their order.
+    """Divides the sleepers among this process and ``workers - 1`` others; results in their order.
 
     The others are plain interpreters: a process pool would either fork the caller's threads or run
     the caller's script again.
@@ -178,7 +179,7 @@ def _write_nights_in_parallel(root: Path, config: SampleConfig, workers: int) ->
 
 def _start_worker(root: Path, config: SampleConfig, share: range) -> subprocess.Popen:
     task = json.dumps([str(root), asdict(config), list(share)])
-    path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    path = [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")]
     return subprocess.Popen(
         [sys.executable, "-c", f"from {__name__} import _work; _work()", task],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))},
@@ -189,7 +190,7 @@ def _start_worker(root: Path, config: SampleConfig, share: range) -> subprocess.
 
 
 def _work() -> None:
-    """What a worker process runs: prints the annotations of its sleepers as JSON."""
+    """The main function of a worker process: prints the annotations of its sleepers as JSON."""
     root, config, subjects = json.loads(sys.argv[1])
     config = SampleConfig(**config)
     print(json.dumps({subject: _write_night(Path(root), config, subject) for subject in subjects}))

@@ -1,7 +1,7 @@
-"""Digits that are spoken (FSDD) and written (MNIST), paired by class as in AV-MNIST.
+"""Spoken digits (FSDD) and written digits (MNIST), paired by class as in AV-MNIST.
 
 AV-MNIST (Vielzeuf et al., "CentralNet", ECCV workshops 2018) pairs images of MNIST with recordings
-of the same digit from another source. This set does so from original files that everybody can have:
+of the same digit from another source. This set is made in the same way from the original files:
 one row for each recording, with an image that no other row has.
 """
 
@@ -28,7 +28,7 @@ from xdistill.data.adapters.av_digits.files import (
     read_waveform,
 )
 from xdistill.data.cards import DatasetCard
-from xdistill.data.files.clips import ArrayColumn
+from xdistill.data.files.file_column import FileColumn
 from xdistill.data.paired import PairedDataset
 from xdistill.data.splits import Splits
 from xdistill.numerics import GIB
@@ -52,7 +52,7 @@ CARD = DatasetCard(
 )
 
 
-@register_dataset("av_digits", CARD)
+@register_dataset(CARD)
 def av_digits(
     root: str | Path,
     *,
@@ -75,38 +75,38 @@ def av_digits(
 
     - ``audio`` float32 [mels, 1 + 100·duration_s]: natural logarithm of the power in mel bands (the
       bands are the channels), or, as "waveform", [1, 8000·duration_s] from -1 to 1. A recording is
-      filled up with silence or cut at its end; one second holds all but 20 of the 3,000.
+      padded with silence or cut at its end; all but 20 of the 3,000 are shorter than one second.
     - ``image`` float32 [1, size, size] from 0 to 1.
 
-    Recordings are split first. Then each part gets images of its own: within a digit a random order
-    follows from the seed, and no image is given twice. Nothing is estimated over rows. The group of
-    a row is its speaker; MNIST does not say who wrote an image.
+    Recordings are split first. Then each part draws images of its own: the seed decides the order
+    of the images of a digit, and no image is used twice. No statistics are computed over rows. The
+    group of a row is its speaker; MNIST does not say who wrote an image.
 
     Args:
         root: the folder that holds the next two.
-        fsdd: FSDD's folder, the one with ``recordings``; a path or a name within the root.
-        mnist: the folder of MNIST's idx files, packed or not; likewise.
-        split: "published" tests on the indices 0 to 4 of each speaker and digit, as FSDD says, and
-            validates on 5 to 9, which it counts as training; the speakers are the same.
+        fsdd: FSDD's folder, which has ``recordings``; a path, or a name within the root.
+        mnist: the folder of MNIST's idx files, packed or not; a path, or a name within the root.
+        split: "published" tests on the indices 0 to 4 of each speaker and digit, as FSDD does, and
+            validates on 5 to 9, which FSDD trains on; all parts have the same speakers.
             "speakers" puts no speaker into two parts.
-        val_speakers: for "speakers"; the last but one in the alphabet when None.
+        val_speakers: for "speakers"; the second to last in the alphabet when None.
         test_speakers: for "speakers"; the last one in the alphabet when None.
         images: "mnist" takes the test part's images from t10k, the others from train, and "t10k"
-            divides t10k alone over the three parts.
+            divides t10k alone among the three parts.
         images_per_recording: rows for each recording, each with another image.
-        audio: what an audio row is.
-        duration_s: length to which recordings are brought.
+        audio: what an audio row holds.
+        duration_s: length to which recordings are padded or cut.
         mels: number of mel bands.
-        size: side to which images are degraded by averaging over cells; 28 keeps them.
-        noise: standard deviation of Gaussian noise that each image has, the same whenever it is
-            read; the result stays within 0 and 1.
-        keep_gib: audio stays in memory if it fits into so many GiB.
-        seed: of the pairs and the noise.
+        size: side to which images are reduced by averaging over cells; 28 keeps them.
+        noise: standard deviation of Gaussian noise that is added once to each image; the result
+            is clipped to 0 and 1.
+        keep_gib: audio stays in memory if all of it fits into this many GiB.
+        seed: decides the pairs and the noise.
 
     Raises:
-        FileNotFoundError: a folder or file is missing; says where the data come from.
-        ValueError: an option out of range, a part without recordings, too few images of a digit, or
-            a damaged file.
+        FileNotFoundError: a folder or file is missing; the message says where to get the data.
+        ValueError: an option is out of range, a part has no recordings, a digit has too few images,
+            or a file is damaged.
     """
     _check_options(split, images, audio, images_per_recording, duration_s, mels, size, noise)
     root = Path(root).expanduser()
@@ -124,7 +124,7 @@ def av_digits(
         *(
             PairedDataset(
                 {
-                    "audio": ArrayColumn(
+                    "audio": FileColumn(
                         [one.path for one in part], read, keep_bytes=keep_gib * GIB
                     ),
                     "image": _degrade(pixels, size, noise, generator),
@@ -175,7 +175,7 @@ def _split(
     if split == "published":
         if val_speakers is not None or test_speakers is not None:
             raise ValueError(
-                f"the published split has every speaker in every part, got val_speakers="
+                f"the published split has all speakers in every part, got val_speakers="
                 f"{val_speakers} and test_speakers={test_speakers}; pass split='speakers' with them"
             )
         part = [
@@ -190,7 +190,7 @@ def _split(
         if not chosen:
             raise ValueError(
                 f"the {split} split of these {len(recordings)} recordings leaves none for {name}; "
-                "check that FSDD is complete and who is held out"
+                "check that FSDD is complete, val_speakers and test_speakers"
             )
     return parts
 
@@ -204,7 +204,7 @@ def _held_out(
     unknown = [one for one in (*val, *test) if one not in speakers]
     if unknown or isinstance(val, str) or isinstance(test, str) or set(val) & set(test):
         raise ValueError(
-            f"val_speakers and test_speakers are two lists of {speakers} without a common speaker, "
+            f"val_speakers and test_speakers are lists of {speakers} that share no speaker, "
             f"got {val!r} and {test!r}"
         )
     return dict.fromkeys(val, 1) | dict.fromkeys(test, 2)
@@ -229,14 +229,15 @@ def _draw_images(
 def _pair(
     pool: str, labels: Int64[Tensor, " m"], digits: Int64[Tensor, " n"], generator: torch.Generator
 ) -> Int64[Tensor, " n"]:
-    """An image of the right digit for each row, none of them twice."""
+    """An image of the right digit for each row; none is used twice."""
     chosen = torch.full_like(digits, -1)
     for digit, name in enumerate(DIGITS):
         rows, known = (digits == digit).nonzero()[:, 0], (labels == digit).nonzero()[:, 0]
         if len(rows) > len(known):
             raise ValueError(
-                f"{len(rows)} rows each need their own image of a {name}, {pool} has {len(known)}; "
-                "lower images_per_recording, or pass images='mnist' where MNIST is complete"
+                f"{len(rows)} rows need an image of their own of a {name}, but {pool} has "
+                f"{len(known)}; lower images_per_recording, or pass images='mnist' if MNIST is "
+                "complete"
             )
         chosen[rows] = known[torch.randperm(len(known), generator=generator)[: len(rows)]]
     return chosen

@@ -1,4 +1,4 @@
-"""The files of the digits that are spoken and written: FSDD's wav and MNIST's idx."""
+"""The files of spoken and written digits: FSDD's wav and MNIST's idx."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ MNIST_SOURCE = (
     "MNIST is distributed by LeCun, Cortes and Burges (http://yann.lecun.com/exdb/mnist, "
     "https://ossci-datasets.s3.amazonaws.com/mnist); the layout is "
     "<mnist>/train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and "
-    "t10k-labels-idx1-ubyte, each as it is or as .gz"
+    "t10k-labels-idx1-ubyte, each unpacked or as .gz"
 )
 
 
 class Recording(NamedTuple):
-    """One spoken digit: the digit, who said it, and the how manieth time it is."""
+    """One spoken digit: the digit, its speaker, and the number of the repetition."""
 
     digit: int
     speaker: str
@@ -43,7 +43,7 @@ def find_recordings(folder: Path) -> list[Recording]:
     """FSDD's recordings, by digit, speaker and index.
 
     Raises:
-        FileNotFoundError: no folder ``recordings``, or none in it.
+        FileNotFoundError: there is no folder ``recordings``, or no recording in it.
     """
     recordings = folder / "recordings"
     if not recordings.is_dir():
@@ -60,10 +60,10 @@ def find_recordings(folder: Path) -> list[Recording]:
 
 
 def read_waveform(path: Path, samples: int) -> Float[Tensor, "1 t"]:
-    """A recording from -1 to 1, cut at its end or filled up with silence to ``samples``.
+    """A recording from -1 to 1, cut at its end or padded with silence to ``samples``.
 
     Raises:
-        ValueError: a damaged file, another rate than 8 kHz, several channels, or no sample.
+        ValueError: the file is damaged or empty, its rate is not 8 kHz, or it has several channels.
     """
     import soundfile
 
@@ -77,14 +77,14 @@ def read_waveform(path: Path, samples: int) -> Float[Tensor, "1 t"]:
     if rate_hz != SAMPLE_RATE_HZ or sound.shape[1] != 1 or not len(sound):
         raise ValueError(
             f"{path} holds {len(sound)} samples of {sound.shape[1]} channel(s) at {rate_hz} Hz; "
-            f"expected one channel at {SAMPLE_RATE_HZ} Hz, as FSDD has it: copy it again"
+            f"expected one channel at {SAMPLE_RATE_HZ} Hz, as in FSDD; copy it again"
         )
     waveform = torch.from_numpy(sound[:samples, 0])
     return F.pad(waveform, (0, samples - len(waveform)))[None]
 
 
 def read_log_mel(path: Path, samples: int, mels: int) -> Float[Tensor, "m u"]:
-    """Logarithm of the power in mel bands, windows of 25 ms every 10 ms, of `read_waveform`."""
+    """Logarithm of the power of `read_waveform` in mel bands: windows of 25 ms every 10 ms."""
     return torch.log(mel_spectrogram(SAMPLE_RATE_HZ, mels)(read_waveform(path, samples))[0] + FLOOR)
 
 
@@ -92,15 +92,15 @@ def read_mnist(folder: Path, part: str) -> tuple[UInt8[np.ndarray, "n 28 28"], I
     """Images and digits of a part of MNIST, "train" or "t10k".
 
     Raises:
-        FileNotFoundError: a file is missing, both as it is and as .gz.
-        ValueError: a damaged file, or images and labels that do not belong together.
+        FileNotFoundError: a file is missing, both unpacked and as .gz.
+        ValueError: a file is damaged, or images and labels do not match.
     """
     images = _read_idx(folder, f"{part}-images-idx3-ubyte", 3)
     labels = _read_idx(folder, f"{part}-labels-idx1-ubyte", 1)
     if images.shape != (len(labels), IMAGE_SIDE, IMAGE_SIDE) or labels.max(initial=0) > 9:
         raise ValueError(
             f"{folder}: {part} has images {images.shape} and {len(labels)} labels up to "
-            f"{labels.max(initial=0)}; expected (n, 28, 28) and n labels from 0 to 9: copy both "
+            f"{labels.max(initial=0)}; expected (n, 28, 28) and n labels from 0 to 9; copy both "
             "again"
         )
     return images, torch.from_numpy(labels.astype(np.int64))

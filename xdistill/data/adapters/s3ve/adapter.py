@@ -16,21 +16,25 @@ from typing import Any, Literal
 
 import torch
 
-from xdistill.data.adapters.s3ve.eeg import read_eeg
+from xdistill.data.adapters.s3ve.eeg import FEATURES, holds_features, read_epoch
 from xdistill.data.adapters.s3ve.index import (
     LAYOUTS,
     OWNER,
-    STAGES,
     SUBSETS,
     TABLE,
     Clip,
+    check_files,
     read_annotations,
     read_table,
 )
 from xdistill.data.cards import DatasetCard
-from xdistill.data.files.clips import ArrayColumn, ClipColumn, read_features
+from xdistill.data.files.arrays import read_features
+from xdistill.data.files.clips import ClipColumn
+from xdistill.data.files.file_column import FileColumn
+from xdistill.data.options import check_frames, check_modalities
 from xdistill.data.paired import PairedDataset
 from xdistill.data.simulation.sample import generate
+from xdistill.data.sleep_stages import STAGES
 from xdistill.data.splits import Splits, split_by_group
 from xdistill.numerics import GIB
 from xdistill.registry import register_dataset
@@ -46,13 +50,16 @@ CARD = DatasetCard(
     source_url="https://arxiv.org/abs/2208.05814",
     files=("video/*/*", "eeg/*/*"),
 )
+EEG = ("eeg", "eeg_features")
+MODALITIES = {"clips": ("video", *EEG), "features": ("video_features", "eeg_features")}
 
 
-@register_dataset("s3ve", CARD)
+@register_dataset(CARD)
 def s3ve(
     root: str | Path | None = None,
     *,
     layout: Literal["clips", "features", "sample"] | None = None,
+    modalities: Sequence[str] | None = None,
     split: Literal["published", "subjects"] | None = None,
     subject_pattern: str | None = None,
     allow_leak: bool = False,
@@ -63,96 +70,122 @@ def s3ve(
     keep_gib: float = 1.0,
     seed: int = 0,
 ) -> Splits:
-    """S3VE, or its embedded sample, as three paired datasets.
+    """S3VE, or its simulated sample, as three paired datasets.
 
-    Rows stand in the order of subject and time, so a subject's rows are its hypnogram. Inputs:
+    Rows are in the order of subject and time, so a subject's rows are its hypnogram. Classes are
+    W, N1, N2, N3 and REM, whichever of `xdistill.data.sleep_stages.SYNONYMS` the files use.
 
-    - ``video`` float32 [C, T, H, W] from 0 to 1, neither centred nor scaled further, and ``eeg``
-      float32 [C, 3000] in the unit of the file (the sample: µV);
-    - ``eeg_features`` [512] instead of ``eeg`` where the files hold features;
-    - ``video_features`` and ``eeg_features`` in the layout "features".
+    - ``video`` float32 [C, T, H, W] from 0 to 1, neither centred nor scaled further.
+    - ``eeg`` float32 [C, 3000] in the unit of the file (the sample: µV), or ``eeg_features``
+      float32 [512], whichever the files hold.
+    - In the layout "features", ``video_features`` and ``eeg_features`` float32 [D].
 
     Args:
-        root: the dataset's folder; for the sample, where to generate it. None: the sample in the
+        root: the dataset's folder; for the sample, where to generate it. None is the sample in the
             cache folder.
-        layout: "clips", "features" (see `LAYOUTS`) or "sample". None: "sample" without a root,
+        layout: "clips", "features" (see `LAYOUTS`) or "sample". None is "sample" without a root,
             otherwise "clips".
+        modalities: of the columns that the layout has. None is video and EEG, as raw epochs or
+            features, whichever the first EEG file holds.
         split: "published" takes the subsets of the annotations, "subjects" draws subjects by
-            ``seed``. None: "published", for "features" (which has no subsets) "subjects".
+            ``seed``. None is "published", or "subjects" for "features", which has no subsets.
         subject_pattern: regular expression whose first group in a clip's id is its subject, for
             annotations without the key "subject" (the public ones have none).
-        allow_leak: a subject in two subsets is a warning instead of an error.
-        frames: frames a clip, spread evenly; None for 16, of the sample all 30.
-        size: side of a frame in pixels; None for 112, of the sample 48.
+        allow_leak: a subject in two subsets gives a warning instead of an error.
+        frames: frames of a clip, spread evenly. None is 16; for the sample all 30.
+        size: side of a frame in pixels. None is 112; for the sample 48.
         channels: 1 for grey, 3 for RGB.
         eeg_samples: length of a raw EEG epoch.
-        keep_gib: decoded clips, and EEG, stay in memory if they fit into so many GiB each.
-        seed: of the split "subjects".
+        keep_gib: rows of a modality stay in memory if all of them fit into this many GiB.
+        seed: decides the split "subjects".
 
     Raises:
         FileNotFoundError: the annotations or a clip's video are missing.
-        ValueError: annotations that contradict themselves, or an unknown subject or label.
+        ValueError: an option is out of range, the annotations contradict themselves, or a subject
+            or label is unknown.
     """
     layout = layout or ("sample" if root is None else "clips")
     if layout == "sample":
         root, layout = generate(root), "clips"
-        frames, size = frames or 30, size or 48
-    if layout not in LAYOUTS:
-        raise ValueError(f"layout {layout!r} is unknown, expected 'clips', 'features' or 'sample'")
+        frames = 30 if frames is None else frames
+        size = 48 if size is None else size
+    frames, size = 16 if frames is None else frames, 112 if size is None else size
+    _check_options(layout, split, frames, size, channels)
     if root is None:
         raise ValueError(f"layout {layout!r} needs the dataset's root: {LAYOUTS[layout]}. {OWNER}")
     root = Path(root).expanduser()
-    keep_bytes = keep_gib * GIB
     if layout == "features":
-        clips, classes = read_table(root / TABLE), STAGES
-        split = split or "subjects"
-        video = ArrayColumn([clip.video for clip in clips], read_features, keep_bytes=keep_bytes)
-        eeg = ArrayColumn([clip.eeg for clip in clips], read_features, keep_bytes=keep_bytes)
+        clips = read_table(root / TABLE)
     else:
-        clips, classes = read_annotations(root, subject_pattern)
-        split = split or "published"
-        video = ClipColumn(
-            [clip.video for clip in clips if clip.video],
-            [clip.segment for clip in clips],
-            keep_bytes=keep_bytes,
-            frames=frames or 16,
-            size=size or 112,
-            channels=channels,
-        )
-        eeg = ArrayColumn(
-            [clip.eeg for clip in clips],
-            partial(read_eeg, samples=eeg_samples),
-            keep_bytes=keep_bytes,
-        )
-    names = _input_names(layout, clips, eeg)
-    dataset = _paired(clips, classes, dict(zip(names, (video, eeg), strict=True)))
-    if split == "subjects":
+        clips = read_annotations(root, subject_pattern)
+    names = _check_modalities(layout, modalities, clips, eeg_samples)
+    check_files(clips, layout, names)
+    keep_bytes = keep_gib * GIB
+    read_eeg = {
+        "eeg": partial(read_epoch, samples=eeg_samples),
+        "eeg_features": partial(read_features, width=FEATURES if layout == "clips" else None),
+    }
+    columns: dict[str, Any] = {}
+    for name in names:
+        if name == "video":
+            columns[name] = ClipColumn(
+                [clip.video for clip in clips if clip.video],
+                [clip.segment for clip in clips],
+                keep_bytes=keep_bytes,
+                frames=frames,
+                size=size,
+                channels=channels,
+            )
+        elif name == "video_features":
+            paths = [clip.video for clip in clips]
+            columns[name] = FileColumn(paths, read_features, keep_bytes=keep_bytes)
+        else:
+            paths = [clip.eeg for clip in clips]
+            columns[name] = FileColumn(paths, read_eeg[name], keep_bytes=keep_bytes)
+    dataset = _paired(clips, columns)
+    if (split or ("subjects" if layout == "features" else "published")) == "subjects":
         return split_by_group(dataset, seed=seed)
     return _published_split(dataset, clips, allow_leak)
 
 
-def _input_names(layout: str, clips: Sequence[Clip], eeg: ArrayColumn) -> tuple[str, str]:
-    """What the columns are called; EEG by what its first file holds."""
-    if layout == "features":
-        return "video_features", "eeg_features"
-    first = next((row for row, clip in enumerate(clips) if clip.eeg is not None), None)
-    features = first is not None and eeg[first].ndim == 1
-    return "video", "eeg_features" if features else "eeg"
+def _check_options(layout: str, split: str | None, frames: int, size: int, channels: int) -> None:
+    if layout not in LAYOUTS:
+        raise ValueError(f"layout {layout!r} is unknown, expected 'clips', 'features' or 'sample'")
+    if split not in (None, "published", "subjects"):
+        raise ValueError(f"split is 'published', 'subjects' or None, got {split!r}")
+    check_frames(frames, size, channels)
 
 
-def _paired(
-    clips: Sequence[Clip], classes: Sequence[str], columns: dict[str, Any]
-) -> PairedDataset:
+def _check_modalities(
+    layout: str, modalities: Sequence[str] | None, clips: Sequence[Clip], eeg_samples: int
+) -> tuple[str, ...]:
+    """The columns of the dataset; without a choice, EEG is named by what its first file holds."""
+    if modalities is None and layout == "features":
+        return MODALITIES[layout]
+    if modalities is None:
+        first = next((clip.eeg for clip in clips if clip.eeg is not None), None)
+        features = first is not None and holds_features(first, eeg_samples)
+        return ("video", "eeg_features" if features else "eeg")
+    names = check_modalities(modalities, MODALITIES[layout])
+    if {"eeg", "eeg_features"} <= set(names):
+        raise ValueError(
+            "a file of EEG holds either a raw epoch or features, got modalities with both 'eeg' "
+            "and 'eeg_features'; name one of them"
+        )
+    return names
+
+
+def _paired(clips: Sequence[Clip], columns: dict[str, Any]) -> PairedDataset:
     subjects = sorted({clip.subject for clip in clips})
     number = {subject: place for place, subject in enumerate(subjects)}
     has_eeg = torch.tensor([clip.eeg is not None for clip in clips])
-    eeg = list(columns)[1]
+    incomplete = [] if bool(has_eeg.all()) else [name for name in columns if name in EEG]
     return PairedDataset(
         columns,
         [clip.label for clip in clips],
-        classes=classes,
+        classes=STAGES,
         group=[number[clip.subject] for clip in clips],
-        valid=None if bool(has_eeg.all()) else {eeg: has_eeg},
+        valid=dict.fromkeys(incomplete, has_eeg),
         ids=[clip.id for clip in clips],
         start_s=[clip.start_s for clip in clips] if any(clip.start_s for clip in clips) else None,
     )
@@ -172,7 +205,7 @@ def _published_split(dataset: PairedDataset, clips: Sequence[Clip], allow_leak: 
                 f"{message}; pass split='subjects' for a clean split, or allow_leak=True to "
                 "reproduce this one"
             )
-        warnings.warn(f"{message}: results on it are too good", stacklevel=3)
+        warnings.warn(f"{message}: results on it look better than they are", stacklevel=3)
     rows = {name: [at for at, clip in enumerate(clips) if clip.subset == name] for name in SUBSETS}
     empty = [name for name in SUBSETS if not rows[name]]
     if empty:

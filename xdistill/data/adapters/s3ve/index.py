@@ -1,4 +1,4 @@
-"""Which clips S3VE has: its annotations and a user's table become rows with files."""
+"""The clips of S3VE, from its annotations or a user's table, and their files."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from xdistill.data.files.clips import find_clip
 from xdistill.data.simulation.sample import ANNOTATIONS
+from xdistill.data.sleep_stages import SYNONYMS, stage_of
 
-STAGES = ("W", "N1", "N2", "N3", "R")
 SUBSETS = ("training", "validation", "testing")
 TABLE = "s3ve.csv"
 TABLE_COLUMNS = ("id", "subject", "label", "video", "eeg", "start_s")
@@ -23,12 +23,19 @@ LAYOUTS = {
         f"<root>/{ANNOTATIONS}, <root>/video/<label>/<id>.hdf5 (or <id>/image_00001.jpg, or "
         "<id>.mp4) and <root>/eeg/<label>/<id>.npy"
     ),
-    "features": f"<root>/{TABLE} with the columns {', '.join(TABLE_COLUMNS)}; paths are to .npy",
+    "features": (
+        f"<root>/{TABLE} with the columns {', '.join(TABLE_COLUMNS)}, where video and eeg are "
+        "paths of .npy files"
+    ),
 }
 
 
 class Clip(NamedTuple):
-    """One row of the dataset; ``video`` and ``eeg`` are paths, None where there is no file."""
+    """One row of the dataset.
+
+    ``label`` is a position in `STAGES`; ``video`` and ``eeg`` are paths, None where there is no
+    file.
+    """
 
     id: str
     subject: str
@@ -40,16 +47,14 @@ class Clip(NamedTuple):
     eeg: Path | None
 
 
-def read_annotations(
-    root: Path, subject_pattern: str | None = None
-) -> tuple[list[Clip], tuple[str, ...]]:
-    """The clips of the layout "clips", by subject and time, and the names of the classes.
+def read_annotations(root: Path, subject_pattern: str | None = None) -> list[Clip]:
+    """The clips of the layout "clips", by subject and time.
 
     A clip without the key "night_s" keeps the order of the annotations.
 
     Raises:
-        FileNotFoundError: no annotations, or clips without video.
-        ValueError: annotations that are no such JSON, or an unknown label, subset or subject.
+        FileNotFoundError: there are no annotations.
+        ValueError: malformed annotations, or an unknown label, subset or subject.
     """
     path = root / ANNOTATIONS
     if not path.is_file():
@@ -58,7 +63,7 @@ def read_annotations(
         )
     try:
         content = json.loads(path.read_text())
-        classes, database = tuple(content["labels"]), dict(content["database"])
+        labels, database = tuple(map(str, content["labels"])), dict(content["database"])
         entries = [_annotated(root, clip_id, entry) for clip_id, entry in database.items()]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
@@ -68,22 +73,21 @@ def read_annotations(
         ) from error
     clips = [
         clip._replace(
-            label=_class_of(clip.id, label, classes, path),
+            label=_stage_of(clip.id, label, labels, path),
             subject=_subject_of(clip, subject_pattern, path),
         )
         for clip, label in entries
     ]
     _check_subsets(clips, path)
-    _check_files(clips, "clips")
-    return sorted(clips, key=lambda clip: (clip.subject, clip.start_s)), classes
+    return sorted(clips, key=lambda clip: (clip.subject, clip.start_s))
 
 
 def read_table(path: Path) -> list[Clip]:
     """The clips of the layout "features", by subject and time.
 
     Raises:
-        FileNotFoundError: no table, or rows whose video features are missing.
-        ValueError: missing columns, or an unknown label.
+        FileNotFoundError: there is no table.
+        ValueError: missing columns, an unknown label, or a row without subject or time.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -99,14 +103,42 @@ def read_table(path: Path) -> list[Clip]:
             f"{', '.join(TABLE_COLUMNS)}"
         )
     clips = [_tabled(path, row) for row in rows]
-    _check_files(clips, "features")
     return sorted(clips, key=lambda clip: (clip.subject, clip.start_s))
 
 
+def check_files(clips: Sequence[Clip], layout: str, modalities: Sequence[str]) -> None:
+    """Counts missing files before anything is read: video is required, EEG may be missing.
+
+    Args:
+        clips: all of them.
+        layout: of `LAYOUTS`.
+        modalities: those that a row has; files of others are not looked for.
+
+    Raises:
+        FileNotFoundError: clips without video.
+        ValueError: there is no clip.
+    """
+    if not clips:
+        raise ValueError(f"the dataset holds no clip; the layout {layout!r} is {LAYOUTS[layout]}")
+    no_video = [clip.id for clip in clips if clip.video is None]
+    if no_video and {"video", "video_features"} & set(modalities):
+        raise FileNotFoundError(
+            f"{len(no_video)} of {len(clips)} clips have no video file (first: {no_video[0]}); the "
+            f"layout {layout!r} is {LAYOUTS[layout]}. {OWNER}"
+        )
+    no_eeg = [clip.id for clip in clips if clip.eeg is None]
+    if no_eeg and {"eeg", "eeg_features"} & set(modalities):
+        warnings.warn(
+            f"{len(no_eeg)} of {len(clips)} clips have no EEG file (first: {no_eeg[0]}); they "
+            "train without the teacher",
+            stacklevel=3,
+        )
+
+
 def _annotated(root: Path, clip_id: str, entry: Mapping[str, Any]) -> tuple[Clip, str]:
-    label = entry["annotations"]["label"]
+    label = str(entry["annotations"]["label"])
     segment = entry["annotations"].get("segment")
-    eeg = root / "eeg" / str(label) / f"{clip_id}.npy"
+    eeg = root / "eeg" / label / f"{clip_id}.npy"
     clip = Clip(
         id=clip_id,
         subject=str(entry.get("subject", "")),
@@ -114,7 +146,7 @@ def _annotated(root: Path, clip_id: str, entry: Mapping[str, Any]) -> tuple[Clip
         subset=entry["subset"],
         start_s=float(entry.get("night_s", 0)),
         segment=None if segment is None else (int(segment[0]), int(segment[1])),
-        video=find_clip(root / "video" / str(label), clip_id),
+        video=find_clip(root / "video" / label, clip_id),
         eeg=eeg if eeg.is_file() else None,
     )
     return clip, label
@@ -133,7 +165,7 @@ def _tabled(path: Path, row: Mapping[str, str]) -> Clip:
     return Clip(
         id=row["id"],
         subject=row["subject"],
-        label=_class_of(row["id"], row["label"], STAGES, path),
+        label=_stage_of(row["id"], row["label"], (row["label"],), path),
         subset="",
         start_s=start_s,
         segment=None,
@@ -141,22 +173,27 @@ def _tabled(path: Path, row: Mapping[str, str]) -> Clip:
     )
 
 
-def _class_of(clip_id: str, label: str, classes: Sequence[str], path: Path) -> int:
-    if label not in classes:
+def _stage_of(clip_id: str, label: str, labels: Sequence[str], path: Path) -> int:
+    try:
+        stage = stage_of(label) if label in labels else None
+    except ValueError:
+        stage = None
+    if stage is None:
+        expected = ", ".join(labels if label not in labels else SYNONYMS)
         raise ValueError(
-            f"{path}: clip {clip_id} has label {label!r}, expected one of {', '.join(classes)}; "
-            "correct it or leave the clip out"
+            f"{path}: clip {clip_id} has label {label!r}, expected one of {expected}; correct it "
+            "or leave the clip out"
         )
-    return classes.index(label)
+    return stage
 
 
 def _subject_of(clip: Clip, pattern: str | None, path: Path) -> str:
     if pattern is None:
         if not clip.subject:
             raise ValueError(
-                f"{path}: clip {clip.id} has no key 'subject', so a split by subjects cannot be "
-                "made or checked; pass subject_pattern, a regular expression whose first group in "
-                "the id is the subject"
+                f"{path}: clip {clip.id} has no key 'subject', so no split by subjects can be made "
+                "or checked; pass subject_pattern, a regular expression whose first group in the "
+                "id is the subject"
             )
         return clip.subject
     found = re.search(pattern, clip.id)
@@ -175,22 +212,3 @@ def _check_subsets(clips: Sequence[Clip], path: Path) -> None:
                 f"{path}: clip {clip.id} has subset {clip.subset!r}, expected one of "
                 f"{', '.join(SUBSETS)}"
             )
-
-
-def _check_files(clips: Sequence[Clip], layout: str) -> None:
-    """Counts missing files before anything is read: video is needed, EEG only wanted."""
-    if not clips:
-        raise ValueError(f"the dataset holds no clip; the layout {layout!r} is {LAYOUTS[layout]}")
-    no_video = [clip.id for clip in clips if clip.video is None]
-    if no_video:
-        raise FileNotFoundError(
-            f"{len(no_video)} of {len(clips)} clips have no video file (first: {no_video[0]}); the "
-            f"layout {layout!r} is {LAYOUTS[layout]}. {OWNER}"
-        )
-    no_eeg = [clip.id for clip in clips if clip.eeg is None]
-    if no_eeg:
-        warnings.warn(
-            f"{len(no_eeg)} of {len(clips)} clips have no EEG file (first: {no_eeg[0]}); they "
-            "train without the teacher",
-            stacklevel=4,
-        )

@@ -1,6 +1,6 @@
 """Sleep-EDF Expanded, sleep-cassette: whole nights of EEG, EOG, EMG and respiration with stages.
 
-Kemp et al., IEEE Trans Biomed Eng 47 (2000) 1185, recorded healthy people of 25 to 101 years at
+Kemp et al., IEEE Trans Biomed Eng 47 (2000) 1185, recorded healthy people aged 25 to 101 at
 home; PhysioNet distributes the nights as EDF files and their scoring as EDF+ annotations.
 """
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from xdistill.data.adapters.sleep_edf.index import MODALITIES, SOURCE, find_nights
 from xdistill.data.adapters.sleep_edf.nights import NightColumn
 from xdistill.data.cards import DatasetCard
+from xdistill.data.options import check_modalities
 from xdistill.data.paired import PairedDataset
 from xdistill.data.sleep_stages import EPOCH_S, STAGES
 from xdistill.data.splits import Splits, fold_groups, split_groups
@@ -34,11 +35,11 @@ CARD = DatasetCard(
 )
 
 
-@register_dataset("sleep_edf", CARD)
+@register_dataset(CARD)
 def sleep_edf(
     root: str | Path,
     *,
-    modalities: Sequence[str] = ("eeg", "eog", "emg", "resp"),
+    modalities: Sequence[str] = tuple(MODALITIES),
     subjects: Sequence[int] | None = None,
     folds: int = 20,
     fold: int = 0,
@@ -53,17 +54,17 @@ def sleep_edf(
     - ``emg`` float32 [1, 30]: envelope of the submental EMG, 1 Hz as recorded, µV.
     - ``resp`` float32 [1, 30]: oro-nasal airflow, 1 Hz as recorded, in the recorder's units.
 
-    Nothing is resampled, filtered or scaled. Classes are W, N1, N2, N3 (stages 3 and 4), REM;
-    movement time and unscored time are left out. A row's group is its subject, its id the recording
-    and the number of the epoch, ``start_s`` its place in the recording.
+    Nothing is resampled, filtered or scaled. Classes are W, N1, N2, N3 (stages 3 and 4) and
+    REM; movement time and unscored time are left out. A row's group is its subject, its id the
+    recording with the number of the epoch, and ``start_s`` the epoch's start in the recording.
 
-    The subjects, in order, are dealt into folds, and fold ``fold`` is the test part: with the
-    subjects 0 to 19 and 20 folds that is the leave-one-subject-out protocol of DeepSleepNet
-    (Supratak et al., 2017), which has no validation part; here the subjects who come next, in a
-    circle, are validation, and the rest training. No subject is in two parts.
+    The subjects are divided into folds, and fold ``fold`` is the test part. With the subjects 0 to
+    19 and 20 folds that is the leave-one-subject-out protocol of DeepSleepNet (Supratak et al.,
+    2017), except that here the next subjects (cyclically) are for validation, which that protocol
+    lacks. No subject is in two parts.
 
     Args:
-        root: holds ``SC4001E0-PSG.edf``, ``SC4001EC-Hypnogram.edf`` and their like, itself or in
+        root: holds ``SC4001E0-PSG.edf``, ``SC4001EC-Hypnogram.edf`` and so on, directly or in
             ``sleep-cassette``.
         modalities: which of the four columns.
         subjects: numbers as in the file names; ``range(20)`` is "Sleep-EDF-20". None takes all.
@@ -71,16 +72,21 @@ def sleep_edf(
         fold: which one is for testing, from 0.
         val_subjects: how many of the other subjects are for validation; 15 % when None.
         wake_minutes: scored wakefulness kept before the first and after the last epoch of sleep;
-            None keeps the day.
-        cache: folder for the epochs, about 36 kB each with all modalities;
-            `default_root("sleep_edf")` when None. It is filled here, night by night.
+            None keeps all of it.
+        cache: folder for the epochs, about 36 kB each with all modalities, which is filled here;
+            `default_root("sleep_edf")` when None.
 
     Raises:
-        FileNotFoundError: no recording, or one without hypnogram; says where they come from.
-        ValueError: an option out of range, a damaged file, or a signal that is missing.
+        FileNotFoundError: a recording or its hypnogram is missing; the message says where to get
+            them.
+        ValueError: an option is out of range, a file is damaged, or a signal is missing.
         ImportError: mne is missing.
     """
-    _check_options(modalities, wake_minutes)
+    modalities = check_modalities(modalities, MODALITIES)
+    if wake_minutes is not None and wake_minutes < 0:
+        raise ValueError(
+            f"wake_minutes is 0 or more, or None for all wakefulness, got {wake_minutes}"
+        )
     nights = find_nights(
         Path(root).expanduser(),
         modalities=modalities,
@@ -100,13 +106,3 @@ def sleep_edf(
         start_s=[epoch.start_s for _, epoch in rows],
     )
     return split_groups(dataset, **parts)
-
-
-def _check_options(modalities: Sequence[str], wake_minutes: float | None) -> None:
-    names = ", ".join(MODALITIES)
-    if not modalities or isinstance(modalities, str) or set(modalities) - set(MODALITIES):
-        raise ValueError(f"sleep_edf takes a list of {names} as modalities, got {modalities!r}")
-    if wake_minutes is not None and wake_minutes < 0:
-        raise ValueError(
-            f"wake_minutes is 0 or more, or None for the whole day, got {wake_minutes}"
-        )

@@ -1,4 +1,4 @@
-"""Which nights a folder of Sleep-EDF has, and which of their epochs are scored."""
+"""The nights in a folder of Sleep-EDF, and which of their epochs are scored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xdistill.data.files.edf import EdfHeader, read_edf_header
-from xdistill.data.sleep_stages import EPOCH_S, ScoredEpoch, scored_epochs
+from xdistill.data.sleep_stages import EPOCH_S, ScoredEpoch, W, scored_epochs
 
 SOURCE = "https://physionet.org/content/sleep-edfx/1.0.0/"
 FOLDERS = (
@@ -22,11 +22,10 @@ LAYOUT = (
     "the layout is <root>/SC4ssNE0-PSG.edf and SC4ssNEx-Hypnogram.edf (ss subject, N night, x "
     f"scorer), or the same in sleep-cassette/; the files are distributed at {SOURCE}"
 )
-WAKE = 0
 
 
 class Channels(NamedTuple):
-    """The signals of one modality, by their labels in the file, and their rate there."""
+    """The signals of one modality: their labels and their sampling rate in the file."""
 
     labels: tuple[str, ...]
     rate_hz: int
@@ -56,18 +55,18 @@ def find_nights(
     subjects: Sequence[int] | None = None,
     wake_minutes: float | None = 30.0,
 ) -> list[Night]:
-    """The nights below ``root`` in the order of their names; hypnograms alone are passed over.
+    """The nights below ``root`` in the order of their names; a hypnogram alone is skipped.
 
     Args:
         root: the folder of the files, or one above it.
         modalities: of `MODALITIES`; the header of each recording must have their signals.
-        subjects: numbers from 0 to 82; all that are there when None.
-        wake_minutes: as `trim_wake` takes it.
+        subjects: numbers from 0 to 82; all in the folder when None.
+        wake_minutes: as in `trim_wake`.
 
     Raises:
-        FileNotFoundError: no recording, one without hypnogram, or a subject without recording.
-        ValueError: a damaged file, a signal that is missing or has another rate, a hypnogram that
-            starts at another time than its recording, or that scores no sleep in it.
+        FileNotFoundError: a recording or its hypnogram is missing.
+        ValueError: a damaged file, a signal that is missing or has another rate, or a hypnogram
+            that starts at another time than its recording or scores no sleep in it.
     """
     recordings = _recordings(root)
     absent = set(subjects or ()) - {subject for subject, _ in recordings}
@@ -83,7 +82,7 @@ def find_nights(
     if missing:
         raise FileNotFoundError(
             f"{len(missing)} of {len(pairs)} recordings have no hypnogram (first: {missing[0]} "
-            f"needs {missing[0].name[:7]}x-Hypnogram.edf with any letter for x); {LAYOUT}"
+            f"needs {missing[0].name[:7]}x-Hypnogram.edf, x being any letter); {LAYOUT}"
         )
     return [
         _night(subject, psg, hypnogram, modalities, wake_minutes)
@@ -108,7 +107,9 @@ def read_hypnogram(path: Path) -> list[tuple[float, float, str]]:
             f"{path} cannot be read as annotations ({type(error).__name__}: {error}); copy it again"
         ) from error
     if not len(found):
-        raise ValueError(f"{path} holds no annotation; a hypnogram has them: copy it again")
+        raise ValueError(
+            f"{path} holds no annotation, expected those of a hypnogram; copy it again"
+        )
     return [
         (float(start_s), float(length_s), str(text))
         for start_s, length_s, text in zip(
@@ -118,13 +119,13 @@ def read_hypnogram(path: Path) -> list[tuple[float, float, str]]:
 
 
 def trim_wake(epochs: Sequence[ScoredEpoch], wake_minutes: float | None) -> list[ScoredEpoch]:
-    """Keeps so many minutes of scored epochs before the first and after the last one of sleep.
+    """Keeps this many minutes of scored epochs before the first and after the last one of sleep.
 
-    None keeps all; without any sleep nothing is kept.
+    None keeps all epochs. Without any sleep nothing is kept.
     """
     if wake_minutes is None:
         return list(epochs)
-    asleep = [at for at, epoch in enumerate(epochs) if epoch.stage != WAKE]
+    asleep = [at for at, epoch in enumerate(epochs) if epoch.stage != W]
     if not asleep:
         return []
     margin = int(wake_minutes * 60 // EPOCH_S)
@@ -140,11 +141,11 @@ def _recordings(root: Path) -> list[tuple[int, Path]]:
         ]
         if found:
             return found
-    raise FileNotFoundError(f"{root / 'SC4001E0-PSG.edf'} and all its like are missing; {LAYOUT}")
+    raise FileNotFoundError(f"{root / 'SC4001E0-PSG.edf'} and all others are missing; {LAYOUT}")
 
 
 def _hypnogram(psg: Path) -> Path | None:
-    """The scorer's letter stands where the recording has a digit."""
+    """The hypnogram of a recording; its name has the scorer's letter in place of a digit."""
     return next(iter(sorted(psg.parent.glob(f"{psg.name[:7]}?-Hypnogram.edf"))), None)
 
 
@@ -184,7 +185,7 @@ def _check_signals(psg: Path, header: EdfHeader, modalities: Sequence[str]) -> N
         for label in MODALITIES[modality].labels:
             if label not in rates:
                 raise ValueError(
-                    f"{psg} has no signal {label!r}, it has {', '.join(rates)}; copy it again, or "
+                    f"{psg} has no signal {label!r}, only {', '.join(rates)}; copy it again, or "
                     f"leave {modality!r} out of modalities"
                 )
             if rates[label] != MODALITIES[modality].rate_hz:

@@ -1,4 +1,4 @@
-"""The signals of Sleep-EDF's nights, read by mne once and then kept as memory-mapped epochs."""
+"""The signals of Sleep-EDF's nights: read once by mne, then kept as memory-mapped epochs."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from xdistill.data.files.edf import read_edf_header
 from xdistill.data.sleep_stages import EPOCH_S
 from xdistill.data.store import digest, stored_tensors
 
-FORMAT = "1"  # changes whenever `read_epochs` would give other values
+FORMAT = "1"  # must change whenever `read_epochs` returns other values
 VOLTS = ("µV", "μV", "uV", "mV", "V")
-"""Units that mne brings to volts; it leaves others as they are stored."""
+"""Units that mne converts to volts; values in other units stay as they are stored."""
 
 
 def read_epochs(night: Night, modality: str) -> Float[Tensor, "n c t"]:
-    """The signals of one modality in the night's epochs, at the rate that they are stored with.
+    """The signals of one modality in the night's epochs, at the rate at which they are stored.
 
-    mne brings all signals of one reading to the highest of their rates, so each modality, whose
-    signals have one rate, is read by itself and nothing is resampled.
+    mne resamples all signals of one call to the highest of their rates. Each modality, whose
+    signals have one rate, is therefore read by itself, and nothing is resampled.
 
     Returns:
-        float32 in µV; a signal whose unit is no voltage (respiration) keeps its stored numbers.
+        float32 in µV; a signal whose unit is no voltage (respiration) keeps its stored values.
 
     Raises:
         ValueError: a file that mne cannot read.
@@ -64,8 +64,8 @@ def read_epochs(night: Night, modality: str) -> Float[Tensor, "n c t"]:
 class NightColumn(Sequence):
     """One modality of all nights' epochs, row after row: float32 [C, T].
 
-    Each night is a file of the cache, made when the column is, and mapped into memory when one of
-    its rows is read; so the memory is that of one night, and a loader's workers share pages.
+    Each night is a file of the cache. It is written when the column is made and mapped into memory
+    when one of its rows is first read, so a loader's workers share its pages.
 
     Args:
         nights: in the order of the rows.
@@ -93,7 +93,9 @@ class NightColumn(Sequence):
         if at not in self._open:
             self._open[at] = self._load(at)
         night = self._open[at]
-        return night[row - self.ends[at] + len(night)].clone()  # a view would carry the whole file
+        return night[
+            row - self.ends[at] + len(night)
+        ].clone()  # a view would be pickled with the whole file
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": {}}  # a worker maps the files itself
@@ -108,7 +110,7 @@ def _made(night: Night, modality: str) -> dict[str, Tensor]:
 
 
 def _key(night: Night, modality: str) -> str:
-    """Differs when the recording's file was changed, or other epochs are asked for."""
+    """A digest that differs if the recording's file has changed, or other epochs are asked for."""
     psg = night.psg.resolve()
     status = psg.stat()
     starts = np.array([epoch.start_s for epoch in night.epochs]).tobytes()

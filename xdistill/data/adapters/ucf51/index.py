@@ -1,4 +1,4 @@
-"""Which clips UCF51 has: the official lists, or CCL's annotations, become rows with files."""
+"""The clips of UCF51, from the official lists or CCL's annotations, and their files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from xdistill.data.files import panns
 from xdistill.data.files.clips import find_clip
 
 CLASSES = tuple(
@@ -28,18 +29,21 @@ SILENT = frozenset(
     [f"v_BasketballDunk_g15_c{take:02d}" for take in range(4, 8)]
     + [f"v_HandStandPushups_g14_c{take:02d}" for take in range(1, 5)]
 )
-"""Clips of those classes that the lists name and CCL has no sound of."""
+"""Clips of those classes that are in the lists but that CCL has no sound of."""
 LIST_FOLDERS = (".", "ucfTrainTestlist")
-AUDIO_FOLDERS = ("audiocnn14embed512_features", "ucf101_audiocnn14embed512_features")
 VIDEO_FOLDERS = ("hdf5data", "jpg", "UCF-101")
-CCL = "https://github.com/yanbeic/CCL"
 CRCV = "https://www.crcv.ucf.edu/data/UCF101.php"
 
 
 class Clip(NamedTuple):
-    """One clip: its class, name, number of the video that it was cut from, and part.
+    """One clip.
 
-    ``segment`` is the first frame and the one after the last, from 1, where annotations say so.
+    Attributes:
+        label: its class.
+        id: its name.
+        video: number of the video that it was cut from.
+        test: whether it is in the test list.
+        segment: its first frame and the one after the last, counted from 1, where given.
     """
 
     label: str
@@ -50,13 +54,13 @@ class Clip(NamedTuple):
 
 
 def read_index(root: Path, fold: int) -> tuple[list[Clip], tuple[str, ...]]:
-    """The clips of the 51 classes in the order of their names, and those classes that occur.
+    """The clips of the 51 classes in the order of their names, and the classes that occur.
 
-    The official lists are taken where both are there, else ``ucf51_0<fold>.json``.
+    The official lists are read if both are there, otherwise ``ucf51_0<fold>.json``.
 
     Raises:
-        FileNotFoundError: neither the lists nor the annotations.
-        ValueError: a line, or an entry, that names no clip of its class, or a clip in both parts.
+        FileNotFoundError: neither the lists nor the annotations are there.
+        ValueError: a line or an entry names no clip of its class, or a clip is in both parts.
     """
     names = [f"{part}list0{fold}.txt" for part in ("train", "test")]
     lists = next(
@@ -70,7 +74,7 @@ def read_index(root: Path, fold: int) -> tuple[list[Clip], tuple[str, ...]]:
     else:
         raise FileNotFoundError(
             f"{root / names[0]} and {root / names[1]} are missing, and so is {annotations.name}; "
-            f"the lists are distributed at {CRCV} (they may lie in ucfTrainTestlist)"
+            f"the lists are distributed at {CRCV} (they may be in ucfTrainTestlist)"
         )
     clips = sorted((clip for clip in clips if clip.label in CLASSES), key=lambda clip: clip[:2])
     twice = [one.id for one, other in pairwise(clips) if one.id == other.id]
@@ -84,10 +88,10 @@ def audio_files(root: Path, clips: Sequence[Clip]) -> list[Path]:
     """A file of features for each clip.
 
     Raises:
-        FileNotFoundError: no folder of features, or clips without a file.
+        FileNotFoundError: there is no folder of features, or a clip has no file.
     """
-    layout = f"<root>/{AUDIO_FOLDERS[0]}/<Class>/<clip>.npy, distributed packed at {CCL}"
-    folder = _folder(root, AUDIO_FOLDERS, f"the layout is {layout}")
+    layout = f"<root>/{panns.FOLDERS[0]}/<Class>/<clip>.npy, distributed packed at {panns.SOURCE}"
+    folder = _folder(root, panns.FOLDERS, f"the layout is {layout}")
     files = [folder / clip.label / f"{clip.id}.npy" for clip in clips]
     missing = [path for path in files if not path.is_file()]
     if missing:
@@ -102,7 +106,7 @@ def video_files(root: Path, clips: Sequence[Clip]) -> list[Path]:
     """A file, or a folder of frames, for each clip.
 
     Raises:
-        FileNotFoundError: no folder of videos, or clips without one.
+        FileNotFoundError: there is no folder of videos, or a clip has no video.
     """
     layout = (
         f"<root>/{VIDEO_FOLDERS[0]}/<Class>/<clip>.hdf5, or <clip>/image_00001.jpg, or <clip>.avi, "
@@ -144,7 +148,7 @@ def _class_and_name(path: Path, line: str) -> tuple[str, str]:
     if found is None:
         raise ValueError(
             f"{path} has the line {line!r}, expected one like "
-            "'Archery/v_Archery_g08_c01.avi 3' (the number in the training list alone)"
+            "'Archery/v_Archery_g08_c01.avi 3' (with the number in the training list only)"
         )
     return found[1], found[2]
 
@@ -180,7 +184,7 @@ def _clip(
     path: Path, label: str, name: str, *, test: bool, segment: tuple[int, int] | None = None
 ) -> Clip:
     found = re.fullmatch(r"v_(\w+)_g(\d+)_c\d+", name)
-    # The class HandstandPushups has clips that are spelt HandStandPushups.
+    # Clips of the class HandstandPushups are spelt HandStandPushups.
     if found is None or found[1].lower() != label.lower():
         raise ValueError(
             f"{path} names the clip {name!r} of {label}, expected a name like v_{label}_g08_c01"

@@ -27,6 +27,7 @@ from xdistill.data.adapters.utd_mhad.clips import (
     skeleton_column,
 )
 from xdistill.data.cards import DatasetCard
+from xdistill.data.options import check_modalities
 from xdistill.data.paired import PairedDataset
 from xdistill.data.splits import Splits, split_groups
 from xdistill.registry import register_dataset
@@ -52,7 +53,7 @@ CARD = DatasetCard(
 )
 
 
-@register_dataset("utd_mhad", CARD)
+@register_dataset(CARD)
 def utd_mhad(
     root: str | Path,
     *,
@@ -69,36 +70,37 @@ def utd_mhad(
 ) -> Splits:
     """UTD-MHAD with the published split: train on odd subjects, test on even ones.
 
-    One of the training subjects is held out for validation. Nothing is estimated over clips: each
-    is scaled by itself, so nothing passes from the test subjects to the training ones.
+    One of the training subjects is held out for validation. Each clip is scaled by itself: no
+    statistics are computed over clips, so nothing leaks from the test subjects.
 
-    - depth [1, frames, H, W] in metres: see `depth_clip`. The training part is shifted at random
-      by up to `max_shift_px`; it is never mirrored, because a swipe to the left would become one
-      to the right.
+    - depth [1, frames, H, W] in metres: see `depth_clip`. Training clips are shifted at random by
+      up to `max_shift_px`. They are never mirrored, because a swipe to the left would become one to
+      the right.
     - inertial [6, steps]: acceleration in g (3), angular velocity in degree/s (3).
     - skeleton [3, frames, 20] in metres, relative to the hip in the first frame.
 
     Args:
-        root: folder that holds Depth, Inertial and Skeleton, of those the ones asked for.
-        modalities: what a row has.
-        require: modalities that a row must have, by default all. A row without one of the others
-            is kept and marked in `valid`; their number is reported in a warning.
-        actions: numbers from 1 to 27 to keep; all that occur when None.
-        train_subjects: "odd", or "even" for the same split the other way round.
+        root: folder that holds Depth, Inertial and Skeleton, as far as they are asked for.
+        modalities: of "depth", "inertial" and "skeleton".
+        require: modalities that a row must have; all of `modalities` when None. A row that lacks
+            one of the others is kept and marked in `valid`, and a warning counts such rows.
+        actions: numbers from 1 to 27 of the actions to keep; all that occur when None.
+        train_subjects: "odd", or "even" for the reversed split.
         val_subject: held out of the training subjects; 7 (or 8) when None.
         frames: frames of a depth or skeleton clip.
         size: height and width of a depth frame in pixels; 4 to 3 keeps the proportions.
         steps: samples of an inertial clip.
-        max_shift_px: 0 turns the augmentation of the depth clips off.
+        max_shift_px: 0 turns off the augmentation of the depth clips.
         cache: folder for decoded depth clips; `default_root("utd_mhad")` when None.
 
     Raises:
-        FileNotFoundError: a folder or every file of it is missing; says where the data come from.
-        ValueError: an option out of range, or a file that is damaged or has another layout.
+        FileNotFoundError: a folder or all of its files are missing; the message says where to get
+            the data.
+        ValueError: an option is out of range, or a file is damaged or has another layout.
     """
     _check_sizes(frames, *size, steps)
-    modalities = _known(modalities)
-    require = modalities if require is None else _known(require)
+    modalities = check_modalities(modalities, SOURCES)
+    require = modalities if require is None else check_modalities(require, SOURCES)
     train, val, test = _parts(train_subjects, val_subject)
     names = tuple(dict.fromkeys([*modalities, *require]))
     found = {name: find_clips(Path(root).expanduser(), name) for name in names}
@@ -126,9 +128,9 @@ def utd_mhad(
 
 
 class RandomShift:
-    """Moves a clip [C, T, H, W] by up to so many pixels down and across, the same in each frame.
+    """Shifts a clip [C, T, H, W] at random by up to ``max_px`` pixels, all frames alike.
 
-    Half precision comes out as float32.
+    Half precision becomes float32.
     """
 
     def __init__(self, max_px: int, fill: float = BACKGROUND_M):
@@ -154,15 +156,6 @@ def _parts(train_subjects: str, val_subject: int | None) -> tuple[list[int], lis
     return [subject for subject in train if subject != val_subject], [val_subject], test
 
 
-def _known(modalities: Sequence[str]) -> tuple[str, ...]:
-    unknown = [name for name in modalities if name not in SOURCES]
-    if unknown or not modalities or isinstance(modalities, str):
-        raise ValueError(
-            f"UTD-MHAD takes a list of the modalities {list(SOURCES)}, got {modalities!r}"
-        )
-    return tuple(modalities)
-
-
 def _check_sizes(*sizes: int) -> None:
     if min(sizes) < 1:
         raise ValueError(f"frames, size and steps are 1 or more, got {sizes}")
@@ -184,7 +177,7 @@ def _choose(
 
 
 def _has(modality: str, clips: list[Clip], files: dict[Clip, Path]) -> Tensor:
-    """Which clips have a file of the modality; one warning counts the others."""
+    """Which clips have a file of the modality; a warning counts the others."""
     missing = [clip for clip in clips if clip not in files]
     if len(missing) == len(clips):
         raise FileNotFoundError(f"none of {len(clips)} clips has a {modality} file. {SOURCE}")

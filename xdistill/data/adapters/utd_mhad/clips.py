@@ -1,4 +1,4 @@
-"""UTD-MHAD's files, and how one becomes a small tensor."""
+"""UTD-MHAD's files, and how each becomes a small tensor."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Clip(NamedTuple):
 
 
 class Source(NamedTuple):
-    """Where a modality lies: folder, variable in the .mat file, and its fixed axes (None: time)."""
+    """Where a modality is: folder, variable in the .mat file, and its fixed axes (None: time)."""
 
     folder: str
     variable: str
@@ -58,7 +58,7 @@ def find_clips(root: Path, modality: str) -> dict[Clip, Path]:
     """The files of a modality.
 
     Raises:
-        FileNotFoundError: its folder is missing or holds none.
+        FileNotFoundError: the modality's folder is missing or has no such file.
     """
     folder = root / SOURCES[modality].folder
     if not folder.is_dir():
@@ -75,11 +75,11 @@ def find_clips(root: Path, modality: str) -> dict[Clip, Path]:
 
 
 def read_mat(path: Path, modality: str) -> np.ndarray:
-    """The one array of a file, with the axes in `SOURCES`.
+    """The array of a file, with the axes in `SOURCES`.
 
     Raises:
-        ValueError: a file that is truncated or damaged, lacks the variable, or has another shape,
-            NaN or infinity.
+        ValueError: the file is damaged or lacks the variable, or the array has another shape, NaN
+            or infinity.
     """
     from scipy.io import loadmat
 
@@ -101,7 +101,9 @@ def read_mat(path: Path, modality: str) -> np.ndarray:
     )
     if not fits:
         expected = tuple("time" if want is None else want for want in shape)
-        raise ValueError(f"{path}: {variable} has shape {array.shape}, expected {expected}")
+        raise ValueError(
+            f"{path}: {variable} has shape {array.shape}, expected {expected}; copy it again"
+        )
     if not np.isfinite(array).all():
         raise ValueError(f"{path}: {variable} holds NaN or infinity; copy the file again")
     return array
@@ -110,7 +112,7 @@ def read_mat(path: Path, modality: str) -> np.ndarray:
 def depth_column(
     files: Sequence[Path], frames: int, size: tuple[int, int], cache: str | Path | None = None
 ) -> Float[Tensor, "n 1 frames height width"]:
-    """Every depth clip in half precision (steps below 1 mm), decoded once and then read back."""
+    """All depth clips in half precision (steps below 1 mm), decoded once and kept in a file."""
     folder = Path(default_root("utd_mhad") if cache is None else cache).expanduser()
     contents = [blake2b(path.read_bytes()).digest() for path in files]
     key = digest(f"{DECODER_VERSION} {frames} {size}", *contents)
@@ -122,13 +124,13 @@ def depth_column(
 
 
 def inertial_column(files: Sequence[Path], steps: int) -> Float[Tensor, "n 6 steps"]:
-    """Acceleration xyz in g and angular velocity xyz in degree/s, each clip `steps` long."""
+    """Acceleration (x, y, z) in g and angular velocity (x, y, z) in degree/s, `steps` samples."""
     signals = [_floats(read_mat(path, "inertial").T) for path in files]
     return torch.stack([resample(signal, steps) for signal in signals])
 
 
 def skeleton_column(files: Sequence[Path], frames: int) -> Float[Tensor, "n 3 frames 20"]:
-    """Joints in metres relative to the hip in the first frame, `frames` long."""
+    """Joints in metres, relative to the hip in the first frame, in `frames` frames."""
     return torch.stack([_read_skeleton(path, frames) for path in files])
 
 
@@ -137,10 +139,10 @@ def depth_clip(
 ) -> Float[Tensor, "1 t height width"]:
     """A small clip of a person in front of a background of 0 mm.
 
-    Crops the frames to the box that the person fills over the clip (widened to the proportions of
-    `size`) and averages each cell. A value says how much nearer than the person's mean depth over
-    the clip a surface is, in metres, from -1 to 1. The background lies at -1, so that the
-    silhouette is seen.
+    The frames are cropped to the box that the person fills over the clip, widened to the
+    proportions of `size`, and each cell is averaged. A value is how much nearer a surface is than
+    the person's mean depth over the clip, in metres, clipped to -1 and 1. The background is -1, so
+    the silhouette is visible.
 
     Raises:
         ValueError: every pixel is background.
@@ -161,7 +163,7 @@ def depth_clip(
 
 
 def resample(signal: Float[Tensor, "c t"], steps: int) -> Float[Tensor, "c steps"]:
-    """Linear interpolation at `steps` instants evenly from the first sample to the last."""
+    """Linear interpolation at `steps` evenly spaced times from the first sample to the last."""
     return F.interpolate(signal[None], size=steps, mode="linear", align_corners=True)[0]
 
 

@@ -1,26 +1,37 @@
-"""A few clips in UTD-MHAD's file format: MATLAB 5, compressed, the true shapes and types."""
+"""A few clips in UTD-MHAD's files: a box that moves, a wave, and joints that swing."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy.io import savemat
 
-FOLDERS = {"depth": "Depth", "inertial": "Inertial", "skeleton": "Skeleton"}
+from xdistill.data.adapters.utd_mhad.clips import SOURCES
 
 
-def write_sample(
-    root: Path,
+def write_utd_mhad_sample(
+    root: str | Path,
     *,
-    modalities: tuple[str, ...] = ("depth", "inertial", "skeleton"),
-    actions: tuple[int, ...] = (1, 6),
-    subjects: tuple[int, ...] = tuple(range(1, 9)),
-    trials: tuple[int, ...] = (1,),
+    modalities: Sequence[str] = tuple(SOURCES),
+    actions: Sequence[int] = (1, 6),
+    subjects: Sequence[int] = range(1, 9),
+    trials: Sequence[int] = (1,),
 ) -> Path:
-    """Writes every combination: a box moves across the image, an arm swings."""
+    """Writes MATLAB 5 files, compressed, of every combination, in the true shapes and types.
+
+    Args:
+        root: the folder; made if it is not there.
+        modalities: of "depth", "inertial" and "skeleton".
+        actions: their numbers, from 1 to 27.
+        subjects: their numbers, from 1 to 8.
+        trials: their numbers.
+    """
+    from scipy.io import savemat
+
+    root = Path(root)
     for modality in modalities:
-        (root / FOLDERS[modality]).mkdir(parents=True, exist_ok=True)
+        (root / SOURCES[modality].folder).mkdir(parents=True, exist_ok=True)
     for action in actions:
         for subject in subjects:
             for trial in trials:
@@ -28,7 +39,7 @@ def write_sample(
                 for modality in modalities:
                     variable, array = clip[modality]
                     name = f"a{action}_s{subject}_t{trial}_{modality}.mat"
-                    path = root / FOLDERS[modality] / name
+                    path = root / SOURCES[modality].folder / name
                     savemat(path, {variable: array}, do_compression=True)
     return root
 

@@ -5,6 +5,7 @@ import shutil
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -14,12 +15,13 @@ import xdistill as xd
 from xdistill.data.adapters import ave, crema_d, kinetics_sounds, vggsound
 from xdistill.data.files.clips import read_clip
 from xdistill.data.files.sound import read_log_mel
-from xdistill.data.samples.audio_frames import (
+from xdistill.data.samples import (
     write_ave_sample,
     write_crema_d_sample,
     write_kinetics_sounds_sample,
     write_vggsound_sample,
 )
+from xdistill.data.samples.clip_files import write_film
 
 SMALL = {"seconds": 0.5, "mels": 8, "frames": 2, "size": 24}
 WRITERS = {
@@ -206,7 +208,7 @@ def test_damaged_lists_and_files_are_named(root_of, name):
         with pytest.raises(ValueError, match=f"{path.name} {message}"):
             load(name, root)
     path.write_bytes(b"\xff\xfe\x00bad")
-    with pytest.raises(ValueError, match=f"{path.name} is no list"):
+    with pytest.raises(ValueError, match=f"{path.name} is no text file"):
         load(name, root)
     path.write_text(content)
     if name != "ave":  # a film of AVE may have several events
@@ -223,7 +225,7 @@ def test_damaged_lists_and_files_are_named(root_of, name):
     image = next(root.rglob("*.jpg"))
     image.write_bytes(image.read_bytes()[:100])
     splits = published(name, root)
-    with pytest.raises(ValueError, match="no whole image"):
+    with pytest.raises(ValueError, match="cannot be decoded"):
         for part in splits:
             for row in range(len(part)):
                 part.read("video", row)
@@ -259,8 +261,6 @@ def test_the_card_and_the_seed(samples, name, tmp_path):
 
 def test_a_film_gives_sound_and_frames(tmp_path, samples):
     """AVE's own layout: one film with both."""
-    from xdistill.data.samples.ravdess import _write_film
-
     root = Path(shutil.copytree(samples["ave"], tmp_path / "ave"))
     shutil.rmtree(root / "Audio-1004-SE")
     shutil.rmtree(root / "Image-01-FPS-SE")
@@ -268,10 +268,8 @@ def test_a_film_gives_sound_and_frames(tmp_path, samples):
     names = {
         line.split("&")[1] for one in LISTS["ave"] for line in (root / one).read_text().splitlines()
     }
-    import numpy as np
-
     for number, name in enumerate(sorted(names)):
-        _write_film(root / "AVE" / f"{name}.mp4", number % 8, np.random.default_rng(number))
+        write_film(root / "AVE" / f"{name}.mp4", number % 8, np.random.default_rng(number))
     train = load("ave", root).train
     assert train[0].inputs["audio"].shape == (8, 51)
     assert train[0].inputs["video"].shape == (3, 2, 24, 24)

@@ -1,4 +1,4 @@
-"""Batches of two streams: so many labelled rows in each, and unlabelled rows beside them."""
+"""The order of rows in an epoch: shuffled, or in two streams of labelled and unlabelled rows."""
 
 from __future__ import annotations
 
@@ -7,6 +7,34 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 from torch.utils.data import Sampler
+
+
+class EpochSampler(Sampler[int]):
+    """A shuffle that depends on seed and epoch alone, so that a resumed run sees the same order.
+
+    Lightning calls `set_epoch` before every epoch.
+
+    Args:
+        length: number of rows.
+        seed: 0 or more.
+    """
+
+    def __init__(self, length: int, seed: int = 0):
+        check_seed(seed)
+        self.length = length
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Select the order of that epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self):
+        generator = epoch_generator(self.seed, self.epoch)
+        return iter(torch.randperm(self.length, generator=generator).tolist())
 
 
 class TwoStreams(Sampler[int]):
@@ -24,7 +52,7 @@ class TwoStreams(Sampler[int]):
         batch_size: rows of a batch B; the last one of an epoch may have fewer unlabelled rows.
         labelled_per_batch: labelled rows of a batch L, from 1 to B − 1.
         balanced: draw labelled rows of every class equally often, those of a rare class more often.
-        seed: the order follows from it and the epoch.
+        seed: 0 or more; the order follows from it and the epoch.
 
     Raises:
         ValueError: numbers out of range, rows that are all labelled or all unlabelled, or
@@ -40,6 +68,7 @@ class TwoStreams(Sampler[int]):
         balanced: bool = False,
         seed: int = 0,
     ):
+        check_seed(seed)
         if not 1 <= labelled_per_batch < batch_size:
             raise ValueError(
                 f"labelled_per_batch lies between 1 and batch_size - 1 = {batch_size - 1}, so that "
@@ -81,8 +110,7 @@ class TwoStreams(Sampler[int]):
         return len(self.unlabelled) + self.batches * self.labelled_per_batch
 
     def __iter__(self):
-        state = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1, np.uint64)
-        generator = torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
+        generator = epoch_generator(self.seed, self.epoch)
         order = torch.randperm(len(self.unlabelled), generator=generator)
         unlabelled = self.unlabelled[order].split(self.batch_size - self.labelled_per_batch)
         labelled = self._labelled(generator).split(self.labelled_per_batch)
@@ -106,3 +134,19 @@ def _passes(
     count = -(-wanted // len(rows))
     orders = [torch.randperm(len(rows), generator=generator) for _ in range(count)]
     return rows[torch.cat(orders)[:wanted]]
+
+
+def epoch_generator(seed: int, epoch: int) -> torch.Generator:
+    """A generator that depends on seed and epoch alone, in every process and Python version."""
+    state = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]))
+
+
+def check_seed(seed: int) -> None:
+    """Raise unless a seed can be used.
+
+    Raises:
+        ValueError: it is negative.
+    """
+    if seed < 0:
+        raise ValueError(f"the seed of a shuffle is 0 or more, got {seed}")

@@ -10,7 +10,7 @@ import torch
 
 import xdistill as xd
 from xdistill.data.adapters import crisismmd, vggsound_50k
-from xdistill.data.samples.feature_sets import write_crisismmd_sample, write_vggsound_50k_sample
+from xdistill.data.samples import write_crisismmd_sample, write_vggsound_50k_sample
 
 WRITERS = {"crisismmd": write_crisismmd_sample, "vggsound_50k": write_vggsound_50k_sample}
 MODULES = {"crisismmd": crisismmd, "vggsound_50k": vggsound_50k}
@@ -104,7 +104,7 @@ def test_nothing_but_arrays_is_unpickled(root_of, tmp_path):
     root = root_of("crisismmd")
     mark = tmp_path / "ran"
     torch.save((Trap(mark), Trap(mark), Trap(mark)), root / crisismmd.FILE)
-    with pytest.raises(ValueError, match=r"CMMD_data.pth holds something else than arrays"):
+    with pytest.raises(ValueError, match=r"CMMD_data.pth holds objects other than arrays"):
         xd.create_dataset("crisismmd", root=root)
     assert not mark.exists()
 
@@ -134,8 +134,8 @@ def test_damaged_features_of_vggsound_are_named(root_of):
     root = root_of("vggsound_50k")
     path = next((root / vggsound_50k.FEATURES / "audio_features").iterdir())
     for broken, message in (
-        (np.zeros((9, 128)), r"\(9, 128\), expected one of shape \(10, 128\)"),
-        (np.full((10, 128), np.nan), "without NaN or"),
+        (np.zeros((9, 128)), r"\(9, 128\), expected \(10, 128\)"),
+        (np.full((10, 128), np.nan), "1280 of 1280 values are NaN"),
     ):
         np.save(path, broken)
         splits = xd.create_dataset("vggsound_50k", root=root)
@@ -171,7 +171,10 @@ def test_missing_files_and_orders_are_named(root_of, tmp_path, name):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"modalities": "text"}, "takes a list"), ({"split": "random"}, "'published' or 'clean'")],
+    [
+        ({"modalities": "text"}, "modalities is a list"),
+        ({"split": "random"}, "'published' or 'clean'"),
+    ],
 )
 def test_options_out_of_range(samples, name, options, message):
     with pytest.raises(ValueError, match=message):

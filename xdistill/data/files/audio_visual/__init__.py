@@ -1,0 +1,1 @@
+"""Clips of sound and frames that lists name, in the folders that different authors use."""
