@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, distributed
 
 GIB = 2**30
-"""Bytes."""
+"""Bytes in a gibibyte."""
 
 EXCLUDED = -1e30
 """Score of a masked entry of a softmax: its weight is exactly 0, and its gradient is finite."""

@@ -46,7 +46,7 @@ def test_symmetric_without_a_bank(impl):
 
 @every_impl
 def test_a_bank_makes_the_rows_alone_harder(impl):
-    # Orthogonal pairs and three keys of score 0: log(e^2 + 1 + 3) over the keys, log(e^2 + 1) over the rows.
+    # Orthogonal pairs, three keys of score 0: log(e^2 + 4) over keys, log(e^2 + 1) over rows.
     eye = torch.eye(2)
     value = infonce(eye, eye, 2.0, extra=torch.zeros(3, 2), impl=impl)
     e2 = math.exp(2.0)
