@@ -148,9 +148,8 @@ def compare(setting: Setting, options: Options, compiled: bool) -> Iterator[Row]
         row.note, row.times = timing.note, [round(one, 6) for one in timing.times]
         if timing.times:
             add_rate(row, min(timing.times), matmul)
-            whole = (
-                name == COMPILED or setting.device != "cpu"
-            )  # compilation happens in the warm-up
+            # What compiles at its first step must do so in the warm-up, hence with all rows.
+            whole = name == COMPILED or setting.device != "cpu"
             memory = killed_or(peak_memory, setting, name, whole)
             row.note, row.extra_mb, row.process_mb = memory.note, memory.extra, memory.process
         yield row

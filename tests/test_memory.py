@@ -1,4 +1,4 @@
-"""The ring against a deque, the slow copy against the formula, the ranks against one another."""
+"""The bank against a deque, the slow copy against its formula, the ranks against each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a loss remembers of earlier batches: a ring of keys, and slow copies of modules."""
+"""State that a loss keeps from earlier batches: a queue of keys, and slow copies of modules."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor, distributed, nn
 from xdistill.numerics import gather_processes
 
 UNKNOWN = -1
-"""Label of an unlabelled key, and sample index of a key whose sample is not known."""
+"""Label of an unlabelled key, and sample index of a key whose sample is unknown."""
 
 
 class _Rows(NamedTuple):
-    """Keys on their way into a bank; `keep` marks those that get there."""
+    """Keys to be written to a bank; those with keep = False are not written."""
 
     keys: Float[Tensor, "b d"]
     labels: Int64[Tensor, " b"]
@@ -27,9 +27,9 @@ class _Rows(NamedTuple):
 class MemoryBank(nn.Module):
     """The last Q keys of training, first in, first out.
 
-    All state lies in buffers of fixed size: it is saved and restored with the `state_dict`, moves
-    with the module, and no operation waits for the device. A write changes the buffers in place,
-    so what an autograd graph is to keep must be a copy.
+    All state lies in buffers of fixed size. It is part of the `state_dict`, moves with the module,
+    and no operation waits for the device. A write changes the buffers in place, so an autograd
+    graph needs a copy of what it saves.
 
     Args:
         size: number Q of slots.
@@ -39,7 +39,7 @@ class MemoryBank(nn.Module):
         keys: [Q, D], zeros in empty slots.
         labels: [Q] class, -1 where unlabelled or empty.
         indices: [Q] sample index, -1 where unknown or empty.
-        pointer: the slot that is written next.
+        pointer: the slot to be written next.
         filled: number of slots in use.
     """
 
@@ -63,7 +63,7 @@ class MemoryBank(nn.Module):
 
     @property
     def occupied(self) -> Bool[Tensor, " q"]:
-        """Which slots hold a key."""
+        """The slots that hold a key."""
         return torch.arange(self.size, device=self.filled.device) < self.filled
 
     @torch.no_grad()
@@ -74,11 +74,11 @@ class MemoryBank(nn.Module):
         indices: Int64[Tensor, " b"] | None = None,
         valid: Bool[Tensor, " b"] | None = None,
     ) -> None:
-        """Write the rows that `valid` marks over the oldest keys, in their order.
+        """Write the rows with valid = True over the oldest keys, in their order.
 
         Under `torch.distributed` every rank writes the rows of all ranks in rank order, so that all
-        banks stay equal. Ranks may bring different numbers of rows; to learn of that the host reads
-        one number, the only wait in here. All ranks must call.
+        banks stay equal; therefore all ranks must call this. Ranks may have different numbers of
+        rows, for which the host reads one number; it does not wait for the device otherwise.
 
         Raises:
             ValueError: keys of another width.
@@ -102,8 +102,8 @@ class MemoryBank(nn.Module):
     def _write(self, rows: _Rows) -> None:
         """Write at most Q rows.
 
-        Rows that do not count are moved to the end and put the old content of their slot back,
-        which keeps every shape independent of the data.
+        Rows with keep = False are moved to the end and write the old content of their slot, which
+        keeps every shape independent of the data.
         """
         first = rows.keep.to(torch.int8).argsort(descending=True, stable=True)
         keep = rows.keep[first]
@@ -124,7 +124,7 @@ class MemoryBank(nn.Module):
 
 
 def gather_ranks(rows: _Rows) -> _Rows:
-    """The rows of all ranks in rank order; the same rows where there is one process."""
+    """The rows of all ranks in rank order; the same rows if there is only one process."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return rows
     if distributed.get_world_size() == 1:
@@ -142,12 +142,12 @@ def _pad(tensor: Tensor, rows: int) -> Tensor:
 class EMA(nn.Module):
     """A slow copy of a module: m · copy + (1 − m) · source after every `update`.
 
-    The copy stays in eval mode whatever `.train()` is told, and no gradient enters it. Buffers
-    follow too: floating ones (the running statistics of BatchNorm) are averaged like parameters,
-    others (its counter) are copied. Both are part of the `state_dict`.
+    The copy stays in eval mode, also after `.train()`, and gets no gradient. Buffers follow the
+    source, too: floating-point ones (the running statistics of BatchNorm) are averaged like
+    parameters, others (its counter) are copied. Both are part of the `state_dict`.
 
     Args:
-        module: the source, copied as it is now.
+        module: the source, copied in its present state.
         momentum: m; He et al., MoCo, 2020, section 3.2, use 0.999.
     """
 
@@ -161,7 +161,7 @@ class EMA(nn.Module):
         self.train(False)
 
     def train(self, mode: bool = True) -> EMA:
-        """Eval mode, always."""
+        """Stay in eval mode."""
         return super().train(False)
 
     @torch.no_grad()
@@ -184,5 +184,5 @@ class EMA(nn.Module):
 
     @torch.no_grad()
     def forward(self, *args, **kwargs):
-        """What the copy returns."""
+        """The output of the copy."""
         return self.module(*args, **kwargs)

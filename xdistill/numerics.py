@@ -1,4 +1,4 @@
-"""Numbers and sums that kernels, memories, losses and data all use."""
+"""Constants, means and gathers that kernels, memory, losses and data share."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from jaxtyping import Bool, Float
 from torch import Tensor, distributed
 
 GIB = 2**30
-"""Bytes."""
+"""Bytes in a gibibyte."""
 
 EXCLUDED = -1e30
-"""Score of what takes no part in a softmax: its weight is exactly 0, its gradient finite."""
+"""Score of a masked entry of a softmax: its weight is exactly 0, and its gradient is finite."""
 
 
 def masked_mean(values: Float[Tensor, " *n"], keep: Bool[Tensor, " *n"]) -> Float[Tensor, ""]:
-    """Mean of the values that count; 0 with a gradient of 0 when there is none.
+    """Mean of the values to keep; 0, with a gradient of 0, when there are none.
 
-    A value that does not count must be finite in its derivative: mask the inputs first.
+    A value that is left out may be infinite or NaN, but its derivative must be finite: mask the
+    inputs first.
     """
     kept = torch.where(keep, values, torch.zeros_like(values))
     return kept.sum() / keep.sum().clamp(min=1)
 
 
 def gather_processes(x: Tensor) -> Tensor:
-    """The tensors of all processes, of one shape each, in the order of their ranks. No gradient.
+    """The tensors of all processes, all of one shape, concatenated by rank. No gradient.
 
-    bool travels as bytes, since not every backend sends it.
+    bool is sent as bytes, since not every backend supports it.
     """
     sent = x.detach().contiguous()
     sent = sent.to(torch.uint8) if x.dtype == torch.bool else sent

@@ -1,4 +1,4 @@
-"""benchmarks/kernels.py: it refuses to time what is wrong, measures what it says, and judges."""
+"""benchmarks/kernels.py: it refuses to time wrong kernels, measures what it claims, and judges."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ def test_a_quick_run_measures_every_contestant(tmp_path):
             flop = 8 * row["rows"] * row["keys"] * row["dim"]
             assert row["gflops"] == pytest.approx(flop / row["seconds"] / 1e9)
             assert row["share_of_matmul"] > 0
-    assert {target["met"] for target in results["targets"]} == {None}  # no size that they speak of
+    assert {target["met"] for target in results["targets"]} == {
+        None
+    }  # no target refers to these sizes
     assert "targets on cpu" in done.stdout
 
 
@@ -148,7 +150,7 @@ def test_the_plain_losses_are_the_kernels(script):
         for name in contestants.names_of(op, "cpu", compiled=False):
             p.forget()
             contestants.contestant(op, name)(p).backward()
-            # pytorch-metric-learning normalises once more, which takes the radial part out.
+            # pytorch-metric-learning normalises the rows, which removes the radial part.
             rows, grad = p.rows.detach(), p.rows.grad
             gradients.append(grad - (grad * rows).sum(dim=1, keepdim=True) * rows)
         assert len(gradients) >= 2

@@ -1,4 +1,4 @@
-"""Random arguments for affinity_kl, its definition as a loop over rows, and how near it must be."""
+"""Random arguments for affinity_kl, its definition as a loop over rows, and a tolerance."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ALLOWED = {torch.float64: 1e-10, torch.float32: 5e-4, torch.float16: 1e-3, torch
 
 @contextlib.contextmanager
 def small_tiles() -> Iterator[None]:
-    """Several tiles, and several chunks of gathered keys, also for the small shapes of tests."""
+    """Split even the small shapes of tests into several tiles and chunks of gathered keys."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiled, "ROWS", 7)
         patch.setattr(tiled, "KEYS", 10)
@@ -90,7 +90,9 @@ def problem(
 ) -> Problem:
     """Unit rows in float64. form: "self", "keys" or "neighbours"."""
     if form == "neighbours":
-        e = max(e, 8)  # narrow rows in half precision tie: which keys are nearest is then open
+        e = max(
+            e, 8
+        )  # narrow rows in half precision tie, and then any of the keys may be the nearest
     g = torch.Generator().manual_seed(seed)
 
     def unit(rows, width):
@@ -115,7 +117,7 @@ def slow(
     s, t, temperature, *, teacher_temperature=None, student_keys=None, teacher_keys=None,
     valid=None, key_valid=None, neighbours=None,
 ):  # fmt: skip
-    """The definition, row after row."""
+    """The definition, one row at a time."""
     alone = student_keys is None
     if alone:
         student_keys, teacher_keys, key_valid = s, t, valid

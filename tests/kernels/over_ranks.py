@@ -1,4 +1,4 @@
-"""Every kernel over several processes: what each of them must find. Run by `test_distributed`."""
+"""Every kernel over several processes, compared with one process. Run by `test_distributed`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Case(NamedTuple):
         name: what differs.
         call: of rows, keys, scale and bias, and of those options that belong to rows.
         rows: tensors with one entry for each row of the batch.
-        gathers: those it has.
+        gathers: the values of `gather` that it supports.
     """
 
     name: str
@@ -121,7 +121,7 @@ def gradients(case: Case, part: slice, size: int, dtype: torch.dtype, **options)
 
 
 def worst_differences(rank: int, size: int) -> dict[str, float]:
-    """Of every case, implementation and gather: how far from the result of one process."""
+    """The difference from one process, for every case, implementation and gather."""
     part = slice(rank * ROWS, (rank + 1) * ROWS)
     worst = {}
     for dtype in (torch.float64, torch.float32):
@@ -140,7 +140,7 @@ def worst_differences(rank: int, size: int) -> dict[str, float]:
 
 
 def refusals(rank: int, size: int) -> list[str]:
-    """What every process says of batches of different sizes, and of a ring that cannot be."""
+    """The errors for batches of different sizes, and for a ring where there is none."""
     a = F.normalize(torch.randn(4 + (rank == 1), 3), dim=1)
     labels = torch.zeros(len(a), dtype=torch.int64)
     said = []
@@ -166,7 +166,7 @@ def refusals(rank: int, size: int) -> list[str]:
 
 
 def averaged_gradients(rank: int, size: int) -> dict[str, float]:
-    """How far a model's gradients under DDP are from those of one process on the whole batch."""
+    """The difference of a model's gradients under DDP from one process with the whole batch."""
     g = torch.Generator().manual_seed(2)
     x, y = (torch.randn(ROWS * size, 4, generator=g, dtype=torch.float64) for _ in range(2))
     label = torch.randint(-1, 3, (ROWS * size,), generator=g)
@@ -180,7 +180,7 @@ def averaged_gradients(rank: int, size: int) -> dict[str, float]:
         def step(wrap, rows, name=name, **options):
             torch.manual_seed(0)
             model = Student(xd.create_loss(name, **options).double())
-            wrapped = wrap(model)  # its hooks go when it goes
+            wrapped = wrap(model)  # its hooks live as long as it does
             wrapped(x[rows], y[rows], label[rows]).backward()
             return [p.grad for p in model.parameters()]
 
@@ -206,7 +206,7 @@ class Student(nn.Module):
 
 
 def largest_in_ring(size: int) -> int:
-    """Numbers of the largest tensor that a ring makes outside of the operators."""
+    """Size of the largest tensor that a ring makes outside of the operators."""
     a, k = (torch.randn(ROWS, 16, requires_grad=True) for _ in range(2))
     with LargestTensor() as largest:
         kernels.supcon(a, k, 1.0, paired=True, gather="ring", impl="tiled").backward()

@@ -61,7 +61,7 @@ class Problem:
     rest: dict[str, Any] = field(default_factory=dict)
 
     def to(self, dtype: torch.dtype) -> Problem:
-        """The same with rows and keys of another type; scale and bias stay wide as a model's do."""
+        """The same with rows and keys of another type; scale and bias stay wide, as in a model."""
         a, k, *numbers = self.inputs
         wide = torch.promote_types(dtype, torch.float32)
         rest = {
@@ -77,12 +77,12 @@ class Problem:
         return replace(self, rest={**self.rest, **rest})
 
     def kernel(self, impl: str, **rest: Any) -> Callable[..., Tensor]:
-        """The public function, of the inputs alone."""
+        """The public function, as a function of the inputs alone."""
         function = getattr(kernels, self.op)
         return lambda *inputs: function(*inputs, **{**self.rest, **rest}, impl=impl)
 
     def twin(self) -> Callable[..., Tensor]:
-        """The slow function from the definition, of the inputs alone."""
+        """The slow twin from the definition, as a function of the inputs alone."""
         return lambda *inputs: getattr(twins, self.op)(*inputs, **self.rest)
 
 

@@ -223,7 +223,7 @@ def test_the_teacher_is_a_constant(impl):
 @pytest.mark.parametrize("impl", IMPLS)
 @pytest.mark.parametrize("form", ["self", "keys", "neighbours"])
 def test_gradients_for_one_side_alone(form, impl):
-    """Rows or keys that need none get none, and the other side's stays the same."""
+    """Rows or keys that need no gradient get none, and the gradient of the others is the same."""
     made = problem(form, 23, 19, 4, 3)
     value, of_s, _, *of_keys = made.run(affinity_kl, impl=impl)
     leaf = made.student_rows.clone().requires_grad_()
@@ -305,12 +305,12 @@ def test_mixed_types_meet_in_the_wider_one():
 
 
 @pytest.mark.parametrize("neighbours", [None, 3])
-def test_auto_takes_the_dense_matrix_while_it_is_small(neighbours, monkeypatch):
+def test_auto_takes_the_reference_while_the_matrix_is_small(neighbours, monkeypatch):
     made = replace(problem("keys", 13, 11, 4, 3), neighbours=neighbours)
     calls = []
     module = importlib.import_module("xdistill.kernels.reference.affinity")
-    dense = module.affinity_kl
-    monkeypatch.setattr(module, "affinity_kl", lambda *args: calls.append(1) or dense(*args))
+    reference = module.affinity_kl
+    monkeypatch.setattr(module, "affinity_kl", lambda *args: calls.append(1) or reference(*args))
     for smallest, expected in [(13 * 11 + 1, 1), (13 * 11, 0)]:
         calls.clear()
         monkeypatch.setattr(dispatch, "SMALLEST_TILED", smallest)

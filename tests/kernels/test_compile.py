@@ -82,7 +82,7 @@ def test_compiled_under_autocast(op):
 
 @every_op
 def test_a_backward_pass_under_autocast(op):
-    """PyTorch advises against it, and it is done."""
+    """PyTorch advises against it, but users do it."""
     problem = make(op, 9, 9, 4).to(torch.float32)
     expected = run(problem.kernel("tiled"), problem.inputs)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -93,7 +93,7 @@ def test_a_backward_pass_under_autocast(op):
 @pytest.mark.parametrize("impl", EXACT)
 @every_op
 def test_rows_of_two_types(op, impl):
-    """As where autocast made one encoder's rows half and a bank holds float32."""
+    """As when one encoder's rows are half precision under autocast and a bank holds float32."""
     problem = make(op, 9, 9, 4).to(torch.float32)
     a, k, *numbers = problem.inputs
     mixed = (a.bfloat16(), k, *numbers)

@@ -1,4 +1,4 @@
-"""Which implementation runs, and what is said where one cannot."""
+"""Which implementation runs, and the error when one cannot."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_what_is_asked_for_is_taken_whatever_the_size(impl):
 
 
 class OnGPU(torch.Tensor):
-    """A tensor that says so."""
+    """A tensor that claims to be on a GPU."""
 
     is_cuda = True
 

@@ -1,4 +1,4 @@
-"""Several processes find what one finds on the whole batch."""
+"""Several processes compute what one process computes on the whole batch."""
 
 from __future__ import annotations
 

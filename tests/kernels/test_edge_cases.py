@@ -1,4 +1,4 @@
-"""The kernels at the ends of their range: nothing valid, all rows equal, enormous scores."""
+"""The kernels in extreme cases: nothing valid, all rows equal, enormous scores."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def right(problem: Problem, impl: str) -> None:
 
 
 def zero(problem: Problem, impl: str) -> None:
-    """Exactly, and so every gradient."""
+    """The value and every gradient are exactly 0."""
     single = problem.to(torch.float32)
     for part in run(single.kernel(impl), single.inputs).all():
         torch.testing.assert_close(part, torch.zeros_like(part), rtol=0, atol=0)
@@ -205,7 +205,7 @@ def test_enormous_scores(op, impl, size):
 @every_impl
 @every_op
 def test_scores_of_one_sign(op, impl):
-    """Where every score is very low, no row may be taken for one without candidates."""
+    """A row whose scores are all very low must not be treated as one without candidates."""
     g = torch.Generator().manual_seed(0)
     a, k = unit(g, 8, 3).abs(), -unit(g, 8, 3).abs()
     problem = make(op, 8, 8, 3, scale=1e4, extra=None)

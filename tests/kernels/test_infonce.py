@@ -1,4 +1,4 @@
-"""What is InfoNCE's own: closed forms, its two directions, its bank on one side."""
+"""Tests of `infonce` alone: closed forms, its two directions, its bank on one side."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ every_impl = pytest.mark.parametrize("impl", IMPLS)
 
 @every_impl
 def test_closed_form(impl):
-    # Each row tells e^scale from two e^0.
+    # The softmax of each row is over e^scale and two e^0.
     value = infonce(torch.eye(3), torch.eye(3), 2.0, impl=impl)
     torch.testing.assert_close(value, torch.tensor(math.log1p(2 * math.exp(-2.0))))
 
@@ -46,7 +46,7 @@ def test_symmetric_without_a_bank(impl):
 
 @every_impl
 def test_a_bank_makes_the_rows_alone_harder(impl):
-    # Orthogonal pairs and three keys of score 0: log(e^2 + 1 + 3) forth, log(e^2 + 1) back.
+    # Orthogonal pairs, three keys of score 0: log(e^2 + 4) over keys, log(e^2 + 1) over rows.
     eye = torch.eye(2)
     value = infonce(eye, eye, 2.0, extra=torch.zeros(3, 2), impl=impl)
     e2 = math.exp(2.0)

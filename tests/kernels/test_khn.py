@@ -76,7 +76,7 @@ def slow_khn(
 
 
 def keys_that_matter(bank, value):
-    """The bank keys whose change changes the value."""
+    """The bank keys on which the value depends."""
     before = value(bank)
     found = []
     for n in range(len(bank)):
@@ -228,13 +228,13 @@ def test_a_known_value():
 
 
 def test_the_true_pair_is_a_positive_of_every_anchor():
-    """Neither the pair (i, i) nor the anchors beyond the first are forgotten."""
+    """The pair (i, i) counts, for anchors beyond the first as well."""
     p = torch.eye(4, dtype=torch.float64)
     a = F.normalize(p.roll(1, 0) + 0.1 * p, dim=1).requires_grad_()
     for impl in BOTH:
         value = khn(a, p, torch.arange(4), mining="hard", num_negatives=1, margin=1.0, impl=impl)
         (gradient,) = torch.autograd.grad(value, a)
-        assert (gradient.diagonal() < 0).all()  # each anchor is drawn to its own key
+        assert (gradient.diagonal() < 0).all()  # each anchor is pulled towards its own key
 
 
 @pytest.mark.parametrize("impl", BOTH)

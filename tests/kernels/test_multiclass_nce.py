@@ -1,4 +1,4 @@
-"""What is the class-wise noise contrast's own: the complement of a probability near one."""
+"""Tests of `multiclass_nce` alone: the complement of a probability near one."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_negative_whose_probability_rounds_to_one(gap, place, impl):
 
 
 @every_impl
-def test_such_a_negative_in_the_bank(impl):
+def test_a_negative_in_the_bank_whose_probability_rounds_to_one(impl):
     keys, bank = torch.zeros(2, 1), torch.ones(1, 1)
     inputs = (torch.ones(1, 1), keys, torch.tensor(60.0))
     found = run(

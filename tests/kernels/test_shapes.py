@@ -24,7 +24,7 @@ INTERPRETED = [(1, 1, 1), (3, 17, 65), (17, 3, 768), (65, 65, 17)]
 
 
 def settings_of(n: int, m: int, d: int) -> dict:
-    """Shapes differ in what else they come with."""
+    """Each shape has labels, pairs and a seed of its own."""
     return {"labels": (n + m + d) % 4 > 0, "paired": (n + m + d) % 4 < 3, "seed": n + m + d}
 
 

@@ -1,4 +1,4 @@
-"""What is the pairwise sigmoid's own: closed forms, its bias, how it counts."""
+"""Tests of `siglip` alone: closed forms, its bias, and how it counts pairs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is the supervised contrast's own: which keys count, and what follows from it."""
+"""Tests of `supcon` alone: which keys count, and what follows from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a kernel may be from the truth."""
+"""How far a kernel may be from its exact value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contrastive kernels from their definitions: a loop over pairs decides which keys a row meets.
+"""The contrastive kernels from their definitions: a loop over pairs selects each row's keys.
 
 In the type of the tensors that come: in float64 they say what is right, and in float32 or half
 precision how far plain PyTorch is from it in that type.
@@ -115,7 +115,7 @@ def _labels(labels: Tensor | None, places: list[int]) -> list[int | None]:
 
 
 def _mean(costs: list[Tensor], *inputs) -> Tensor:
-    """0 with a gradient of 0 where nothing counts."""
+    """The mean; 0, with a gradient of 0, if there are no costs."""
     if costs:
         return torch.stack(costs).mean()
     return sum((torch.as_tensor(x).flatten()[:0].sum() for x in inputs), torch.zeros(()))

@@ -1,4 +1,4 @@
-"""Contrastive losses as functions: tensors in, a scalar out, rows already of length one."""
+"""Contrastive losses as functions of unit rows, without a matrix of similarities."""
 
 from xdistill.kernels.affinity_kl import affinity_kl
 from xdistill.kernels.infonce import infonce

@@ -1,4 +1,4 @@
-"""What the registered operators share: gradients they need not form, and none of second order."""
+"""What the registered operators share: fake outputs, needed gradients, no second derivative."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def empty_statistics(x: Tensor, count: int) -> tuple[Tensor, ...]:
 def needed_gradients(
     gradients: tuple[Tensor, Tensor], ctx: Any, x: Tensor, k: Tensor
 ) -> tuple[Tensor | None, Tensor | None]:
-    """dx and dk in the types of x and k; None for an input that asks for no gradient."""
+    """dx and dk in the types of x and k; None for one that requires no gradient."""
     dx, dk = gradients
     need_x, need_k = ctx.needs_input_grad[:2]
     return dx.to(x.dtype) if need_x else None, dk.to(k.dtype) if need_k else None

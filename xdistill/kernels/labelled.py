@@ -110,7 +110,7 @@ def read_contrast(
 
 
 def positives_of(contrast: Contrast) -> tuple[Int64[Tensor, " n"], Bool[Tensor, " n"]]:
-    """The number of positives of each row (1 where there is none), and which rows have one."""
+    """The number of positives of each row (1 where there is none), and the rows that count."""
     rows = contrast.rows
     count = torch.zeros(len(rows.x), dtype=torch.int64, device=rows.x.device)
     for keys in contrast.labels:

@@ -1,4 +1,4 @@
-"""The chunked pass of the mined losses: any chunk, any type, against the dense one in float64."""
+"""The chunked pass of the mined losses: any chunk, any type, against the reference in float64."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def problem(seed, b=23, q=31, d=6, dtype=torch.float64):
 
 @every_way
 @pytest.mark.parametrize("positives", ["class", "pair"])
-def test_chunks_add_up_to_the_dense_loss(form, mining, positives, small_chunks):
+def test_chunks_add_up_to_the_reference(form, mining, positives, small_chunks):
     for seed in range(4):
         a, p, labels, options = problem(seed)
         options |= {"form": form, "mining": mining, "positives": positives}
@@ -80,17 +80,17 @@ def test_any_shape(seed, b, q, d, k, mining, form, symmetric_labels):
     ("dtype", "allowed"), [(torch.float32, 5e-4), (torch.float16, 1e-3), (torch.bfloat16, 1e-2)]
 )
 @pytest.mark.parametrize(("b", "q", "d"), [(65, 257, 100), (17, 64, 768), (100, 3, 3)])
-def test_no_less_exact_than_the_dense_loss(form, mining, dtype, allowed, b, q, d):
+def test_no_less_exact_than_the_reference(form, mining, dtype, allowed, b, q, d):
     a, p, labels, options = problem(b, b, q, d, dtype=torch.float32)
     a, p, options["bank"] = (x.to(dtype) for x in (a, p, options["bank"]))
     options |= {"form": form, "mining": mining}
     exact_bank = options["bank"].double()
     exact = with_gradients(khn, a.double(), p.double(), labels, **options | {"bank": exact_bank})
     tiled = with_gradients(khn, a, p, labels, **options, impl="tiled")
-    dense = with_gradients(khn, a, p, labels, **options, impl="reference")
-    for ours, theirs, truth in zip(tiled, dense, exact, strict=True):
-        error, of_dense = ((x.double() - truth).abs().max() for x in (ours, theirs))
-        assert error <= of_dense + allowed
+    reference = with_gradients(khn, a, p, labels, **options, impl="reference")
+    for ours, theirs, truth in zip(tiled, reference, exact, strict=True):
+        error, of_reference = ((x.double() - truth).abs().max() for x in (ours, theirs))
+        assert error <= of_reference + allowed
 
 
 @pytest.mark.skipif("triton" not in IMPLS, reason="Triton does not run here")

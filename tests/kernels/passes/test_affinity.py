@@ -1,4 +1,4 @@
-"""The passes of affinity_kl over tiles, and what PyTorch asks of them as operators."""
+"""The passes of affinity_kl over tiles, and the checks of PyTorch for operators."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_statistics_of_a_pass(own, masked, temperature):
 
 @pytest.mark.parametrize("temperature", [0.2, 0.01])
 def test_a_row_without_candidates_in_a_pass(temperature):
-    """Its statistics are the agreed ones, and whatever comes back to them goes nowhere."""
+    """Its statistics are the documented ones, and no upstream gradient passes through them."""
     x, k = torch.randn(1, 3) / temperature, torch.randn(1, 3)
     masked = torch.zeros(1, dtype=torch.bool)
     for valid, own in [(None, 0), (masked, None)]:

@@ -1,4 +1,4 @@
-"""The operators: statistics from their definitions, and what PyTorch asks of an operator."""
+"""The operators: statistics from their definitions, and the checks of PyTorch for operators."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_second_derivative_is_refused(name):
 @fused
 @every_pass
 def test_statistics_from_their_definition(name, impl):
-    """Own keys may lie at any offset: rows may be a part of a batch, as one process has it."""
+    """Own keys may lie at any offset, since the rows of one process are a part of a batch."""
     definition = getattr(passes, f"slow_{name}")
     for inputs, _ in arguments(name, 6, 7, 3, owns=OFFSETS):
         found = operator(name)(*inputs, impl)
@@ -122,7 +122,7 @@ def test_of_equal_scores_the_first_is_apart(impl):
 @pytest.mark.parametrize("scale", [3.0, 40.0])
 @every_pass
 def test_gradcheck(name, scale):
-    """Of what is differentiable, for keys that do not count too."""
+    """Of everything differentiable, with masked keys too."""
     for inputs, _ in arguments(name, 6, 7, 3, scale=scale, owns=(None, -3, 2)):
         x, k, *rest = widened(inputs)
 

@@ -1,4 +1,4 @@
-"""Which pairs the dense kernels count, and their one delicate formula."""
+"""Which pairs the reference counts, and its numerically delicate formula."""
 
 from __future__ import annotations
 

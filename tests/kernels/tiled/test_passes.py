@@ -1,4 +1,4 @@
-"""Tiles: their borders, their memory, and that every number is written before it is read."""
+"""Tiles: their borders, their memory, and that no number is read before it is written."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def tiles_of(rows: int, keys: int):
 
 @contextmanager
 def poisoned():
-    """Memory that is not written yet holds NaN; an operation of no fixed order is an error."""
+    """New memory is filled with NaN, and a nondeterministic operation is an error."""
     assert torch.utils.deterministic.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
     try:
@@ -87,7 +87,7 @@ def test_of_equal_scores_in_several_tiles_the_first_is_apart():
 )
 @settings(max_examples=150)
 def test_tiled_equals_reference(n, m, d, op, tile, labels, paired, **rest):
-    # Kernels without labels take pairs alone.
+    # Without labels there must be pairs.
     problem = make(op, n, m, d, labels=labels, paired=paired or not labels, **rest)
     right = run(problem.kernel("reference"), problem.inputs)
     with tiles_of(*tile):
@@ -153,7 +153,7 @@ def _agree_in(rows, keys, problem, moved, inputs, impl):
 @pytest.mark.parametrize("scale", [5.0, 100.0])
 @pytest.mark.parametrize("name", PASSES)
 def test_no_pass_holds_more_than_a_tile(name, scale):
-    """Called without the operators, into which the recorder cannot look."""
+    """Calls the passes directly: the recorder cannot see the tensors inside an operator."""
     n, m, d, tile = 160, 140, 8, 16 * 32
     for forward, backward in arguments(name, n, m, d, scale=scale):
         with tiles_of(16, 32), LargestTensor() as largest:
@@ -166,9 +166,9 @@ def test_no_pass_holds_more_than_a_tile(name, scale):
 def test_nothing_around_the_passes_is_of_rows_times_keys(op):
     n, d = 400, 8
     problem = make(op, n, n, d, extra=300).to(torch.float32)
-    with LargestTensor() as dense:
+    with LargestTensor() as whole:
         run(problem.kernel("reference"), problem.inputs)
     with LargestTensor() as largest:
         run(problem.kernel("tiled"), problem.inputs)
-    assert dense.numbers >= n * n
+    assert whole.numbers >= n * n
     assert largest.numbers <= n * d, largest.operation

@@ -79,7 +79,7 @@ def test_two_softmaxes(n, m, d, e, own, masked):
     expected = affinity_stats.operator(*inputs, "tiled")
     close(affinity_stats.operator(*inputs, "triton"), expected)
     up = moved(torch.randn(n, generator=g) for _ in range(2))
-    # A row that met no key has no softmax; the public function sends it no gradient.
+    # A row without candidates has no softmax; the public function gives it no gradient.
     up = [y * (expected[0] > -1e29) for y in up]
     gradients = affinity_stats.operator_backward
     found, wanted = (

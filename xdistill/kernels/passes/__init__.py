@@ -2,7 +2,7 @@
 
 Each module holds the pass as two `torch.library` operators, `operator` and `operator_backward`; as
 a class `Ring`, which does the same over the keys of all processes; and, named after the module, as
-the function that the losses call and that takes one of these.
+the function that the losses call and that takes one of these. `neighbours` has no ring.
 
 Rows x [N, D] already carry the scale; s_ij = x_i · k_j for keys k [M, D]. `impl` is "tiled" or
 "triton". Key j is row i's own pair when j = i + own; with own=None there are no pairs. Labels are

@@ -1,8 +1,9 @@
-"""Row statistics of two matrices of similarities at once, student's and teacher's, by tiles.
+"""Row statistics of two matrices of similarities at once, the student's and the teacher's.
 
-As in `tiled`: neither matrix is ever built, and the backward pass computes the tiles again. With a
-few edges for each row, those are found tile by tile and their scores computed from gathered keys, a
-chunk of rows at a time. What the functions return is described in `affinity_operators`.
+As in `tiled.passes`, neither matrix is ever built, and the backward pass computes the tiles again.
+Where a row has a few neighbours only, these are found tile by tile, and their scores are computed
+from gathered keys, a chunk of rows at a time. What a function returns is described in
+`passes.affinity_stats` and `passes.neighbours`.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from xdistill.kernels.tiled.passes import Gradients, RunningLSE, scores_are_smal
 from xdistill.numerics import EXCLUDED
 
 GATHERED = 2**20
-"""Numbers of a chunk of gathered keys."""
+"""The most numbers of a chunk of gathered keys."""
 
 
 def affinity_stats(x, k, tx, tk, valid_k, own):
-    """Softmax statistics of student and teacher; see `affinity_operators.affinity_stats`."""
+    """Softmax statistics of student and teacher."""
     if scores_are_small(x, k) and scores_are_small(tx, tk):
         return _stats_of_small_scores(x, k, tx, tk, valid_k, own)
     student, teacher = RunningLSE(len(x), x), RunningLSE(len(x), x)
-    gap = x.new_zeros(len(x))  # Σ e^(t − highest) (t − s), beside the teacher's running sum
+    gap = x.new_zeros(len(x))  # Σ e^(t − highest) (t − s), as the teacher's running sum
     for rows, _, s, t, difference in _pairs_of_tiles(x, k, tx, tk, valid_k, own):
         torch.sub(t, s, out=difference)  # 0 for what is left out
         student.add(rows, s)
@@ -39,7 +40,7 @@ def affinity_stats(x, k, tx, tk, valid_k, own):
 
 
 def _stats_of_small_scores(x, k, tx, tk, valid_k, own):
-    """The same without a running maximum."""
+    """`affinity_stats` without a running maximum."""
     total_s, total_t, gap = (x.new_zeros(len(x)) for _ in range(3))
     for rows, _, s, t, difference in _pairs_of_tiles(x, k, tx, tk, valid_k, own):
         torch.sub(t, s, out=difference)
@@ -56,7 +57,7 @@ def affinity_stats_backward(
 ):  # fmt: skip
     """Gradients of `affinity_stats` in x and k; the teacher is a constant."""
     gradients = Gradients(x, k, need_x, need_k)
-    # In a row without candidates all probabilities are 0.
+    # A row without candidates gets probabilities of 0.
     lse, target_lse = (
         torch.where(total > EXCLUDED / 2, total, -EXCLUDED) for total in (lse, target_lse)
     )
@@ -69,7 +70,7 @@ def affinity_stats_backward(
 
 
 def nearest_keys(tx, tk, valid_k, own, count):
-    """The best keys of each row for the teacher; see `affinity_operators.nearest_keys`."""
+    """The `count` candidates of each row with the teacher's highest scores."""
     rule = Rule(None, None, valid_k, own)
     score = tx.new_full((len(tx), count), EXCLUDED)
     place = torch.zeros((len(tx), count), dtype=torch.int64, device=tx.device)
@@ -83,7 +84,7 @@ def nearest_keys(tx, tk, valid_k, own, count):
 
 
 def edge_scores(x, k, place):
-    """Scores of a few keys of each row; see `affinity_operators.edge_scores`."""
+    """Scores of a few keys of each row."""
     scores = x.new_empty(place.shape)
     for rows in _chunks(x, place):
         torch.bmm(k[place[rows]], x[rows, :, None], out=scores[rows, :, None])
@@ -108,7 +109,7 @@ def _add_at(
 ) -> None:
     """Add each value to the row at its place, in the same order in every run.
 
-    On a GPU index_add_ is atomic while index_put_ sorts; on a CPU it is the other way round.
+    On a GPU index_put_ sorts and index_add_ adds atomically, on a CPU index_add_ keeps the order.
     """
     if total.is_cuda:
         total.index_put_((place,), values, accumulate=True)
@@ -117,7 +118,7 @@ def _add_at(
 
 
 def _chunks(x: Float[Tensor, "n d"], place: Int64[Tensor, "n c"]) -> Iterator[slice]:
-    """Rows whose gathered keys are GATHERED numbers at most, one row at least."""
+    """Chunks of rows whose gathered keys have at most GATHERED numbers; at least one row each."""
     height = max(1, GATHERED // max(1, place.shape[1] * x.shape[1]))
     for start in range(0, len(x), height):
         yield slice(start, min(start + height, len(x)))
@@ -128,9 +129,9 @@ def _pairs_of_tiles(
 ) -> Iterator[
     tuple[slice, slice, Float[Tensor, "r c"], Float[Tensor, "r c"], Float[Tensor, "r c"]]
 ]:
-    """The same tile of both matrices, EXCLUDED where a key is no candidate, and room for a third.
+    """Yield each tile of both matrices, EXCLUDED where a key is no candidate, and a third buffer.
 
-    All three are overwritten by the next ones.
+    The next tile overwrites all three.
     """
     rule = Rule(None, None, valid_k, own)
     room = x.new_empty(0)

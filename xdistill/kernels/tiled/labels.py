@@ -1,4 +1,4 @@
-"""Labels in tiles: which keys of a row are candidates, positives and negatives."""
+"""Labels and tiles: which keys of a row are candidates, positives and negatives."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor
 from xdistill.numerics import EXCLUDED
 
 COLUMNS = 32
-"""How many columns are added up at a time, in float64."""
+"""Columns that are summed at a time, in float64."""
 
 
 class Rule:
-    """Which keys are a row's candidates, positives and negatives."""
+    """Which keys are a row's candidates, positives and negatives, as `kernels.passes` defines."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class Rule:
         self.labelled_x = self.label_x = self.label_k = self.missing = None
         if label_x is None or label_k is None:
             return
-        # Two codes of "unknown", so that none equals another; a key that does not count is unknown.
+        # Different codes for "unknown", so that no two are equal. A masked key is unknown.
         self.labelled_x = label_x >= 0
         self.label_x = label_x.masked_fill(~self.labelled_x, -2)
         known = label_k >= 0
@@ -37,7 +37,7 @@ class Rule:
         self.label_k = label_k.masked_fill(~known, -1)
 
     def diagonal(self, rows: slice, keys: slice, tile: Tensor) -> tuple[Tensor, slice] | None:
-        """The entries of a tile that belong to own pairs, as a view, and their keys."""
+        """A view of the tile's entries that are own pairs, and their keys."""
         if self.own is None:
             return None
         offset = rows.start + self.own - keys.start
@@ -48,7 +48,7 @@ class Rule:
         return entries, slice(start, start + len(entries))
 
     def exclude(self, rows: slice, keys: slice, s: Float[Tensor, "r c"]) -> None:
-        """Give EXCLUDED to the keys that are no candidates."""
+        """Set the scores of keys that are no candidates to EXCLUDED."""
         if self.missing is not None and self.labelled_x is not None:
             found = self.diagonal(rows, keys, s)
             kept = None if found is None else found[0].clone()
@@ -61,7 +61,7 @@ class Rule:
     def own_pairs(
         self, n: int, m: int, device: torch.device
     ) -> tuple[slice, slice, Bool[Tensor, " o"]]:
-        """Rows with a pair, their keys, and which of these pairs no label makes positive."""
+        """Rows with a pair, their keys, and which of these pairs do not share a label."""
         own = m if self.own is None else self.own
         first, last = max(0, -own), max(0, -own, min(n, m - own))
         rows, keys = slice(first, last), slice(first + own, last + own)
@@ -71,7 +71,7 @@ class Rule:
         return rows, keys, apart if self.valid is None else apart & self.valid[keys]
 
     def sum_keys(self, x: Float[Tensor, "n d"], k: Float[Tensor, "m d"]) -> Float[Tensor, "n d"]:
-        """The sum of each row's positives. No tile is needed: keys of one label have one sum."""
+        """The sum of each row's positives. It needs no tiles: all rows of one label share it."""
         if self.label_x is None or self.label_k is None:
             total = torch.zeros_like(x)
         else:
@@ -81,7 +81,7 @@ class Rule:
         return total
 
     def sum_rows(self, x: Float[Tensor, "n d"], k: Float[Tensor, "m d"]) -> Float[Tensor, "m d"]:
-        """The sum of the rows that each key is a positive of."""
+        """For each key the sum of the rows that it is a positive of."""
         if self.label_x is None or self.label_k is None:
             total = torch.zeros_like(k)
         else:
@@ -91,7 +91,7 @@ class Rule:
         return total
 
     def drop_positives(self, rows: slice, keys: slice, weight: Float[Tensor, "r c"]) -> None:
-        """Zero the weights of own keys and of keys of the row's label."""
+        """Set the weights of own keys and of keys of the row's label to 0."""
         found = self.diagonal(rows, keys, weight)
         if found is not None:
             found[0].zero_()
@@ -99,17 +99,17 @@ class Rule:
             weight.masked_fill_(self.label_x[rows, None] == self.label_k[None, keys], 0.0)
 
     def known_rows(self, lse: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-        """`lse`, so high for a row without a label that all its probabilities are 0."""
+        """`lse`, but so high for a row without a label that all its probabilities are 0."""
         return lse if self.labelled_x is None else torch.where(self.labelled_x, lse, -EXCLUDED)
 
 
 def sum_by_label(
     values: Float[Tensor, "m d"], label: Int64[Tensor, " m"], wanted: Int64[Tensor, " n"]
 ) -> Float[Tensor, "n d"]:
-    """For each wanted label the sum of the rows of `values` that carry it; negative ones have none.
+    """For each wanted label the sum of the rows of `values` with that label; 0 for a negative one.
 
-    Sorting and segments in place of an [N, M] mask or of a scatter, whose order of addition may
-    differ from run to run; in float64, since a class can have very many rows.
+    It sorts and sums segments: an [N, M] mask would be large, and a scatter may add in a different
+    order in every run. The sums are in float64, since a class can have very many rows.
     """
     if not len(values):
         return values.new_zeros(len(wanted), values.shape[1])

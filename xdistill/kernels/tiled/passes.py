@@ -1,13 +1,13 @@
 """Row statistics of a similarity matrix that is never built, and their gradients.
 
-Scores s_ij = x_i · k_j come a tile at a time out of a matrix product into one buffer and are
-worked on in place; the backward pass computes them again. The extra memory is that of one tile and
-of a few numbers per row. Pure PyTorch, for any device, made for the CPU's cache. All passes go over
-the tiles in one order, so that two runs agree bit for bit.
+A matrix product computes the scores s_ij = x_i · k_j one tile at a time into one buffer, where they
+are processed in place; the backward pass computes them again. The extra memory is one tile and a
+few numbers per row. This is pure PyTorch for any device, with tiles that fit the cache of a CPU.
+All passes visit the tiles in the same order, so that two runs agree bit for bit.
 
-The callers give x and k with zeros in the rows that do not count (`valid_k`, `valid_x`), and no
-upstream gradient to such rows. Key j is row i's own when j = i + own. Labels: -1 is unknown. What
-the functions return is described once, in `operators`.
+x and k must have zeros in the rows that `valid_x` and `valid_k` mask, and no upstream gradient may
+reach these rows. Key j is row i's own when j = i + own. A label of -1 is unknown. What a function
+returns is described in the module of its name in `kernels.passes`.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from xdistill.kernels.tiled.labels import Rule
 from xdistill.numerics import EXCLUDED
 
 ROWS, KEYS = 512, 1024
-"""Scores of a tile: with both operands they stay in the second-level cache of a core."""
+"""Size of a tile, which fits the second-level cache of a core together with both operands."""
 
 LARGER_ON_GPU = 8
-"""Factor on both where a launch costs more than a cache holds."""
+"""Factor on both on a GPU, where launching a kernel costs more than a cache saves."""
 
 SAFE_SCORE = 30.0
-"""Up to here e^s and sums of millions of them lie within float32 without a running maximum."""
+"""Up to this |s|, sums of millions of e^s stay within float32 without a running maximum."""
 
 
 def tiles(
     x: Float[Tensor, "n d"], k: Float[Tensor, "m d"]
 ) -> Iterator[tuple[slice, slice, Float[Tensor, "r c"]]]:
-    """Every tile of x @ k.T with its rows and keys; the next one overwrites it."""
+    """Yield every tile of x @ k.T with its rows and keys; the next tile overwrites it."""
     n, m = len(x), len(k)
     factor = LARGER_ON_GPU if x.is_cuda else 1
     height, width = ROWS * factor, KEYS * factor
@@ -50,7 +50,7 @@ def tiles(
 
 
 class Gradients:
-    """dx = G k and dk = Gᵀ x, added up from the tiles of G."""
+    """dx = G k and dk = Gᵀ x, accumulated over the tiles of G."""
 
     def __init__(self, x: Tensor, k: Tensor, need_x: bool, need_k: bool):
         self.x, self.k = x, k
@@ -69,14 +69,14 @@ class Gradients:
 
 
 class RunningLSE:
-    """log Σ_j e^s_ij of each row, a tile at a time."""
+    """log Σ_j e^s_ij of each row, accumulated over tiles with a running maximum."""
 
     def __init__(self, n: int, like: Tensor):
         self.high = like.new_full((n,), EXCLUDED)
         self.total = like.new_zeros(n)
 
     def add(self, rows: slice, s: Float[Tensor, "r c"]) -> None:
-        """Take in the scores `s`, which are overwritten."""
+        """Add the scores `s`, which are overwritten."""
         high = torch.maximum(self.high[rows], s.amax(dim=1))
         s.sub_(high[:, None]).exp_()
         self.total[rows] *= (self.high[rows] - high).exp_()
@@ -88,7 +88,7 @@ class RunningLSE:
 
 
 def row_column_lse(x, k, valid_x, valid_k):
-    """Log-sum-exp of each row and each column; see `operators.row_column_lse`."""
+    """Log-sum-exp of each row and of each column."""
     n, m = len(x), len(k)
     if scores_are_small(x, k):
         row, column = x.new_zeros(n), x.new_zeros(m)
@@ -130,7 +130,7 @@ def row_column_lse_backward(
 
 
 def row_lse(x, k, label_x, label_k, valid_k, own):
-    """Log-sum-exp over candidates, sum over positives; see `operators.row_lse`."""
+    """Log-sum-exp over the candidates, and sum of the scores over the positives."""
     rule, lse = Rule(label_x, label_k, valid_k, own), RunningLSE(len(x), x)
     for rows, keys, s in tiles(x, k):
         rule.exclude(rows, keys, s)
@@ -151,7 +151,7 @@ def row_lse_backward(
 
 
 def top_lse(x, k, label_x, label_k, valid_k, own):
-    """`row_lse` with the largest score apart; see `operators.top_lse`."""
+    """`row_lse` with the largest score kept apart."""
     rule = Rule(label_x, label_k, valid_k, own)
     others = RunningLSE(len(x), x)
     highest = x.new_full((len(x),), EXCLUDED)
@@ -189,7 +189,7 @@ def top_lse_backward(
 
 
 def repel(x, k, label_x, label_k, valid_k, own, lse, top):
-    """−log(1 − p) summed over negatives; see `operators.repel`."""
+    """−log(1 − p) summed over the negatives."""
     rule = Rule(label_x, label_k, valid_k, own)
     total, weight, lse = x.new_zeros(len(x)), x.new_zeros(len(x)), rule.known_rows(lse)
     for rows, keys, s in tiles(x, k):
@@ -212,7 +212,7 @@ def repel_backward(
 
 
 def softplus_sum(x, k, bias, valid_k, own):
-    """Softplus summed over keys that are not the own; see `operators.softplus_sum`."""
+    """Softplus summed over the keys that are not the row's own."""
     rule, total = Rule(None, None, valid_k, own), x.new_zeros(len(x))
     small = scores_are_small(x, k, bias)
     for rows, keys, s in tiles(x, k):
@@ -236,7 +236,7 @@ def softplus_sum_backward(x, k, bias, valid_k, own, g_sum, need_x, need_k):
 
 
 def scores_are_small(x: Tensor, k: Tensor, bias: Tensor | None = None) -> bool:
-    """Whether no |score| exceeds SAFE_SCORE; asked on the CPU alone, where it costs no waiting."""
+    """Whether no |score| exceeds SAFE_SCORE. CPU only: on a GPU the host would have to wait."""
     if x.device.type != "cpu" or not len(x) or not len(k):
         return False
     bound = x.square().sum(dim=1).amax().sqrt() * k.square().sum(dim=1).amax().sqrt()
@@ -248,7 +248,7 @@ def _ones_or(valid: Tensor | None, like: Tensor) -> Float[Tensor, " n"]:
 
 
 def _without_rows(gradients: Gradients, valid_x: Tensor | None, valid_k: Tensor | None):
-    """The gradients with exact zeros in the rows that do not count."""
+    """The gradients, with exact zeros in the masked rows."""
     dx, dk = gradients.get()
     if valid_x is not None and gradients.need_x:
         dx.masked_fill_(~valid_x[:, None], 0.0)
@@ -258,7 +258,7 @@ def _without_rows(gradients: Gradients, valid_x: Tensor | None, valid_k: Tensor 
 
 
 def _add_positives(gradients: Gradients, rule: Rule, g_positive: Float[Tensor, " n"]) -> None:
-    """The gradient of the sum of scores over the positives."""
+    """Add the gradient of the sum of scores over the positives."""
     x, k = gradients.x, gradients.k
     if gradients.need_x:
         gradients.dx += g_positive[:, None] * rule.sum_keys(x, k)
@@ -267,7 +267,7 @@ def _add_positives(gradients: Gradients, rule: Rule, g_positive: Float[Tensor, "
 
 
 def _write_at(s: Float[Tensor, "r c"], place: Int64[Tensor, " r"], value: Tensor | float) -> None:
-    """Write `value` at one place of each row, where that lies in the tile."""
+    """Write `value` at one position of each row, if that lies in the tile."""
     inside = (place >= 0) & (place < s.shape[1])
     at = place.clamp(0, s.shape[1] - 1)[:, None]
     s.scatter_(1, at, torch.where(inside, value, s.gather(1, at)[:, 0])[:, None])
@@ -285,7 +285,7 @@ def _odds_of_negatives(
 ) -> Float[Tensor, "r c"]:
     """w = p/(1 − p) of the negatives, so that −log(1 − p) = log(1 + w), and 0 elsewhere.
 
-    Of each row's largest score, which has its own formula, w is 0 too; of all others at most 1.
+    w is 0 for each row's largest score, which has a formula of its own, and at most 1 elsewhere.
     """
     rule.exclude(rows, keys, s)
     w = s.neg_().add_(lse[rows, None]).expm1_().clamp_(min=1).reciprocal_()

@@ -1,6 +1,6 @@
-"""The two-softmax pass of `affinity_operators` in Triton; see `triton_kernels`."""
+"""The pass of `passes.affinity_stats` in Triton."""
 
-# A kernel is called with unpacked lists, whose lengths a type checker cannot count.
+# Kernels are called with unpacked lists, whose lengths a type checker does not know.
 # pyright: reportCallIssue=false
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from xdistill.numerics import EXCLUDED
 
 
 def affinity_stats(x, k, tx, tk, valid_k, own):
-    """Softmax statistics of both sides; see `affinity_operators.affinity_stats`."""
+    """Softmax statistics of student and teacher."""
     n, m = len(x), len(k)
     lse, target, cross = (torch.full((n,), EXCLUDED, device=x.device) for _ in range(3))
     if not n or not m:

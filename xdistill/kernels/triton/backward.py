@@ -1,8 +1,8 @@
 """Triton kernels of the backward passes: the gradient of the rows, and that of the keys.
 
 Each computes the scores again. A program owns a block of rows (or of keys) and a part of the
-columns of their gradient, and goes over all keys (or rows): nothing is added atomically. What the
-losses differ in is the tile of ∂loss/∂scores, `slopes`, made from vectors of the rows and the keys.
+columns of their gradient, and loops over all keys (or rows); no addition is atomic. The losses
+differ in the tile of ∂loss/∂scores, `slopes`, which is computed from vectors of rows and keys.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _of(vector, places, count):
 @triton.jit
 @no_type_check
 def _softmax(s, lse):
-    """e^(s − lse), at most 1: where nothing was a candidate lse is far below any score."""
+    """e^(s − lse), at most 1: without candidates lse is far below every score."""
     return tl.exp(tl.minimum(s - lse, 0.0))
 
 
@@ -52,7 +52,7 @@ def slopes(
     KIND: tl.constexpr, HAS_LABELS: tl.constexpr, HAS_VALID: tl.constexpr, HAS_OWN: tl.constexpr,
     WIDTH: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """A tile of the loss's slope in the scores; 0 beyond the last row and key."""
+    """A tile of the derivative of the loss in the scores; 0 beyond the last row and key."""
     s = scores(x, k, rows, keys, n, m, d, WIDTH, PRECISION)
     there = present(keys, m, valid_k, HAS_VALID)
     inside = (rows < n)[:, None] & there[None, :]
@@ -63,7 +63,7 @@ def slopes(
     if KIND == ROW_COLUMN:  # v: row, its gradient; u: column, its gradient
         g = _softmax(s, _of(v0, rows, n)[:, None]) * _of(v1, rows, n)[:, None]
         g += _softmax(s, _of(u0, keys, m)[None, :]) * _of(u1, keys, m)[None, :]
-    elif KIND == ROW:  # v: lse, its gradient, that of the sum over positives
+    elif KIND == ROW:  # v: lse, its gradient, and that of the sum over positives
         g = _softmax(s, _of(v0, rows, n)[:, None]) * _of(v1, rows, n)[:, None]
         g = tl.where(candidates(of_row, of_key, there, pair, HAS_LABELS), g, 0.0)
         near = positives(of_row, of_key, there, pair, HAS_LABELS)
@@ -109,14 +109,14 @@ def gradient_kernel(
     u0, u1,  # [M] vectors of the keys
     place,  # [N] int64
     out,  # [N, D], or [M, D] with OF_KEYS
-    sums,  # [N] out, with SUMS: the slopes of each row, added up
+    sums,  # [N] out, with SUMS: the sum of the slopes of each row
     n, m, d, e, own,
     OF_KEYS: tl.constexpr, SUMS: tl.constexpr, KIND: tl.constexpr,
     HAS_LABELS: tl.constexpr, HAS_VALID: tl.constexpr, HAS_OWN: tl.constexpr,
     BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, WIDTH: tl.constexpr, PART: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Program (b, c): block b of the rows or keys, columns c · PART and on of their gradient."""
+    """Program (b, c): block b of the rows or keys, PART columns of their gradient from c · PART."""
     columns = tl.program_id(1) * PART + tl.arange(0, PART)
     own_row = tl.zeros([BLOCK_N], dtype=tl.float32)
     if OF_KEYS:

@@ -1,7 +1,7 @@
-"""Triton kernels of the forward passes: one program a block of rows, going over the keys.
+"""Triton kernels of the forward passes: one program per block of rows, which loops over the keys.
 
-Pointers name the shapes of what they point to. Everything is row-major and contiguous; masks are
-bytes; labels are int64. A program writes only what it owns, so that nothing is added atomically.
+Comments give the shapes behind the pointers. Everything is row-major and contiguous, masks are
+bytes, labels are int64. A program writes only what it owns; no addition is atomic.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def row_column_kernel(
         total = total * tl.exp(high - top) + tl.sum(tl.exp(s - top[:, None]), 1)
         high = top
         tl.store(column + block.to(tl.int64) * m + keys, of_keys, mask=keys < m)
-    # A split beyond the last key saw nothing: log 0, which the largest of all sums cannot be.
+    # A split beyond the last key has no scores, and its sum is 0.
     value = tl.where(total > 0, high + tl.log(total), EXCLUDED)
     tl.store(row + split.to(tl.int64) * n + rows, value, mask=rows < n)
 
@@ -88,7 +88,7 @@ def row_kernel(
     WIDTH: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """log-sum-exp over the candidates, sum over the positives."""
+    """Log-sum-exp over the candidates, sum of the scores over the positives."""
     rows = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
     of_row = labels_of(label_x, rows, n, HAS_LABELS)
     high = tl.full([BLOCK_N], EXCLUDED, dtype=tl.float32)
@@ -134,7 +134,7 @@ def top_kernel(
     WIDTH: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """As `row_kernel`, the largest score apart. `high` and `rest` are of all scores but that."""
+    """As `row_kernel`, with the largest score apart: `high` and `rest` are of all other scores."""
     rows = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
     of_row = labels_of(label_x, rows, n, HAS_LABELS)
     best = tl.full([BLOCK_N], EXCLUDED, dtype=tl.float32)
@@ -272,7 +272,7 @@ def affinity_kernel(
     WIDTH: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Two softmaxes of each row and the gap between them."""
+    """The two softmaxes of each row, and the gap between them."""
     rows = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
     high = tl.full([BLOCK_N], EXCLUDED, dtype=tl.float32)
     high_t = tl.full([BLOCK_N], EXCLUDED, dtype=tl.float32)

@@ -1,10 +1,10 @@
-"""What the Triton kernels share: a tile of scores, which of its keys count, and sizes of tiles.
+"""What the Triton kernels share: a tile of scores, masks over its keys, and the sizes of tiles.
 
-Nothing here was timed on a GPU yet: the sizes are chosen so that a tile, its operands and a chunk
-of gradients fit the registers and the shared memory of one multiprocessor.
+The sizes are chosen so that a tile, its operands and a chunk of gradients fit the registers and the
+shared memory of one multiprocessor. They have not been timed on a GPU.
 
 Kernels are `no_type_check`: Triton compiles their source and looks their names up in this module,
-where a checker's wrapper would hide them.
+where the wrapper of a run-time type checker would hide them.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from xdistill import numerics
 
 EXCLUDED = tl.constexpr(numerics.EXCLUDED)
 ROWS, KEYS, WIDTH = 64, 64, 64
-"""Rows and keys of a tile, and how much of D one step of its matrix product takes."""
+"""Rows and keys of a tile, and the columns that one step of its matrix product reads."""
 
 WIDEST = 256
-"""Columns of a gradient that one program holds; a wider one is shared by several."""
+"""Columns of a gradient in one program; a wider gradient is divided among several."""
 
 
 @triton.jit
@@ -60,7 +60,7 @@ def scores(
 @triton.jit
 @no_type_check
 def present(keys, m, valid_k, HAS_VALID: tl.constexpr):
-    """Which keys of a tile are there. valid_k: [M] bytes."""
+    """Which keys of a tile exist and are valid. valid_k: [M] bytes."""
     there = keys < m
     if HAS_VALID:
         there = there & (tl.load(valid_k + keys, mask=there, other=0) != 0)
@@ -90,7 +90,7 @@ def candidates(of_row, of_key, there, own_pair, HAS_LABELS: tl.constexpr):
 @triton.jit
 @no_type_check
 def positives(of_row, of_key, there, own_pair, HAS_LABELS: tl.constexpr):
-    """The keys that should be near."""
+    """Each row's own key and the keys of its label."""
     if HAS_LABELS:
         same = (of_row[:, None] >= 0) & (of_row[:, None] == of_key[None, :])
         return there[None, :] & (own_pair | same)
@@ -101,7 +101,7 @@ def positives(of_row, of_key, there, own_pair, HAS_LABELS: tl.constexpr):
 @triton.jit
 @no_type_check
 def negatives(of_row, of_key, there, own_pair, HAS_LABELS: tl.constexpr):
-    """The keys that are known to be of another kind."""
+    """The keys known to have another label; without labels all but the own one."""
     apart = there[None, :] & (own_pair == 0)
     if HAS_LABELS:
         known = (of_row[:, None] >= 0) & (of_key[None, :] >= 0)
@@ -113,7 +113,7 @@ def negatives(of_row, of_key, there, own_pair, HAS_LABELS: tl.constexpr):
 @triton.jit
 @no_type_check
 def labels_of(label, places, count, HAS_LABELS: tl.constexpr):
-    """label: [count]. Zeros where there are none."""
+    """The labels at some places, -1 beyond the last. label: [count]. Zeros without labels."""
     if HAS_LABELS:
         return tl.load(label + places, mask=places < count, other=-1)
     else:
@@ -129,12 +129,12 @@ def log1p(e):
 
 
 def precision(x: Tensor) -> str:
-    """float32 is multiplied as it is: TF32 would err more than the dense loss does."""
+    """float32 is multiplied exactly: TF32 would have a larger error than the reference."""
     return "ieee" if x.dtype == torch.float32 else "tf32"
 
 
 def pointers(x: Tensor, *vectors: Tensor | None) -> list[Tensor]:
-    """Contiguous vectors; `x` stands for a missing one, which no kernel reads. Masks as bytes."""
+    """Contiguous vectors, masks as bytes. `x` replaces a missing one, which no kernel reads."""
     found = []
     for vector in vectors:
         if vector is None:
@@ -146,6 +146,6 @@ def pointers(x: Tensor, *vectors: Tensor | None) -> list[Tensor]:
 
 
 def tile_sizes(d: int) -> dict[str, Any]:
-    """The constants that every kernel takes."""
+    """The compile-time sizes of every kernel."""
     width = max(16, min(WIDTH, triton.next_power_of_2(d)))
     return {"BLOCK_N": ROWS, "BLOCK_M": KEYS, "WIDTH": width}

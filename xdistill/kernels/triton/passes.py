@@ -1,11 +1,11 @@
-"""The tile passes of `operators` in Triton: the same functions as in `tiled`, for CUDA.
+"""The functions of `tiled.passes` in Triton, for CUDA.
 
-Rows and keys come as they are, in float32, float16 or bfloat16; scores, statistics and gradients
-are float32. Half precision rounds the slopes once more before they meet rows and keys. With
-TRITON_INTERPRET=1 all of it runs on a CPU, slowly. Not timed on a GPU.
+Rows and keys may be float32, float16 or bfloat16; scores, statistics and gradients are float32. In
+half precision slopes are rounded before they are multiplied with rows and keys. With
+TRITON_INTERPRET=1 everything runs on a CPU, slowly. Nothing has been timed on a GPU.
 """
 
-# A kernel is called with unpacked lists, whose lengths a type checker cannot count.
+# Kernels are called with unpacked lists, whose lengths a type checker does not know.
 # pyright: reportCallIssue=false
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from xdistill.kernels.triton.frame import WIDEST, pointers, precision, tile_size
 from xdistill.numerics import EXCLUDED
 
 PARTIAL_NUMBERS = 2**24
-"""Column sums of blocks of rows that are held at a time: 64 MB."""
+"""The most column sums of blocks of rows in memory at a time: 64 MB."""
 
 SPLITS = 8
-"""How many programs share the keys of a block of rows, where rows alone would keep few busy."""
+"""Programs among which the keys of a block of rows are divided, to occupy a GPU with few rows."""
 
 
 def readable(*matrices: Tensor) -> list[Tensor]:
-    """Contiguous. The interpreter has no product of bfloat16 and gets float32, which is exact."""
+    """Contiguous matrices, bfloat16 as float32 for the interpreter, which cannot multiply it."""
     widen = os.environ.get("TRITON_INTERPRET") == "1"
     found = []
     for x in matrices:
@@ -62,7 +62,7 @@ def _over_rows(n: int, sizes: dict[str, int]) -> tuple[int]:
 
 
 def row_column_lse(x, k, valid_x, valid_k):
-    """Log-sum-exp of each row and each column; see `operators.row_column_lse`."""
+    """Log-sum-exp of each row and of each column."""
     n, m = len(x), len(k)
     if not n or not m:
         return _excluded(x), _excluded(k)
@@ -92,7 +92,7 @@ def row_column_lse(x, k, valid_x, valid_k):
 
 
 def row_lse(x, k, label_x, label_k, valid_k, own):
-    """Log-sum-exp over candidates, sum over positives; see `operators.row_lse`."""
+    """Log-sum-exp over the candidates, and sum of the scores over the positives."""
     n, m = len(x), len(k)
     if not n or not m:
         return _excluded(x), _zeros(x)
@@ -106,7 +106,7 @@ def row_lse(x, k, label_x, label_k, valid_k, own):
 
 
 def top_lse(x, k, label_x, label_k, valid_k, own):
-    """`row_lse` with the largest score apart; see `operators.top_lse`."""
+    """`row_lse` with the largest score kept apart."""
     n, m = len(x), len(k)
     if not n or not m:
         top = torch.zeros(n, dtype=torch.int64, device=x.device)
@@ -122,7 +122,7 @@ def top_lse(x, k, label_x, label_k, valid_k, own):
 
 
 def repel(x, k, label_x, label_k, valid_k, own, lse, top):
-    """−log(1 − p) summed over negatives; see `operators.repel`."""
+    """−log(1 − p) summed over the negatives."""
     n, m = len(x), len(k)
     if not n or not m:
         return _zeros(x), _zeros(x)
@@ -136,7 +136,7 @@ def repel(x, k, label_x, label_k, valid_k, own, lse, top):
 
 
 def softplus_sum(x, k, bias, valid_k, own):
-    """Softplus summed over keys that are not the own; see `operators.softplus_sum`."""
+    """Softplus summed over the keys that are not the row's own."""
     n, m = len(x), len(k)
     if not n or not m:
         return _zeros(x)
@@ -155,9 +155,9 @@ def gradients(
     kind, x, k, need_x, need_k, rows, keys=(), place=None, label_x=None, label_k=None,
     valid_k=None, own=None, tx=None, tk=None, sums=None,
 ):  # fmt: skip
-    """dx and dk of the slopes that `kind` makes of the vectors `rows` [N] and `keys` [M].
+    """dx and dk for the slopes that `kind` computes from the vectors `rows` [N] and `keys` [M].
 
-    `sums` [N], if given, receives the sum of each row's slopes.
+    If `sums` [N] is given, the sum of each row's slopes is written to it.
     """
     n, m, d = len(x), len(k), x.shape[1]
     dx = torch.zeros(n if need_x or sums is not None else 0, d, device=x.device)
