@@ -1,8 +1,8 @@
 """What each loss costs: time and peak memory, forward and backward, at several batch sizes.
 
-Losses are timed in turn, round after round, so that a busy machine slows all of them alike; what
-counts is the ratio to `infonce`, one matrix of similarities in two directions. Writes
-results/losses.json and docs/images/losses.png. Nothing is timed while the losses' tests fail.
+Losses are timed in turn, round after round, so that a busy machine slows all of them equally; the
+result to compare is the ratio to `infonce`, one matrix of similarities in two directions. Writes
+results/losses.json and docs/images/losses.png. Nothing is timed if the losses' tests fail.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # the profiler chats on stderr
+os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # the profiler prints to stderr
 
 import torch
 import tyro
 from torch import Tensor
 
 import xdistill as xd
-from xdistill.losses.parts.loss import Loss
 from xdistill.report import environment, write_json
 
 HERE = Path(__file__).parent
@@ -66,13 +65,13 @@ class Batch:
     target: Tensor
     index: Tensor
 
-    def forget(self, loss: Loss) -> None:
+    def forget(self, loss: xd.Loss) -> None:
         """Drop the gradients of the last step."""
         for tensor in _tensors(self.student):
             tensor.grad = None
         loss.zero_grad()
 
-    def step(self, loss: Loss) -> None:
+    def step(self, loss: xd.Loss) -> None:
         """Forward and backward."""
         loss(self.student, self.teacher, self.target, index=self.index).backward()
 
@@ -95,16 +94,16 @@ def make_batch(rows: int, device: str) -> Batch:
     return Batch(student, teacher, target, index)
 
 
-def make_loss(name: str, batch: Batch) -> Loss:
+def make_loss(name: str, batch: Batch) -> xd.Loss:
     """The loss with its defaults, bound and warmed up."""
     torch.manual_seed(0)
     loss = xd.create_loss(name).bind(batch.student, batch.teacher, CLASSES, SAMPLES)
     loss.to(batch.target.device)
-    batch.step(loss)  # fills memories and the allocator
+    batch.step(loss)  # fills memories and warms up the allocator
     return loss
 
 
-def milliseconds(loss: Loss, batch: Batch) -> float:
+def milliseconds(loss: xd.Loss, batch: Batch) -> float:
     """Wall time of one step."""
     batch.forget(loss)
     _wait(batch.target)
@@ -114,8 +113,8 @@ def milliseconds(loss: Loss, batch: Batch) -> float:
     return 1e3 * (time.perf_counter() - begin)
 
 
-def peak_megabytes(loss: Loss, batch: Batch) -> float:
-    """The most memory that a step holds beyond what is there before it: gradients included."""
+def peak_megabytes(loss: xd.Loss, batch: Batch) -> float:
+    """The most memory that a step allocates, gradients included."""
     batch.forget(loss)
     if batch.target.is_cuda:
         before = torch.cuda.memory_allocated()
@@ -126,7 +125,7 @@ def peak_megabytes(loss: Loss, batch: Batch) -> float:
         activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
     ) as profiler:
         batch.step(loss)
-    # The profiler sums memory by operator; the allocator's own events tell the peak.
+    # The profiler sums memory by operator; the peak follows from the allocator's events.
     events = profiler.profiler.kineto_results.events()  # type: ignore[union-attr]
     held = peak = 0
     for event in sorted(
