@@ -178,7 +178,7 @@ def _write_nights_in_parallel(root: Path, config: SampleConfig, workers: int) ->
 
 def _start_worker(root: Path, config: SampleConfig, share: range) -> subprocess.Popen:
     task = json.dumps([str(root), asdict(config), list(share)])
-    path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    path = [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")]
     return subprocess.Popen(
         [sys.executable, "-c", f"from {__name__} import _work; _work()", task],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))},
