@@ -1,4 +1,4 @@
-"""Names for encoders, projectors, losses, modalities and datasets, ours and those of plugins.
+"""Names of encoders, projectors, losses, modalities, datasets and settings, plugins' included.
 
 A plugin package publishes objects through entry points, one group for each kind:
 
@@ -60,11 +60,20 @@ class Registry(Generic[T]):
         self._prefixes: dict[str, Callable[..., Any]] = {}
         self._loaded_builtin = False
 
-    def register(self, name: str, *, modality: str | None = None) -> Callable[[T], T]:
-        """Decorator that gives an object a name. A second object under the name is an error."""
+    def register(
+        self, name: str, *, modality: str | None = None, provider: str | None = None
+    ) -> Callable[[T], T]:
+        """Decorator that gives an object a name. A second object under the name is an error.
+
+        Args:
+            name: the name.
+            modality: what the object is made for, where listings can filter by it.
+            provider: the module that provides it; the object's `__module__` when None.
+        """
+        given = provider
 
         def decorate(target: T) -> T:
-            provider = str(getattr(target, "__module__", "?"))
+            provider = given or str(getattr(target, "__module__", "?"))
             if not provider.startswith(self._builtin):
                 self._load()  # ours come first, so that the clash is told here and now
             present = self._entries.get(name, [])
@@ -205,6 +214,9 @@ encoders: Registry[Any] = Registry("encoder", "xdistill.encoders", ("xdistill.en
 projectors: Registry[Any] = Registry("projector", "xdistill.projectors", ("xdistill.projectors",))
 losses: Registry[Any] = Registry("loss", "xdistill.losses", ("xdistill.losses",))
 datasets: Registry[Any] = Registry("dataset", "xdistill.datasets", ("xdistill.data.adapters",))
+settings: Registry[Any] = Registry(
+    "setting", "xdistill.settings", ("xdistill.experiment.settings",)
+)
 
 
 def register_modality(modality: T) -> T:
@@ -287,3 +299,8 @@ def list_losses() -> list[str]:
 def list_datasets() -> list[str]:
     """Names of all datasets."""
     return datasets.list()
+
+
+def list_settings() -> list[str]:
+    """Names of all settings of experiments."""
+    return settings.list()

@@ -1,101 +1,91 @@
-"""What a method of the suite is: a loss by name at a multiple of its recommended weight."""
+"""What a method is: one or several losses by name, beside the task's cross-entropy.
+
+A name is that of a registered loss, a plugin's included, or of a variant of SACD ("sacd/bank_0").
+Names joined by "+" are trained together: "dist+sacd/bank_0".
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Mapping
+from functools import reduce
+from operator import add
 from typing import Any
 
-import xdistill as xd
+from xdistill.experiment.hidden_layers import Pairs
+from xdistill.experiment.setting import Setting
+from xdistill.experiment.variants import VARIANTS
+from xdistill.losses.cross_entropy import CrossEntropy
+from xdistill.losses.parts.loss import Loss
+from xdistill.losses.parts.schedule import warmup
+from xdistill.registry import create_loss, losses
 
-# 16,384 negatives per row, CRD's own number, would take minutes a run where others take seconds.
-OPTIONS: Mapping[str, Mapping[str, Any]] = {"crd": {"num_negatives": 256}}
-
-ALL_NEGATIVES = {"bank_size": 0, "form": "nce", "mining": "all"}
-
-PARTS: Mapping[str, Mapping[str, Any]] = {
-    "sacd/contrast_only": {"structure": None},
-    "sacd/structure_only": {"contrast_weight": 0.0},
-    "sacd/structure_weight_1": {"structure_weight": 1.0},
-    "sacd/structure_weight_16": {"structure_weight": 16.0},
-    "sacd/projected_structure": {"structure_space": "projected"},
-    "sacd/gram": {"structure": "gram", "structure_weight": 3000.0},
-    "sacd/bank_0": {"bank_size": 0},
-    "sacd/bank_1024": {"bank_size": 1024},
-    "sacd/k_1": {"k": 1},
-    "sacd/k_20": {"k": 20},
-    "sacd/nce": {"form": "nce"},
-    "sacd/hard": {"mining": "hard"},
-    "sacd/paired_positives": {"positives": "pair"},
-    "sacd/composition": {"composition": True},
-}
-"""SACD with one part changed; `sacd` itself is what all others are compared with."""
-
-LIGHT: Mapping[str, Mapping[str, Any]] = {
-    "sacd/bank_0_weight_1": {"bank_size": 0, "structure_weight": 1.0},
-    "sacd/bank_0_no_projector": {"bank_size": 0, "dim": None},
-    "sacd/all_negatives": ALL_NEGATIVES,
-    "sacd/all_negatives_weight_1": {**ALL_NEGATIVES, "structure_weight": 1.0},
-    "sacd/all_negatives_no_projector": {**ALL_NEGATIVES, "dim": None},
-    "sacd/all_negatives_no_structure": {**ALL_NEGATIVES, "dim": None, "structure": None},
-}
-"""SACD without its bank and with more changed, to be combined with other losses."""
-
-COMBINATIONS = (
-    "dist",
-    "ccl",
-    "supcon",
-    "infonce",
-    "dist+supcon",
-    "kd+sacd/bank_0",
-    "sacd/bank_0",
-    "sacd/bank_0_no_projector",
-    "sacd/all_negatives",
-    "sacd/all_negatives_no_projector",
-    "sacd/all_negatives_no_structure",
-    "dist+sacd",
-    "dist+sacd/bank_0",
-    "dist+sacd/bank_0_weight_1",
-    "dist+sacd/all_negatives",
-    "dist+sacd/all_negatives_weight_1",
-    "dist+sacd/all_negatives_no_structure",
-)
-"""SACD beside another loss, and what that loss and others do by themselves."""
-
-WARMUP_SHARE = 0.25
+ALONE = "student"
+"""The student alone, without a teacher."""
+TEACHER = "teacher"
+"""A teacher, trained alone on its own modality."""
 
 
-def create_term(method: str) -> xd.Loss:
-    """The loss of a name: registered, or a variant of SACD."""
-    options = {**OPTIONS, **PARTS, **LIGHT}.get(method, {})
-    known = method in PARTS or method in LIGHT
-    return xd.create_loss("sacd" if known else method, **options)
+def create_losses(method: str, setting: Setting, strength: float = 1.0) -> dict[str, Loss]:
+    """One loss per teacher of a setting; a Distiller adds them up.
 
+    The first one contains the task's loss: cross-entropy with weight 1, or, wherever `kd` is one of
+    the names, the customary mix of 0.1 cross-entropy and 0.9 `kd`. So "kd+sacd" is 0.1
+    cross-entropy + 0.9 KD + SACD at its recommended weight.
 
-def create_losses(
-    method: str, teachers: Sequence[str], strength: float, epochs: int
-) -> dict[str, xd.Loss]:
-    """One loss per teacher, which a Distiller adds up; the task's loss is in the first one.
-
-    The task's loss is cross-entropy, for `kd` and what has it ("kd+sacd") a tenth of it, as usual,
-    with 0.9 of `kd`. Every other term has `strength` times its recommended weight. Several teachers
-    share it. A recommended warm-up lasts a quarter of the training at most.
+    Args:
+        method: names of losses, joined by "+".
+        setting: its teachers, hidden layers, number of epochs and options of losses.
+        strength: factor on every weight except the task's. Several teachers share it equally.
 
     Raises:
-        ValueError: an unknown method.
+        ValueError: an unknown name, or a loss on hidden layers in a setting without layers.
     """
     names = method.split("+")
-    task = (0.1 if "kd" in names else 1.0) * xd.CrossEntropy()
-    losses: dict[str, xd.Loss] = {}
-    for teacher in teachers:
-        parts = [] if losses else [task]
-        for name in names:
-            term = create_term(name)
-            weight = 0.9 if name == "kd" else term.recommended_weight
-            warmup = min(term.recommended_warmup_epochs, int(WARMUP_SHARE * epochs))
-            parts.append(
-                strength / len(teachers) * weight * (xd.warmup(term, warmup) if warmup else term)
+    task = (0.1 if "kd" in names else 1.0) * CrossEntropy()
+    found: dict[str, Loss] = {}
+    for teacher in setting.teachers:
+        terms = [_weighted(name, setting, strength) for name in names]
+        found[teacher] = reduce(add, terms if found else [task, *terms])
+    return found
+
+
+def _weighted(name: str, setting: Setting, strength: float) -> Loss:
+    term = create_term(name, setting.layers, setting.loss_options.get(name, {}))
+    weight = 0.9 if name == "kd" else term.recommended_weight
+    epochs = warmup_epochs(term, setting)
+    return strength / len(setting.teachers) * weight * (warmup(term, epochs) if epochs else term)
+
+
+def warmup_epochs(term: Loss, setting: Setting) -> int:
+    """The recommended warm-up, or the part of it that the setting allows."""
+    if setting.warmup_share is None:
+        return term.recommended_warmup_epochs
+    return min(term.recommended_warmup_epochs, int(setting.warmup_share * setting.epochs))
+
+
+def create_term(name: str, layers: Pairs = (), options: Mapping[str, Any] | None = None) -> Loss:
+    """One loss by its name.
+
+    Args:
+        name: a registered loss, or a variant of SACD.
+        layers: pairs of hidden layers, for a loss that compares them.
+        options: of the loss, where they differ from its defaults.
+
+    Raises:
+        ValueError: an unknown name, or a loss on hidden layers without layers.
+    """
+    if name in VARIANTS:
+        return create_loss("sacd", **VARIANTS[name])
+    if "/" in name:
+        raise ValueError(f"unknown variant {name!r}; known variants: {', '.join(VARIANTS)}")
+    own = dict(options or {})
+    kind = losses.get(name)
+    if "hidden" in kind.needs and "layers" in inspect.signature(kind).parameters:
+        if not layers:
+            raise ValueError(
+                f"method {name!r} compares hidden layers; name pairs of them in Setting.layers or "
+                "with --layers student:teacher, as in --layers layer2:layer1 layer4:layer3"
             )
-        losses[teacher] = parts[0] if len(parts) == 1 else parts[0] + parts[1]
-        for part in parts[2:]:
-            losses[teacher] = losses[teacher] + part
-    return losses
+        own["layers"] = list(layers)
+    return create_loss(name, **own)

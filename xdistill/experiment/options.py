@@ -1,15 +1,19 @@
-"""The options that every benchmark script shares, and how they become a command line."""
+"""The options of a benchmark script, and how a dataclass becomes a command line."""
 
 from __future__ import annotations
 
-import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, TypeVar
 
-import tyro
+from xdistill.data.splits import Splits
+from xdistill.experiment.hardware import Hardware
+from xdistill.experiment.hidden_layers import parse_pairs
+from xdistill.experiment.setting import Setting
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Options:
     """Peak learning rate of AdamW, the same for every run."""
     label_fraction: float = 1.0
     """Share of the training labels that the students see; the other rows stay as unlabelled pairs.
-    The teacher sees all labels, as one trained before on a labelled corpus."""
+    The teacher sees all labels, as if it had been trained before on a labelled corpus."""
     devices: str = "1"
     """Lightning's devices: a number, "auto", or a list such as "0,1"."""
     accelerator: str = "auto"
@@ -50,31 +54,75 @@ class Options:
     """Processes that read data; for data that does not fit into memory."""
     out: Path | None = None
     """Run folder; a new numbered one under runs/ when left out."""
-    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Go on with the run in --out, or with the newest one under runs/."""
+    resume: bool = False
+    """Continue the run in --out, or the newest one under runs/."""
+
+    def hardware(self) -> Hardware:
+        """What the options say about the machine."""
+        return Hardware(
+            self.accelerator, self.devices, self.precision, self.num_workers, verbose=True
+        )
+
+    def setting(
+        self,
+        splits: Splits,
+        student: str,
+        teacher: str,
+        encoder_options: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> Setting:
+        """The setting of one student and one teacher on one split, with every loss as recommended.
+
+        Args:
+            splits: subject-disjoint paired datasets.
+            student: modality of the student.
+            teacher: modality of the teacher.
+            encoder_options: further options of `create_encoder`, by modality.
+
+        Raises:
+            ValueError: a pair of --layers that is not written as student:teacher.
+        """
+        return Setting(
+            load=lambda data_root, split: splits,
+            teachers={teacher: self.teacher},
+            student=student,
+            encoder=self.student,
+            options=encoder_options or {},
+            layers=parse_pairs(self.layers),
+            own_splits=False,
+            epochs=self.max_epochs,
+            teacher_epochs=self.teacher_epochs,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            monitor=self.monitor,
+            warmup_share=None,
+            loss_options={},
+            sample_first=True,
+        )
+
+    def config(self, name: str) -> dict[str, Any]:
+        """What config.json keeps of the options, for a benchmark of that name."""
+        kept = {key: one for key, one in asdict(self).items() if key not in ("out", "resume")}
+        kept = {key: list(one) if isinstance(one, tuple) else one for key, one in kept.items()}
+        kept = {key: str(one) if isinstance(one, Path) else one for key, one in kept.items()}
+        return {"benchmark": name, **kept}
 
 
-def cli(main: Callable[[Any], None], options: type[Options]) -> None:
-    """Read the command line and run; a user's mistake is one sentence, not a traceback."""
-    chosen = tyro.cli(options)
-    # The protocol says itself what it trains; Lightning's notes on devices would repeat each time.
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+def cli(main: Callable[[T], None], options: type[T], default: T | None = None) -> None:
+    """Read the command line and run; a user's mistake is one sentence, not a traceback.
+
+    Args:
+        main: takes the options.
+        options: a dataclass whose fields and their docstrings are the options and their help.
+        default: other values than the fields' own for options that are left out.
+    """
+    import tyro
+
+    flags = (tyro.conf.FlagCreatePairsOff,)
+    if default is None:
+        chosen = tyro.cli(options, config=flags)
+    else:
+        chosen = tyro.cli(options, default=default, config=flags)
     try:
         main(chosen)
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
-
-
-def lightning_devices(devices: str) -> Any:
-    """The option --devices as Lightning takes it."""
-    if devices == "auto":
-        return devices
-    return [int(one) for one in devices.split(",")] if "," in devices else int(devices)
-
-
-def as_config(name: str, options: Options) -> dict[str, Any]:
-    """What config.json keeps of the options of a benchmark of that name."""
-    kept = {name: value for name, value in asdict(options).items() if name not in ("out", "resume")}
-    kept = {name: list(v) if isinstance(v, tuple) else v for name, v in kept.items()}
-    kept = {name: str(v) if isinstance(v, Path) else v for name, v in kept.items()}
-    return {"benchmark": name, **kept}

@@ -1,83 +1,66 @@
-"""One training run of the suite, and the file that keeps it."""
+"""One training run: a teacher or a student, trained once, resumed if killed, and then read."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-from protocol import ALONE, TEACHER, first_sample, rows_with
-from suite_methods import create_losses
-from suite_settings import SETTINGS, Setting
-from torch import nn
-
-import xdistill as xd
-from xdistill.data.cache import cache_teacher
-from xdistill.data.paired import PairedDataset, paired_loader
-from xdistill.data.splits import Splits, check_disjoint
-from xdistill.encoders.checkpoint import load_weights, save_weights
-from xdistill.engine import fit
+from xdistill.data.paired import paired_loader
+from xdistill.data.splits import Splits
+from xdistill.distiller import Distiller
+from xdistill.encoders.checkpoint import save_weights
+from xdistill.experiment.hardware import Hardware
+from xdistill.experiment.methods import TEACHER
+from xdistill.experiment.networks import seeded
+from xdistill.experiment.run_folder import (
+    WEIGHTS,
+    Result,
+    forget_checkpoint,
+    main_process,
+    read_outcome,
+    wait_for_main_process,
+    write_outcome,
+)
+from xdistill.experiment.setting import Setting
 from xdistill.metrics import predict
-from xdistill.report import write_json
-
-WEIGHTS = "weights.safetensors"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the suite reads and writes: the folder of all data, and that of its runs."""
-
-    data_root: Path
-    out: Path
 
 
 @dataclass(frozen=True)
 class TeacherTrial:
-    """A teacher of a setting, trained alone on its own modality."""
+    """A teacher of a setting, trained alone on its own modality, on all labels.
+
+    Attributes:
+        setting: name of the setting.
+        modality: the teacher's.
+        seed: of weights and order, and of the split where seeds have their own.
+    """
 
     setting: str
     modality: str
     seed: int
     method: str = TEACHER
 
-    def folder(self, place: Place) -> Path:
-        """Holds its weights."""
-        return place.out / self.setting / f"seed{self.seed}" / f"{TEACHER}-{self.modality}"
-
-    def path(self, place: Place) -> Path:
-        """Its result."""
-        return self.folder(place) / "result.json"
-
-    def run(self, place: Place) -> dict[str, Any]:
-        """Train, keep the weights, and return the scores."""
-        setting = SETTINGS[self.setting]
-        splits = _splits(self.setting, _split_number(setting, self.seed), place)
-        encoder = _encoder(setting, splits, self.modality, self.seed)
-        only = Splits(*(rows_with(part, self.modality) for part in splits))
-        distiller = xd.Distiller(encoder, None, xd.CrossEntropy())
-        epochs = setting.teacher_epochs
-        scores = _train(setting, distiller, only.train, only, epochs, setting.lr, self.seed)
-        self.folder(place).mkdir(parents=True, exist_ok=True)
-        save_weights(encoder, self.folder(place) / WEIGHTS)
-        return scores
+    @property
+    def folder(self) -> Path:
+        """Its folder, inside that of the setting."""
+        return Path(f"seed{self.seed}", f"{TEACHER}-{self.modality}")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A student of a setting.
+    """A student of a setting, trained with a method.
 
     Attributes:
         setting: name of the setting.
-        method: name of the method, or `ALONE`.
+        method: names of losses (see `xdistill.experiment.methods`), or `ALONE`.
         seed: of weights and order, and of the split where seeds have their own.
         lr_factor: multiple of the setting's learning rate.
-        strength: multiple of the method's recommended weight.
-        labels: share of the training labels that the student sees.
+        strength: multiple of the method's recommended weights.
+        labels: share of the training labels that the student sees; the other rows stay as
+            unlabelled pairs.
         missing: share of the training rows without the teachers' modalities.
     """
 
@@ -89,139 +72,118 @@ class Trial:
     labels: float = 1.0
     missing: float = 0.0
 
-    def path(self, place: Place) -> Path:
-        """Its result."""
-        numbers = [self.lr_factor, self.strength, self.labels, self.missing]
-        name = "lr{:.3g}_strength{:.3g}_labels{:.3g}_missing{:.3g}.json".format(*numbers)
-        method = self.method.replace("/", "~")
-        return place.out / self.setting / f"seed{self.seed}" / method / name
-
-    def run(self, place: Place) -> dict[str, Any]:
-        """Train and return the scores."""
-        setting = SETTINGS[self.setting]
-        splits = _splits(self.setting, _split_number(setting, self.seed), place)
-        encoder = _encoder(setting, splits, setting.student, self.seed)
-        if self.method == ALONE:
-            train = xd.hide_labels(splits.train, self.labels, seed=self.seed)
-            distiller = xd.Distiller(encoder, None, xd.CrossEntropy())
-        else:
-            teachers, train = _taught(self.setting, self.seed, place)
-            train = xd.hide_labels(train, self.labels, seed=self.seed)
-            train = hide_teachers(train, tuple(setting.teachers), self.missing, seed=self.seed)
-            torch.manual_seed(self.seed)
-            distiller = xd.Distiller(
-                encoder,
-                dict(teachers),
-                create_losses(self.method, tuple(teachers), self.strength, setting.epochs),
-                num_classes=len(train.classes),
-                num_samples=len(train),
-            )
-        lr = self.lr_factor * setting.lr
-        return _train(setting, distiller, train, splits, setting.epochs, lr, self.seed)
+    @property
+    def folder(self) -> Path:
+        """Its folder, inside that of the setting. It has every digit, so no two trials share it."""
+        numbers = map(float, (self.lr_factor, self.strength, self.labels, self.missing))
+        name = "lr{}_strength{}_labels{}_missing{}".format(*numbers)
+        return Path(f"seed{self.seed}", self.method.replace("/", "~"), name)
 
 
-def run_and_keep(trial: Trial | TeacherTrial, place: Place) -> dict[str, Any]:
-    """Run a trial in this process and write its result, or what went wrong, to its file."""
-    torch.set_num_threads(1)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+AnyTrial = Trial | TeacherTrial
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a trial trains.
+
+    Attributes:
+        make: makes the distiller, with the trial's seed.
+        splits: the rows to train, validate and test on.
+        setting: batch size, and the metric that chooses the epoch.
+        epochs: how often the training rows are seen.
+        lr: peak learning rate.
+    """
+
+    make: Callable[[], Distiller]
+    splits: Splits
+    setting: Setting
+    epochs: int
+    lr: float
+
+
+def run_trial(
+    trial: AnyTrial, folder: Path, prepare: Callable[[], Training], hardware: Hardware
+) -> Result:
+    """Train a network into a folder, or read the result that is there.
+
+    A run that was killed continues from the checkpoint in its folder and ends with the same
+    numbers. A run that failed starts anew.
+
+    Args:
+        trial: what is trained; kept in result.json.
+        folder: gets weights.safetensors and result.json.
+        prepare: loads the data and describes the training; called only where there is no result.
+        hardware: what to train on.
+
+    Raises:
+        FloatingPointError: the training loss became NaN or infinite.
+    """
+    done = read_outcome(folder)
+    if isinstance(done, Result):
+        return done
+    if done is not None:
+        forget_checkpoint(folder)
+    training = prepare()
+    splits, epochs = training.splits, training.epochs
+    if hardware.verbose and main_process():
+        print(
+            f"seed {trial.seed} · {trial.method}: {len(splits.train)} rows, {epochs} epochs",
+            flush=True,
+        )
     begin = time.perf_counter()
-    try:
-        result = trial.run(place)
-    except Exception as error:  # whatever it is, the other runs go on
-        result = {"error": f"{type(error).__name__}: {error}"}
-    result = {**asdict(trial), **result, "seconds": round(time.perf_counter() - begin, 2)}
-    keep(trial, place, result)
+    distiller, history, best_epoch = _fit(trial, folder, training, hardware)
+    val, test = (
+        predict(distiller.student, loader, len(splits.train.classes))
+        for loader in _evaluation_loaders(training, hardware)
+    )
+    seconds, predicted = time.perf_counter() - begin, test.predicted.tolist()
+    result = Result(val.scores, test.scores, best_epoch, round(seconds, 2), history, predicted)
+    if main_process():
+        save_weights(distiller.student, folder / WEIGHTS)
+        write_outcome(folder, trial, result)
+        forget_checkpoint(folder)
+    wait_for_main_process()
     return result
 
 
-def keep(trial: Trial | TeacherTrial, place: Place, result: Mapping[str, Any]) -> None:
-    """Write the file of a trial."""
-    path = trial.path(place)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, result)
+def _fit(
+    trial: AnyTrial, folder: Path, training: Training, hardware: Hardware
+) -> tuple[Distiller, list[dict[str, float]], int]:
+    """The trained distiller, the history of its epochs, and the epoch that was kept."""
+    from xdistill.engine.fit import fit  # it imports Lightning, which sets its logger's level
 
-
-def hide_teachers(
-    train: PairedDataset, teachers: tuple[str, ...], share: float, seed: int
-) -> PairedDataset:
-    """The same rows, of which a share has no teacher modality.
-
-    With one seed the rows that lack it at a smaller share lack it at a larger one, too.
-    """
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
-    has = torch.ones(len(train), dtype=torch.bool)
-    has[order[: round(share * len(train))]] = False
-    before = {name: train.valid.get(name, torch.ones_like(has)) for name in teachers}
-    return train.replace(valid={**train.valid, **{name: has & before[name] for name in teachers}})
-
-
-def _train(
-    setting: Setting,
-    distiller: xd.Distiller,
-    train: PairedDataset,
-    splits: Splits,
-    epochs: int,
-    lr: float,
-    seed: int,
-) -> dict[str, Any]:
-    size = setting.batch_size
-    encoder, classes = distiller.student, len(splits.train.classes)
-    # A last batch of one row has no statistics for BatchNorm.
-    drop = len(train) % size == 1
+    # The experiment says itself what it trains; Lightning would repeat its notes for every run.
+    level = logging.WARNING if hardware.verbose else logging.ERROR
+    logging.getLogger("lightning.pytorch").setLevel(level)
+    setting, train = training.setting, training.splits.train
+    distiller = seeded(trial.seed, training.make)
     fitted = fit(
         distiller,
-        paired_loader(train, size, shuffle=True, seed=seed, drop_last=drop),
-        paired_loader(splits.val, 4 * size),
-        max_epochs=epochs,
-        monitor="val/macro_f1",
-        lr=lr,
-        seed=seed,
+        paired_loader(
+            train,
+            setting.batch_size,
+            shuffle=True,
+            seed=trial.seed,
+            num_workers=hardware.num_workers,
+            # BatchNorm has no statistics for a last batch of a single row.
+            drop_last=len(train) % setting.batch_size == 1,
+        ),
+        _evaluation_loaders(training, hardware)[0],
+        max_epochs=training.epochs,
+        monitor=setting.monitor,
+        lr=training.lr,
+        seed=trial.seed,
+        run_dir=folder,
+        resume=True,  # from the checkpoint of a killed run, if there is one
         check_data=False,
-        accelerator="cpu",
         gradient_clip_val=5.0,
-        enable_progress_bar=False,
-        enable_model_summary=False,
+        **hardware.trainer_options(),
     )
-    scores = {
-        name: asdict(predict(encoder, paired_loader(part, 4 * size), classes).scores)
-        for name, part in (("val", splits.val), ("test", splits.test))
-    }
-    return {**scores, "best_epoch": fitted.best_epoch}
+    return distiller, fitted.history, fitted.best_epoch
 
 
-def _split_number(setting: Setting, seed: int) -> int:
-    return seed if setting.own_splits else 0
-
-
-@lru_cache(maxsize=2)
-def _splits(name: str, split: int, place: Place) -> Splits:
-    splits = SETTINGS[name].load(place.data_root, split)
-    check_disjoint(splits)
-    return splits
-
-
-@lru_cache(maxsize=2)
-def _taught(name: str, seed: int, place: Place) -> tuple[Mapping[str, nn.Module], PairedDataset]:
-    """The teachers of a seed, and the training part with their outputs in place of their inputs."""
-    setting = SETTINGS[name]
-    splits = _splits(name, _split_number(setting, seed), place)
-    teachers, train = {}, splits.train
-    for modality in setting.teachers:
-        trial = TeacherTrial(name, modality, seed)
-        teacher = _encoder(setting, splits, modality, seed)
-        load_weights(teacher, trial.folder(place) / WEIGHTS)
-        train = cache_teacher(train, teacher, modality, root=trial.folder(place))
-        teachers[modality] = teacher
-    return teachers, train
-
-
-def _encoder(setting: Setting, splits: Splits, modality: str, seed: int) -> nn.Module:
-    name = setting.encoder if modality == setting.student else setting.teachers[modality]
-    own: dict[str, Any] = {
-        "num_classes": len(splits.train.classes),
-        "in_channels": first_sample(splits.train, modality).shape[0],
-    }
-    if name == "mlp":
-        own["modality"] = modality
-    torch.manual_seed(seed)
-    return xd.create_encoder(name, **own, **setting.options.get(modality, {}))
+def _evaluation_loaders(training: Training, hardware: Hardware):
+    """Batches of validation and of test, twice as large as those of training."""
+    size, workers = 2 * training.setting.batch_size, hardware.num_workers
+    return [paired_loader(part, size, num_workers=workers) for part in training.splits[1:]]

@@ -1,4 +1,4 @@
-"""Runs trials in processes, one per core, and goes on when one of them fails or dies."""
+"""Runs trials in processes, one per core, and carries on when one of them fails or dies."""
 
 from __future__ import annotations
 
@@ -9,23 +9,61 @@ from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
-from dataclasses import asdict
-from typing import Any
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
-from suite_trial import Place, TeacherTrial, Trial, keep, run_and_keep
+import torch
 
-from xdistill.report import read_json
+from xdistill.experiment.experiment import Experiment
+from xdistill.experiment.run_folder import Failure, Outcome, Result, read_outcome, write_outcome
+from xdistill.experiment.trial import AnyTrial
 
-Result = dict[str, Any]
-AnyTrial = Trial | TeacherTrial
+
+@dataclass(frozen=True)
+class Place:
+    """Where the trials of several settings read and write.
+
+    Attributes:
+        data_root: folder that holds a folder for each data set.
+        out: folder of all runs, with a folder for each setting.
+    """
+
+    data_root: Path
+    out: Path
+
+    def experiment(self, setting: str) -> Experiment:
+        """The experiment of a registered setting."""
+        return Experiment(setting, self.out / setting, data_root=self.data_root)
+
+    def folder(self, trial: AnyTrial) -> Path:
+        """The folder of a trial."""
+        return self.out / trial.setting / trial.folder
+
+
+# The trials of a setting follow each other, and share its data and its teachers.
+_experiment = lru_cache(maxsize=1)(Place.experiment)
+
+
+def run_and_keep(trial: AnyTrial, place: Place) -> Outcome:
+    """Run a trial in this process with one thread; what goes wrong is kept as its result."""
+    torch.set_num_threads(1)
+    begin = time.perf_counter()
+    try:
+        return _experiment(place, trial.setting).run(trial)
+    except Exception as error:  # whatever it is, the other runs carry on
+        seconds = round(time.perf_counter() - begin, 2)
+        failure = Failure(f"{type(error).__name__}: {error}", seconds)
+        write_outcome(place.folder(trial), trial, failure)
+        return failure
 
 
 class Workers(AbstractContextManager):
     """A pool of processes that run trials.
 
-    Trials whose file is there without an error are read, not run again. A process that dies takes
-    the trials that were running with it; those are run once more, alone, and what kills its process
-    again is recorded as failed.
+    Finished trials are read, not run again; failed ones are tried again. A process that dies takes
+    the trials that were running with it; those are run once more, alone, and a trial whose process
+    dies again is recorded as failed.
 
     Args:
         place: where to read and write.
@@ -45,16 +83,23 @@ class Workers(AbstractContextManager):
         # Spawned, because a fork of a process in which torch has threads may hang.
         return ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"))
 
-    def run(self, title: str, trials: Iterable[AnyTrial]) -> dict[AnyTrial, Result]:
-        """The result of each trial, in the order given."""
+    def run(self, title: str, trials: Iterable[AnyTrial]) -> dict[AnyTrial, Outcome]:
+        """The outcome of each trial, in the order given.
+
+        Args:
+            title: what the progress messages call them.
+            trials: what to run; repeated ones are run once.
+        """
         asked = list(dict.fromkeys(trials))
-        results = {trial: done for trial in asked if (done := self._finished(trial)) is not None}
-        waiting = deque(trial for trial in asked if trial not in results)
+        outcomes: dict[AnyTrial, Outcome] = {
+            trial: done for trial in asked if (done := self._finished(trial)) is not None
+        }
+        waiting = deque(trial for trial in asked if trial not in outcomes)
         print(f"{title}: {len(asked)} runs, {len(waiting)} to do", flush=True)
         begin, total = time.monotonic(), len(waiting)
-        running: dict[Future[Result], AnyTrial] = {}
+        running: dict[Future[Outcome], AnyTrial] = {}
         while waiting or running:
-            # No more than run at once are handed over, so that a dead process's are known.
+            # Only as many as can run are handed over: those are lost when a process dies.
             while waiting and len(running) < self.processes:
                 trial = waiting.popleft()
                 running[self.pool.submit(run_and_keep, trial, self.place)] = trial
@@ -63,38 +108,35 @@ class Workers(AbstractContextManager):
                 lost = list(running.values())
                 running.clear()
                 self.pool = self._new_pool(self.processes)
-                results |= {trial: self._alone(trial) for trial in lost}
+                outcomes |= {trial: self._alone(trial) for trial in lost}
             for one in done & set(running):
                 trial = running.pop(one)
-                results[trial] = one.result()
+                outcomes[trial] = one.result()
                 ended = total - len(waiting) - len(running)
-                _report(trial, results[trial], ended, total, time.monotonic() - begin)
-        return {trial: results[trial] for trial in asked}
+                _report(trial, outcomes[trial], ended, total, time.monotonic() - begin)
+        return {trial: outcomes[trial] for trial in asked}
 
     def _finished(self, trial: AnyTrial) -> Result | None:
-        path = trial.path(self.place)
-        if not path.exists():
-            return None
-        kept = read_json(path)
-        return None if "error" in kept else kept
+        outcome = read_outcome(self.place.folder(trial))
+        return outcome if isinstance(outcome, Result) else None
 
-    def _alone(self, trial: AnyTrial) -> Result:
-        kept = self._finished(trial)  # it may have ended just before another one died
-        if kept is not None:
-            return kept
+    def _alone(self, trial: AnyTrial) -> Outcome:
+        finished = self._finished(trial)  # it may have ended just before another one died
+        if finished is not None:
+            return finished
         with self._new_pool(1) as pool:
             try:
                 return pool.submit(run_and_keep, trial, self.place).result()
             except BrokenProcessPool:
-                result = {**asdict(trial), "error": "its process died twice", "seconds": None}
-                keep(trial, self.place, result)
-                return result
+                failure = Failure("its process died twice", None)
+                write_outcome(self.place.folder(trial), trial, failure)
+                return failure
 
 
-def _report(trial: AnyTrial, result: Result, ended: int, total: int, seconds: float) -> None:
+def _report(trial: AnyTrial, outcome: Outcome, ended: int, total: int, seconds: float) -> None:
     left = seconds / ended * (total - ended) / 60
     what = f"{trial.setting} · {trial.method} · seed {trial.seed}"
-    if "error" in result:
-        print(f"  failed: {what}: {result['error']}", flush=True)
+    if isinstance(outcome, Failure):
+        print(f"  failed: {what}: {outcome.error}", flush=True)
     if ended % max(1, total // 20) == 0 or ended == total:
         print(f"  {ended}/{total}, about {left:.0f} min to go (last: {what})", flush=True)
