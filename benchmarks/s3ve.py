@@ -11,11 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from options import Options, cli
-from protocol import Task, run
-
 import xdistill as xd
 from xdistill.data.augment import flip_and_shift
+from xdistill.experiment import Night, Options, cli, run_benchmark
 
 # A quarter of the pixels that the sample is rendered with, and a third of the work.
 SAMPLE_SIZE = 24
@@ -46,7 +44,7 @@ class S3VEOptions(Options):
 
 
 def main(options: S3VEOptions) -> None:
-    """Read the data and run the protocol."""
+    """Read the data and run the benchmark."""
     embedded = options.layout == "sample" or (options.layout is None and options.data is None)
     if embedded:
         print("Making the sample of simulated sleepers, or finding it …", flush=True)
@@ -65,10 +63,9 @@ def main(options: S3VEOptions) -> None:
     if student == "video":
         train = splits.train.replace(transforms={student: flip_and_shift})
         splits = splits._replace(train=train)
-    run(
-        Task("s3ve", splits, student, teacher, night=first_night(splits.test)),
-        with_mlps_for_features(options, student, teacher),
-    )
+    options = with_mlps_for_features(options, student, teacher)
+    setting = options.setting(splits, student, teacher)
+    run_benchmark("s3ve", setting, options, first_night(splits.test))
 
 
 def with_mlps_for_features(options: S3VEOptions, student: str, teacher: str) -> S3VEOptions:
@@ -81,14 +78,15 @@ def with_mlps_for_features(options: S3VEOptions, student: str, teacher: str) -> 
     return options
 
 
-def first_night(test: xd.PairedDataset) -> tuple[list[int], list[float], str] | None:
-    """The rows of the first test subject in temporal order, if the data tells the time."""
+def first_night(test: xd.PairedDataset) -> Night | None:
+    """The first test subject's night, if the data tells the time of each row."""
     if test.start_s is None:
         return None
     rows = (test.group == test.group[0]).nonzero().flatten()
     rows = rows[test.start_s[rows].argsort()]
     hours = (test.start_s[rows] / 3600).tolist()
-    return rows.tolist(), hours, f"A night of the first test subject, from {test.ids[int(rows[0])]}"
+    title = f"A night of the first test subject, from {test.ids[int(rows[0])]}"
+    return Night(rows.tolist(), hours, title)
 
 
 if __name__ == "__main__":

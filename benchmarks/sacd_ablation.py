@@ -1,27 +1,47 @@
 """Change parts of SACD, or add other losses to it, and compare on validation of several data sets.
 
-The test parts are not looked at: what is learnt here may become a default.
+The test parts are not looked at: what is found here may become a default.
 """
 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import tyro
-from protocol import ALONE
-from suite import best, find_settings, search, searches, teachers
-from suite_methods import COMBINATIONS, PARTS, create_losses
-from suite_settings import SETTINGS
-from suite_trial import Place, Trial
-from suite_workers import AnyTrial, Result, Workers
 
+from xdistill.experiment import ALONE, Result, Trial, cli
+from xdistill.experiment.run_folder import Outcome
+from xdistill.experiment.search import Done, best_alone, searches, teachers
+from xdistill.experiment.settings import OURS, chosen_settings
+from xdistill.experiment.suite import check_methods
+from xdistill.experiment.trial import AnyTrial
+from xdistill.experiment.variants import PARTS
+from xdistill.experiment.workers import Place, Workers
 from xdistill.report import environment, write_json
+
+COMBINATIONS = (
+    "dist",
+    "ccl",
+    "supcon",
+    "infonce",
+    "dist+supcon",
+    "kd+sacd/bank_0",
+    "sacd/bank_0",
+    "sacd/bank_0_no_projector",
+    "sacd/all_negatives",
+    "sacd/all_negatives_no_projector",
+    "sacd/all_negatives_no_structure",
+    "dist+sacd",
+    "dist+sacd/bank_0",
+    "dist+sacd/bank_0_weight_1",
+    "dist+sacd/all_negatives",
+    "dist+sacd/all_negatives_weight_1",
+    "dist+sacd/all_negatives_no_structure",
+)
+"""SACD beside another loss, and what that loss and others do by themselves."""
 
 FOUR = ("mfh_gaussian", "uci_mfeat-fac", "av_digits", "sleep_edf_features-eog")
 
@@ -59,26 +79,25 @@ def run_ablation(options: AblationOptions) -> dict[str, Any]:
     """
     place = Place(options.data_root.expanduser(), options.out)
     parts = options.study == "parts"
-    settings = find_settings(options.datasets or (FOUR if parts else tuple(SETTINGS)), place)
+    settings = chosen_settings(options.datasets or (FOUR if parts else tuple(OURS)))
     variants = options.variants or (tuple(PARTS) if parts else COMBINATIONS)
     methods = (ALONE, "sacd", *variants)
-    for method in methods[1:]:
-        create_losses(method, ("teacher",), 1.0, 1)
-    seeds = range(options.seeds)
-    done: dict[AnyTrial, Result] = {}
+    check_methods(methods[1:], settings)
+    for name in settings:
+        place.experiment(name).check_folder()
+    seeds = tuple(range(options.seeds))
+    done: dict[AnyTrial, Outcome] = {}
     with Workers(place, options.processes) as workers:
         done |= workers.run("teachers", teachers(settings, seeds))
         done |= workers.run("search, student alone", searches(settings, (ALONE,), seeds, done))
-        trials = []
-        for name, setting in settings.items():
-            for seed in seeds:
-                alone = best(search(name, ALONE, seed if setting.own_splits else 0, 1.0), done)
-                if alone is not None:
-                    trials += [
-                        Trial(name, method, seed, alone.lr_factor, labels=labels)
-                        for method in methods
-                        for labels in options.labels
-                    ]
+        trials = [
+            Trial(name, method, seed, alone.lr_factor, labels=labels)
+            for name, setting in settings.items()
+            for seed in seeds
+            if (alone := best_alone(name, setting, seed, done)) is not None
+            for method in methods
+            for labels in options.labels
+        ]
         done |= workers.run("variants", trials)
     results = {**environment(), "seeds": list(seeds), **compare(trials, done, methods)}
     target = options.results or options.out
@@ -87,9 +106,7 @@ def run_ablation(options: AblationOptions) -> dict[str, Any]:
     return results
 
 
-def compare(
-    trials: list[Trial], done: Mapping[AnyTrial, Result], methods: tuple[str, ...]
-) -> dict[str, Any]:
+def compare(trials: list[Trial], done: Done, methods: tuple[str, ...]) -> dict[str, Any]:
     """Macro-F1 on validation of every run, each variant's mean difference to sacd, and its rank.
 
     A condition is a setting with a share of labels; it counts once, however many seeds it has, and
@@ -102,9 +119,9 @@ def compare(
 
     runs: dict[str, dict[str, list[float]]] = {}
     for trial in trials:
-        if "error" not in done[trial]:
+        if isinstance(result := done[trial], Result):
             condition = runs.setdefault(f"{trial.setting}, labels {trial.labels:g}", {})
-            condition.setdefault(trial.method, []).append(done[trial]["val"]["macro_f1"])
+            condition.setdefault(trial.method, []).append(result.val.macro_f1)
     whole = {
         key: one
         for key, one in runs.items()
@@ -127,11 +144,8 @@ def compare(
 
 
 def main(options: AblationOptions) -> None:
-    """Run the ablation; a user's mistake is one sentence."""
-    try:
-        results = run_ablation(options)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    """Run the ablation and print its table."""
+    results = run_ablation(options)
     print(
         f"validation macro-F1 minus sacd's, in points, mean of {results['conditions']} conditions, "
         "in how many of them it is better or worse, and its average rank"
@@ -144,4 +158,4 @@ def main(options: AblationOptions) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(AblationOptions))
+    cli(main, AblationOptions)

@@ -6,10 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from options import Options, cli
-from protocol import Task, run
-
 import xdistill as xd
+from xdistill.experiment import Options, cli, run_benchmark
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class UTDMHADOptions(Options):
 
 
 def main(options: UTDMHADOptions) -> None:
-    """Read the data and run the protocol."""
+    """Read the data and run the benchmark."""
     modality = options.teacher_modality
     splits = xd.create_dataset(
         "utd_mhad",
@@ -56,15 +54,10 @@ def main(options: UTDMHADOptions) -> None:
         frames=options.frames,
         size=options.size,
     )
-    chosen = options.teacher or f"{modality}_small"
-    task = Task(
-        f"utd_mhad-{modality}",
-        splits,
-        student="depth",
-        teacher=modality,
-        encoder_options={"depth": {"modality": "depth"}, "skeleton": {"joints": 20}},
-    )
-    run(task, replace(options, teacher=chosen))
+    options = replace(options, teacher=options.teacher or f"{modality}_small")
+    encoder_options = {"depth": {"modality": "depth"}, "skeleton": {"joints": 20}}
+    setting = options.setting(splits, "depth", modality, encoder_options)
+    run_benchmark(f"utd_mhad-{modality}", setting, options)
 
 
 if __name__ == "__main__":

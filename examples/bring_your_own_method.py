@@ -6,16 +6,14 @@ compares it with kd and sacd on generated data in about a minute. It has the opt
 benchmarks/suite.py, so that `--datasets utd_mhad --data-root DIR` compares it on real data.
 """
 
-import sys
 from pathlib import Path
 
 import torch
-import tyro
 from torch.nn import functional as F
 
 import xdistill as xd
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+from xdistill.experiment import SuiteOptions, cli
+from xdistill.experiment.suite import main
 
 
 @xd.register_loss("centred_cosine")
@@ -34,12 +32,10 @@ class CentredCosine(xd.Loss):
 
 
 if __name__ == "__main__":
-    from suite import SuiteOptions, main
-
     mine = SuiteOptions(
         datasets=("mfh_gaussian",),
         methods=("kd", "sacd", "centred_cosine"),
         seeds=2,
         out=Path("runs/bring_your_own_method"),
     )
-    main(tyro.cli(SuiteOptions, default=mine))
+    cli(main, SuiteOptions, default=mine)

@@ -26,6 +26,7 @@ REGISTRIES = (
     registry.projectors,
     registry.losses,
     registry.datasets,
+    registry.settings,
 )
 
 

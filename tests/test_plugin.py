@@ -58,6 +58,17 @@ print(sys.modules["xdistill_example"].__file__)
     assert Path(python).parents[1] in Path(run(python, code).strip()).parents
 
 
+def test_its_setting_is_listed_before_the_plugin_is_imported(python):
+    code = """
+import sys
+from xdistill.experiment import get_setting, list_settings
+assert "breathing" in list_settings()
+assert not [name for name in sys.modules if name.startswith("xdistill_example")]
+assert get_setting("breathing").student == "radar"
+"""
+    run(python, code)
+
+
 def test_distils_with_the_plugin(python):
     code = """
 import torch
@@ -96,6 +107,19 @@ assert values[-1] < values[0], values
 def test_the_example_of_its_readme_runs(python, tmp_path):
     (code,) = re.findall(r"```python\n(.*?)```", (PLUGIN / "README.md").read_text(), re.DOTALL)
     run(python, code, cwd=tmp_path)
+
+
+@pytest.mark.slow
+def test_its_data_set_and_its_loss_join_the_suite(python, tmp_path):
+    script = Path(xdistill.__file__).parents[1] / "benchmarks" / "suite.py"
+    options = "--datasets breathing --methods cosine kd --seeds 2 --out runs".split()
+    printed = call([python, str(script), *options], cwd=tmp_path).stdout
+    table = printed.partition("breathing: test set")[2].splitlines()
+    rows = {line.split()[0]: line.split() for line in table if line.startswith("  ")}
+    assert set(rows) == {"teacher", "student", "cosine", "kd"}
+    assert all(float(rows[method][1]) > 0 for method in ("student", "cosine", "kd"))
+    runs = (tmp_path / "runs" / "suite_runs.csv").read_text()
+    assert runs.count("breathing,cosine,") == 6
 
 
 def test_the_listing_marks_what_is_broken_and_says_why(python, tmp_path):

@@ -1,4 +1,4 @@
-"""Names for encoders, projectors, losses, modalities and datasets, ours and those of plugins.
+"""Names of encoders, projectors, losses, modalities, datasets and settings, plugins' included.
 
 A plugin package publishes objects through entry points, one group for each kind:
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from xdistill.data.cards import DatasetCard
     from xdistill.data.splits import Splits
+    from xdistill.experiment.setting import Setting
     from xdistill.losses.parts.loss import Loss
     from xdistill.modalities import Modality
     from xdistill.types import EncoderModule
@@ -71,12 +72,19 @@ class Registry(Generic[T]):
         self._loaded_builtin = False
 
     def register(
-        self, name: str, *, modality: str | None = None
+        self, name: str, *, modality: str | None = None, provider: str | None = None
     ) -> Callable[[Registered], Registered]:
-        """Decorator that gives an object a name. A second object under the name is an error."""
+        """Decorator that gives an object a name. A second object under the name is an error.
+
+        Args:
+            name: the name.
+            modality: what the object is made for, where listings can filter by it.
+            provider: the module that provides it; the object's `__module__` when None.
+        """
+        given = provider
 
         def decorate(target: Registered) -> Registered:
-            provider = str(getattr(target, "__module__", "?"))
+            provider = given or str(getattr(target, "__module__", "?"))
             if not provider.startswith(self._builtin):
                 self._load()  # ours come first, so that the clash is told here and now
             present = self._entries.get(name, [])
@@ -224,6 +232,9 @@ losses: Registry[type[Loss]] = Registry("loss", "xdistill.losses", ("xdistill.lo
 datasets: Registry[Callable[..., Splits]] = Registry(
     "dataset", "xdistill.datasets", ("xdistill.data.adapters",)
 )
+settings: Registry[Setting] = Registry(
+    "setting", "xdistill.settings", ("xdistill.experiment.settings",)
+)
 
 
 def register_modality(modality: T) -> T:
@@ -306,3 +317,8 @@ def list_losses() -> list[str]:
 def list_datasets() -> list[str]:
     """Names of all datasets."""
     return datasets.list()
+
+
+def list_settings() -> list[str]:
+    """Names of all settings of experiments."""
+    return settings.list()

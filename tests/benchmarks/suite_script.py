@@ -1,19 +1,14 @@
 """A script that runs the suite on two tiny settings, with methods that fail in several ways.
 
-Its processes import it too, and so know the settings and the methods.
+Its worker processes import it too, and so know the settings and the methods.
 """
 
 import os
-import sys
 from pathlib import Path
 
-import tyro
-
 import xdistill as xd
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
-from suite_settings import SETTINGS, Setting
+from xdistill.experiment import Setting, SuiteOptions, cli, register_setting
+from xdistill.experiment.suite import main
 
 
 def tiny(root: Path, split: int) -> xd.Splits:
@@ -26,7 +21,7 @@ def absent(root: Path, split: int) -> xd.Splits:
 
 
 for name, load in (("tiny-a", tiny), ("tiny-b", tiny), ("absent", absent)):
-    SETTINGS[name] = Setting(
+    setting = Setting(
         load,
         {"teacher": "mlp"},
         "student",
@@ -35,6 +30,7 @@ for name, load in (("tiny-a", tiny), ("tiny-b", tiny), ("absent", absent)):
         teacher_epochs=2,
         batch_size=16,
     )
+    register_setting(name, setting)
 
 
 class Trouble(xd.Loss):
@@ -67,6 +63,4 @@ class Raises(Trouble):
 
 
 if __name__ == "__main__":
-    from suite import SuiteOptions, main
-
-    main(tyro.cli(SuiteOptions))
+    cli(main, SuiteOptions)

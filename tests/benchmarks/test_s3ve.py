@@ -1,4 +1,3 @@
-import importlib
 import json
 import os
 import signal
@@ -137,17 +136,6 @@ def test_methods_on_hidden_layers(clips, tmp_path):
     assert results["at+ofa"]["accuracy"] > 0 < results["ickd"]["accuracy"]
 
 
-def test_a_method_is_its_loss_as_recommended(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    protocol = importlib.import_module("protocol")
-    loss = protocol.method_loss("dkd+at", [("late", "late")])
-    task, dkd, at = loss.summands()
-    assert loss.weights == [1.0, xd.DKD.recommended_weight, 1000.0]
-    assert isinstance(task, xd.CrossEntropy) and isinstance(at, xd.AT)
-    assert (dkd.until, dkd.unit) == (20, "epochs") and isinstance(dkd.loss, xd.DKD)
-    assert protocol.method_loss("kd", []).weights == [0.1, 0.9]
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -156,6 +144,7 @@ def test_a_method_is_its_loss_as_recommended(monkeypatch):
         (["--methods", "at", "--layers", "layer4"], "got 'layer4'"),
         (["--methods", "at", "--layers", "layer9:layer3"], "returns ['layer1'"),
         (["--student", "video_smal"], "did you mean 'video_small'"),
+        (["--devices", "one"], 'devices is a number, "auto"'),
         (["--data", "nowhere"], "nowhere"),
     ],
 )

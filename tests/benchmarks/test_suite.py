@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -11,21 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from scipy import stats
 
-import xdistill as xd
+from tests.experiment.scores import result
+from xdistill.experiment import Experiment, Failure, SuiteOptions, Trial, run_suite
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = "tests/benchmarks/suite_script.py"
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-from sacd_ablation import compare  # noqa: E402
-from suite import SuiteOptions, best, main  # noqa: E402
-from suite_methods import COMBINATIONS, PARTS, create_losses, create_term  # noqa: E402
-from suite_report import Suite, ranks, summary  # noqa: E402
-from suite_settings import SETTINGS, chosen_settings  # noqa: E402
-from suite_trial import Place, TeacherTrial, Trial, hide_teachers, run_and_keep  # noqa: E402
 
 
 def command(*options: object, script: str = SCRIPT) -> list[str]:
@@ -102,9 +95,10 @@ def test_the_trial_is_chosen_on_validation_of_its_own_split(finished):
             one = results["settings"][name]["methods"][method]
             for seed in range(2):
                 searched = seed if name == "tiny-a" else 0
-                files = list((finished / name / f"seed{searched}" / method).glob("*labels1_*.json"))
+                files = (finished / name / f"seed{searched}" / method).glob("*/result.json")
                 runs = [json.loads(path.read_text()) for path in files]
-                runs = [run for run in runs if run["missing"] == 0]
+                runs = [{**run, **run["trial"]} for run in runs]
+                runs = [run for run in runs if (run["labels"], run["missing"]) == (1, 0)]
                 if method != "student":
                     runs = [run for run in runs if run["lr_factor"] == one["lr_factor"][seed]]
                 top = max(run["val"]["macro_f1"] for run in runs)
@@ -121,13 +115,12 @@ def test_the_trial_is_chosen_on_validation_of_its_own_split(finished):
 @pytest.mark.slow
 def test_every_student_of_a_seed_starts_and_is_taught_alike(finished):
     """A strength of nearly nothing is the student alone."""
-    place = Place(Path("data"), finished)
-    run_and_keep(TeacherTrial("mfh_gaussian", "teacher", 0), place)
-    alone = run_and_keep(Trial("mfh_gaussian", "student", 0), place)
-    idle = run_and_keep(Trial("mfh_gaussian", "fitnet", 0, strength=1e-12), place)
-    taught = run_and_keep(Trial("mfh_gaussian", "fitnet", 0), place)
-    assert idle["test"] == alone["test"] and idle["val"] == alone["val"]
-    assert taught["test"] != alone["test"]
+    experiment = Experiment("mfh_gaussian", finished / "mfh_gaussian")
+    alone = experiment.student("student")
+    idle = experiment.student("fitnet", strength=1e-12)
+    taught = experiment.student("fitnet")
+    assert (idle.val, idle.test) == (alone.val, alone.test)
+    assert taught.test != alone.test
 
 
 @pytest.mark.slow
@@ -150,7 +143,10 @@ def test_other_settings_do_not_mix(finished):
     refused = start("--datasets", "tiny-a", "--methods", "kd", "--out", finished)
     path.write_text(content)
     assert refused.returncode == 1
-    assert "made under other settings" in refused.stderr and "Traceback" not in refused.stderr
+    assert (
+        "made with other options: {'epochs': '7 → 2'}" in refused.stderr
+        and "Traceback" not in refused.stderr
+    )
 
 
 @pytest.mark.slow
@@ -193,17 +189,26 @@ def test_a_killed_suite_goes_on_with_the_same_numbers(finished, tmp_path, after_
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"datasets": ("nothing",)}, "unknown data set 'nothing'; choose from s3ve, utd_mhad"),
-        ({"methods": ("nothing",)}, "nothing"),
-        ({"seeds": 0}, "seeds and processes are at least 1"),
-        ({"missing": (1.5,)}, "missing lie between 0 and 1"),
+        ({"datasets": ("nothing",)}, "unknown setting 'nothing'; known: .*'mfh_gaussian', 's3ve'"),
+        ({"datasets": ("utd_mhda-both",)}, "did you mean 'utd_mhad-both'"),
+        ({"methods": ("nothing",)}, "unknown loss 'nothing'"),
+        ({"methods": ("sacd/nothing",)}, "unknown variant 'sacd/nothing'; known variants: sacd/"),
+        ({"methods": ("at",)}, "Setting.layers"),
+        ({"seeds": 0}, "--seeds and --processes must be at least 1, got 0"),
+        ({"missing": (1.5,)}, "--missing must lie between 0 and 1"),
         ({"datasets": ("s3ve",), "curve_datasets": ("uci_mfeat",)}, "among --datasets"),
     ],
 )
-def test_mistakes_are_one_sentence(tmp_path, options, message):
-    with pytest.raises(SystemExit, match=f"error: .*{message}"):
-        main(SuiteOptions(**options, out=tmp_path))
+def test_mistakes_are_found_before_any_run(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        run_suite(SuiteOptions(**options, out=tmp_path))
     assert not list(tmp_path.iterdir())
+
+
+def test_mistakes_are_one_sentence(tmp_path):
+    done = start("--datasets", "nothing", "--out", tmp_path, script="benchmarks/suite.py")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: unknown setting 'nothing'")
 
 
 @pytest.mark.slow
@@ -215,83 +220,6 @@ def test_a_strangers_method_gets_its_row(tmp_path):
     assert len(row.split()) >= 3
 
 
-def test_ranks_are_those_of_demsar():
-    """Friedman's statistic and Nemenyi's critical difference, from their formulas."""
-    rng = np.random.default_rng(0)
-    score = rng.random((6, 4))
-    methods = ("student", "a", "b", "c")
-    settings = {
-        f"set{row}": {"methods": {m: {"macro_f1": score[row, k]} for k, m in enumerate(methods)}}
-        for row in range(6)
-    }
-    found = ranks(settings, methods)
-    expected = [[1 + int((row > value).sum()) for value in row] for row in score]
-    assert [found["each"][m] for m in methods] == np.array(expected).T.tolist()
-    mean = np.mean(expected, axis=0)
-    assert list(found["mean"].values()) == pytest.approx(mean)
-    statistic = 12 * 6 / (4 * 5) * (np.sum(mean**2) - 4 * 25 / 4)
-    assert found["friedman_p"] == pytest.approx(stats.chi2.sf(statistic, 3))
-    assert found["critical_difference"] == pytest.approx(2.569 * (4 * 5 / (6 * 6)) ** 0.5, rel=1e-3)
-    del settings["set0"]["methods"]["c"]
-    assert "set0" not in ranks(settings, methods)["settings"]
-
-
-def test_points_of_a_curve_are_paired_with_the_student_that_has_as_many_labels():
-    name, scores = "mfh_gaussian", {"accuracy": 0.5, "kappa": 0.1}
-    macro_f1 = {
-        ("student", 1.0, 0.0): (0.8, 0.7),
-        ("student", 0.1, 0.0): (0.5, 0.4),
-        ("kd", 1.0, 0.0): (0.7, 0.9),
-        ("kd", 0.1, 0.0): (0.6, 0.7),
-        ("kd", 1.0, 0.9): (0.6, None),  # a run that failed
-    }
-    done: dict = {TeacherTrial(name, "teacher", 0): {"error": "x", "setting": name, "seed": 0}}
-    done = {trial: {**one, "method": "teacher", "seconds": 1} for trial, one in done.items()}
-    for (method, labels, missing), values in macro_f1.items():
-        for seed, value in enumerate(values):
-            trial = Trial(name, method, seed, labels=labels, missing=missing)
-            run = {"error": "x"} if value is None else {"test": {**scores, "macro_f1": value}}
-            done[trial] = {"setting": name, "method": method, "seed": seed, "seconds": 1, **run}
-    curves = tuple(one for one in done if isinstance(one, Trial))
-    settings = {name: SETTINGS[name]}
-    suite = Suite(settings, ("student", "kd"), (0,), {}, curves, done)
-    found = summary(suite)["curves"][name]
-    assert list(found["labels"]) == ["student", "kd"] and list(found["missing"]) == [
-        "student",
-        "kd",
-    ]
-    few, all_labels = found["labels"]["kd"]["0.1"], found["labels"]["kd"]["1"]
-    assert (
-        few["mean"] == pytest.approx(0.65) and "difference" not in found["labels"]["student"]["1"]
-    )
-    assert few["difference"]["mean"] == pytest.approx((0.1 + 0.3) / 2)
-    expected = stats.ttest_rel((0.6, 0.7), (0.5, 0.4)).pvalue
-    assert few["difference"]["p_value"] == pytest.approx(expected)
-    assert all_labels["difference"]["mean"] == pytest.approx((-0.1 + 0.2) / 2)
-    assert found["missing"]["kd"]["0"] == all_labels
-    assert found["missing"]["kd"]["0.9"]["mean"] == 0.6
-    assert "difference" not in found["missing"]["kd"]["0.9"]
-
-
-def test_of_equal_trials_the_first_is_best_and_failed_ones_are_none():
-    trials = [Trial("a", "kd", 0, strength=s) for s in (1.0, 2.0, 3.0)]
-    done = {t: {"val": {"macro_f1": v}} for t, v in zip(trials, (0.5, 0.5, 0.4), strict=True)}
-    assert best(trials, done) == trials[0]
-    assert best(trials, {trials[0]: {"error": "x"}, trials[2]: done[trials[2]]}) == trials[2]
-    assert best(trials, {trials[0]: {"error": "x"}}) is None
-
-
-@pytest.mark.parametrize("method", ["kd", "sacd", "dkd", "kd+sacd", *PARTS, *COMBINATIONS])
-def test_losses_have_their_weights(method):
-    losses = create_losses(method, ("one", "two"), 3.0, epochs=8)
-    assert list(losses) == ["one", "two"]
-    first, second = losses.values()
-    assert len(list(first.leaves())) == 1 + len(list(second.leaves()))  # the task's loss
-    assert [create_term(one).name for one in method.split("+")] == [
-        one.partition("/")[0] for one in method.split("+")
-    ]
-
-
 def test_the_ablation_ranks_conditions_in_which_nothing_failed():
     values = {
         "student": (0.5, 0.3, 0.9),
@@ -300,13 +228,14 @@ def test_the_ablation_ranks_conditions_in_which_nothing_failed():
     }
     conditions = [("a", 1.0), ("a", 0.1), ("b", 1.0)]
     done = {
-        Trial(setting, method, seed, labels=labels): {"error": "x"}
+        Trial(setting, method, seed, labels=labels): Failure("x", None)
         if each[at] is None
-        else {"val": {"macro_f1": each[at] + 0.1 * seed}}
+        else result(val=each[at] + 0.1 * seed)
         for method, each in values.items()
         for at, (setting, labels) in enumerate(conditions)
         for seed in (0, 1)
     }
+    compare = runpy.run_path(str(ROOT / "benchmarks" / "sacd_ablation.py"))["compare"]
     found = compare(list(done), done, tuple(values))
     assert found["conditions"] == 2 and len(found["runs"]) == 3
     assert found["mean"]["a, labels 0.1"]["sacd"] == pytest.approx(0.55)
@@ -317,28 +246,3 @@ def test_the_ablation_ranks_conditions_in_which_nothing_failed():
     assert (found["better_in"]["dist+sacd"], found["worse_in"]["dist+sacd"]) == (1, 1)
     with pytest.raises(ValueError, match="failed in every condition"):
         compare(list(done)[:6], done, ("sacd", "dist+sacd"))
-
-
-def test_hidden_teachers_are_nested_and_counted():
-    data = xd.PairedDataset(
-        {"a": torch.randn(200, 2), "b": torch.randn(200, 2)},
-        [0, 1] * 100,
-        classes=("x", "y"),
-        valid={"a": torch.arange(200) % 4 > 0},
-    )
-    some = hide_teachers(data, ("a",), 0.3, seed=1).valid["a"]
-    most = hide_teachers(data, ("a", "b"), 0.9, seed=1)
-    assert bool((most.valid["a"] <= some).all()) and int(most.valid["b"].sum()) == 20
-    assert bool((some <= data.valid["a"]).all())
-
-
-def test_every_setting_has_a_data_set_and_encoders():
-    assert set(chosen_settings(tuple(SETTINGS))) == set(SETTINGS)
-    for name, setting in SETTINGS.items():
-        assert name.partition("-")[0] in xd.list_datasets()
-        assert {setting.encoder, *setting.teachers.values()} <= set(xd.list_encoders())
-    assert list(chosen_settings(("utd_mhad",))) == [
-        "utd_mhad-inertial",
-        "utd_mhad-skeleton",
-        "utd_mhad-both",
-    ]

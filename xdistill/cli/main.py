@@ -19,6 +19,7 @@ KINDS: dict[str, registry.Registry[Any]] = {
     "projectors": registry.projectors,
     "losses": registry.losses,
     "datasets": registry.datasets,
+    "settings": registry.settings,
 }
 
 

@@ -15,19 +15,19 @@ class RadarEncoder(nn.Module):
 
     Args:
         num_classes: None for an encoder without a classifier.
-        channels: number of radar channels C.
+        in_channels: number of radar channels C.
         dim: width of the embedding.
     """
 
     modality = "radar"
 
-    def __init__(self, num_classes: int | None = None, *, channels: int = 1, dim: int = 16):
+    def __init__(self, num_classes: int | None = None, *, in_channels: int = 1, dim: int = 16):
         super().__init__()
         self.dim = dim
-        self.channels = channels
+        self.in_channels = in_channels
         self.num_classes = num_classes
         self.body = nn.Sequential(
-            nn.Conv1d(channels, dim, kernel_size=9, stride=4, padding=4),
+            nn.Conv1d(in_channels, dim, kernel_size=9, stride=4, padding=4),
             nn.ReLU(),
             nn.Conv1d(dim, dim, kernel_size=9, stride=4, padding=4),
             nn.ReLU(),
@@ -36,6 +36,6 @@ class RadarEncoder(nn.Module):
         self.classifier = None if num_classes is None else nn.Linear(dim, num_classes)
 
     def forward(self, x: Float[Tensor, "b c t"]) -> Outputs:
-        radar.check(x, channels=self.channels)
+        radar.check(x, channels=self.in_channels)
         embedding = self.body(x)
         return Outputs(embedding, None if self.classifier is None else self.classifier(embedding))

@@ -1,23 +1,21 @@
-"""What the runs of the suite say: means, differences, ranks, curves, and the list of all runs."""
+"""What the runs of the suite show: means, differences, ranks, curves, and a list of all runs."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from protocol import ALONE
-from suite_settings import Setting
-from suite_trial import TeacherTrial, Trial
 
-from xdistill.metrics import Scores
+from xdistill.experiment.methods import ALONE
+from xdistill.experiment.run_folder import Failure, Outcome, Result
+from xdistill.experiment.search import Chosen, Done, Settings
+from xdistill.experiment.trial import AnyTrial, TeacherTrial, Trial
 from xdistill.report import SCALARS, Interval, interval, paired_difference, paired_interval
 
-AnyTrial = Trial | TeacherTrial
-Result = Mapping[str, Any]
 MEASURE = "macro_f1"
 COLUMNS = ("setting", "method", "modality", "seed", "lr_factor", "strength", "labels", "missing")
 
@@ -30,32 +28,37 @@ class Suite:
         settings: by name.
         methods: names of the methods, the student alone first.
         seeds: of every method.
-        chosen: the run that is reported, by setting, method and seed.
-        curves: the runs with fewer labels or teachers.
-        done: the result of every run.
+        chosen: the trial that is reported, by setting, method and seed.
+        curves: the trials with fewer labels or teachers.
+        done: what every trial left.
     """
 
-    settings: Mapping[str, Setting]
+    settings: Settings
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
-    chosen: Mapping[tuple[str, str, int], Trial]
+    chosen: Chosen
     curves: tuple[Trial, ...]
-    done: Mapping[AnyTrial, Result]
+    done: Done
 
 
 def summary(suite: Suite) -> dict[str, Any]:
     """What suite.json holds besides the environment."""
     settings = {name: _setting(suite, name) for name in suite.settings}
     failures = [
-        {key: one[key] for key in ("setting", "method", "seed", "error")}
-        for one in suite.done.values()
-        if "error" in one
+        {
+            "setting": trial.setting,
+            "method": trial.method,
+            "seed": trial.seed,
+            "error": outcome.error,
+        }
+        for trial, outcome in suite.done.items()
+        if isinstance(outcome, Failure)
     ]
     return {
         "measure": MEASURE,
         "seeds": list(suite.seeds),
         "runs": len(suite.done),
-        "hours": sum(one["seconds"] or 0 for one in suite.done.values()) / 3600,
+        "hours": sum(one.seconds or 0 for one in suite.done.values()) / 3600,
         "settings": settings,
         "ranks": ranks(settings, suite.methods),
         "curves": _curves(suite),
@@ -67,8 +70,8 @@ def summary(suite: Suite) -> dict[str, Any]:
 def ranks(settings: Mapping[str, Any], methods: Sequence[str]) -> dict[str, Any]:
     """Average ranks on the settings in which every method has a result.
 
-    With the p-value of Friedman's test that all are alike, and the critical difference of
-    Nemenyi's: average ranks that are less apart do not differ at 5 % (Demšar, JMLR 2006).
+    With the p-value of Friedman's test that all methods are equal, and the critical difference of
+    Nemenyi's test: average ranks that differ by less do not differ at 5 % (Demšar, JMLR 2006).
     """
     whole = [
         name
@@ -94,21 +97,24 @@ def ranks(settings: Mapping[str, Any], methods: Sequence[str]) -> dict[str, Any]
     }
 
 
-def write_runs(path: Path, runs: Iterable[Result]) -> None:
+def write_runs(path: Path, done: Done) -> None:
     """A line for every run: what it was, its scores on validation and test, its time."""
     with path.open("w", newline="") as file:
         lines = csv.writer(file)
         scores = [f"{part}_{name}" for part in ("val", "test") for name in SCALARS]
         lines.writerow([*COLUMNS, *scores, "best_epoch", "seconds", "error"])
-        for run in runs:
-            found = [
-                f"{run[part][name]:.5f}" if part in run else ""
-                for part in ("val", "test")
-                for name in SCALARS
-            ]
-            what = [_short(run.get(column, "")) for column in COLUMNS]
-            end = [run.get("best_epoch", ""), run["seconds"], run.get("error", "")]
-            lines.writerow([*what, *found, *end])
+        for trial, outcome in done.items():
+            what = [_short(getattr(trial, column, "")) for column in COLUMNS]
+            lines.writerow([*what, *_cells(outcome)])
+
+
+def _cells(outcome: Outcome) -> list[Any]:
+    """The scores, the epoch, the time and the error of one run."""
+    if isinstance(outcome, Failure):
+        return [*[""] * (2 * len(SCALARS) + 1), outcome.seconds, outcome.error]
+    parts = (outcome.val, outcome.test)
+    scores = [f"{getattr(part, name):.5f}" for part in parts for name in SCALARS]
+    return [*scores, outcome.best_epoch, outcome.seconds, ""]
 
 
 def _short(value: Any) -> Any:
@@ -116,39 +122,46 @@ def _short(value: Any) -> Any:
 
 
 def _setting(suite: Suite, name: str) -> dict[str, Any]:
-    """Every method of a setting that ended with all seeds."""
-    teachers = {
-        modality: _entry([suite.done[TeacherTrial(name, modality, seed)] for seed in suite.seeds])
-        for modality in suite.settings[name].teachers
-        if all(
-            "error" not in suite.done[TeacherTrial(name, modality, seed)] for seed in suite.seeds
-        )
-    }
+    """The teachers and every method of a setting, those that finished with all seeds."""
+    teachers: dict[str, Any] = {}
+    for modality in suite.settings[name].teachers:
+        runs = _results(suite, [TeacherTrial(name, modality, seed) for seed in suite.seeds])
+        if runs is not None:
+            teachers[modality] = _entry(runs)
     methods: dict[str, Any] = {}
+    alone: list[Result] | None = None
     for method in suite.methods:
         trials = [suite.chosen.get((name, method, seed)) for seed in suite.seeds]
-        runs = [suite.done[trial] for trial in trials if trial is not None]
-        if len(runs) < len(suite.seeds) or any("error" in run for run in runs):
+        runs = _results(suite, trials)
+        if runs is None:
             continue
         methods[method] = _entry(runs)
-        methods[method]["lr_factor"] = [run["lr_factor"] for run in runs]
-        methods[method]["strength"] = [run["strength"] for run in runs]
-        if method != ALONE and ALONE in methods:
-            alone = [suite.done[suite.chosen[name, ALONE, seed]] for seed in suite.seeds]
+        methods[method]["lr_factor"] = [trial.lr_factor for trial in trials if trial]
+        methods[method]["strength"] = [trial.strength for trial in trials if trial]
+        if method == ALONE:
+            alone = runs
+        elif alone is not None:
             methods[method]["difference"] = paired_difference(
-                [Scores(**run["test"]) for run in runs], [Scores(**run["test"]) for run in alone]
+                [run.test for run in runs], [run.test for run in alone]
             )
     return {"teachers": teachers, "methods": methods}
 
 
+def _results(suite: Suite, trials: Sequence[AnyTrial | None]) -> list[Result] | None:
+    """The results of all these trials; None if one is missing or failed."""
+    found = [suite.done.get(trial) for trial in trials if trial is not None]
+    results = [one for one in found if isinstance(one, Result)]
+    return results if len(results) == len(trials) else None
+
+
 def _entry(runs: Sequence[Result]) -> dict[str, Any]:
-    values = {name: [run["test"][name] for run in runs] for name in SCALARS}
+    values = {name: [getattr(run.test, name) for run in runs] for name in SCALARS}
     return {
         **{name: float(np.mean(value)) for name, value in values.items()},
         "confidence_95": {name: interval(value).half_width for name, value in values.items()},
         "test": values,
-        "val": {name: [run["val"][name] for run in runs] for name in SCALARS},
-        "seconds": round(float(np.mean([run["seconds"] for run in runs])), 1),
+        "val": {name: [getattr(run.val, name) for run in runs] for name in SCALARS},
+        "seconds": round(float(np.mean([run.seconds for run in runs])), 1),
     }
 
 
@@ -160,9 +173,10 @@ def _curves(suite: Suite) -> dict[str, Any]:
     """
     values: dict[tuple[str, str, str, float], dict[int, float]] = {}
     for trial in dict.fromkeys(suite.curves):
-        if "error" in suite.done[trial]:
+        outcome = suite.done[trial]
+        if isinstance(outcome, Failure):
             continue
-        value = suite.done[trial]["test"][MEASURE]
+        value = getattr(outcome.test, MEASURE)
         if trial.missing == 0:
             values.setdefault((trial.setting, "labels", trial.method, trial.labels), {})[
                 trial.seed

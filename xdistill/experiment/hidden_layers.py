@@ -1,21 +1,20 @@
-"""Hidden layers for the losses that compare them: named by --layers, kept by the encoders."""
+"""Hidden layers for the losses that compare them: as pairs of names, and returned by encoders."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-import xdistill as xd
-from xdistill.registry import losses
+from xdistill.encoders.capture import capture
 
-Pairs = list[tuple[str, str]]
+Pairs = Sequence[tuple[str, str]]
+"""Names of hidden layers that are compared: the student's, the teacher's."""
 
 
 def parse_pairs(layers: Sequence[str]) -> Pairs:
-    """The pairs of --layers, student's and teacher's.
+    """The pairs of names of the option --layers.
 
     Raises:
         ValueError: a pair that is not written as student:teacher.
@@ -26,29 +25,12 @@ def parse_pairs(layers: Sequence[str]) -> Pairs:
             raise ValueError(
                 f"--layers expects student:teacher, as in layer4:layer3, got {':'.join(pair)!r}"
             )
-    return [(pair[0], pair[1]) for pair in pairs]
-
-
-def create_term(name: str, pairs: Pairs) -> xd.Loss:
-    """A loss by name, told the layers if it compares any.
-
-    Raises:
-        ValueError: an unknown name, or a loss on hidden layers without any pair.
-    """
-    kind = losses.get(name)
-    if "hidden" not in kind.needs or "layers" not in inspect.signature(kind).parameters:
-        return xd.create_loss(name)
-    if not pairs:
-        raise ValueError(
-            f"method {name!r} compares hidden layers; name pairs of them with --layers "
-            "student:teacher, as in --layers layer2:layer1 layer4:layer3"
-        )
-    return xd.create_loss(name, layers=pairs)
+    return tuple((pair[0], pair[1]) for pair in pairs)
 
 
 @torch.no_grad()
 def keep_layers(encoder: nn.Module, names: Sequence[str], example: Tensor) -> nn.Module:
-    """The encoder, which from now on returns the named layers if it did not do so by itself.
+    """Make an encoder return the named layers, where it does not do so by itself.
 
     Args:
         encoder: any encoder, changed in place.
@@ -63,6 +45,6 @@ def keep_layers(encoder: nn.Module, names: Sequence[str], example: Tensor) -> nn
     encoder.train(training)
     missing = [name for name in dict.fromkeys(names) if name not in own]
     try:
-        return xd.capture(encoder, missing) if missing else encoder
+        return capture(encoder, missing) if missing else encoder
     except ValueError as error:
         raise ValueError(f"{error}. By itself the encoder returns {sorted(own)}") from error

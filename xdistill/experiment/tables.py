@@ -1,16 +1,44 @@
-"""The suite's results as tables of a page."""
+"""Results of a benchmark and of the suite as Markdown tables, in per cent."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from protocol import ALONE
-from suite_report import MEASURE, difference
+from xdistill.experiment.methods import ALONE, TEACHER
+from xdistill.experiment.summary import MEASURE, difference
+from xdistill.report import SCALARS, Interval
 
-from xdistill.report import Interval
 
-PREFIX = "suite-"
+def benchmark_table(results: Mapping[str, Any]) -> str:
+    """A row per method of a results.json, best accuracy first below teacher and student."""
+    methods = [name for name, one in results.items() if is_entry(one)]
+    rest = [name for name in methods if name not in (TEACHER, ALONE)]
+    rest.sort(key=lambda name: -results[name]["accuracy"])
+    lines = [
+        "| | accuracy | macro-F1 | κ | accuracy minus student alone |",
+        "|---|---|---|---|---|",
+        *(_benchmark_row(name, results[name]) for name in (TEACHER, ALONE, *rest)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def is_entry(one: Any) -> bool:
+    """Whether a value of results.json is the entry of a network."""
+    return isinstance(one, dict) and "accuracy" in one
+
+
+def _benchmark_row(name: str, entry: Mapping[str, Any]) -> str:
+    half = entry["confidence_95"]
+    cells = [str(Interval(entry[one], half[one])) for one in SCALARS]
+    gap = ""
+    if "difference_to_student" in entry:
+        one = entry["difference_to_student"]["accuracy"]
+        gap = f"{100 * one['mean']:+.1f}"
+        if one["half_width"] is not None:
+            gap += f" ± {100 * one['half_width']:.1f}"
+        gap = f"**{gap}**" if _is_clear(one) else gap
+    return f"| {' | '.join([name, *cells, gap])} |"
 
 
 def setting_table(results: Mapping[str, Any], name: str) -> str:

@@ -1,0 +1,178 @@
+"""A benchmark: the teacher, the student alone and each method, over seeds, in one report.
+
+Subjects are disjoint, the epoch is chosen on validation and reported on test, every student of a
+seed starts from the same weights and sees the same order, and every run is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from xdistill.encoders.checkpoint import load_weights
+from xdistill.experiment.experiment import Experiment
+from xdistill.experiment.methods import ALONE, TEACHER, create_losses
+from xdistill.experiment.networks import encoder_options
+from xdistill.experiment.options import Options
+from xdistill.experiment.run_folder import (
+    WEIGHTS,
+    Result,
+    main_process,
+    numbered_folder,
+    open_folder,
+)
+from xdistill.experiment.setting import Setting
+from xdistill.experiment.trial import Trial
+from xdistill.export import CONFIG, save_student
+from xdistill.registry import create_encoder
+from xdistill.report import environment, paired_difference, summarise, table, write_json
+
+# A resumed benchmark may add methods and seeds; what is done stays.
+MAY_DIFFER = ("methods", "seeds", "devices", "accelerator", "num_workers")
+
+Runs = Mapping[str, list[Result]]
+"""The results of each network, one per seed: the teacher, the student alone, each method."""
+
+
+class Night(NamedTuple):
+    """One night of the test part, for a hypnogram.
+
+    Attributes:
+        rows: its rows, in temporal order.
+        start_h: hours from lights out, one per row.
+        title: whose night.
+    """
+
+    rows: list[int]
+    start_h: list[float]
+    title: str
+
+
+def run_benchmark(
+    name: str, setting: Setting, options: Options, night: Night | None = None
+) -> dict[str, Any]:
+    """Run a benchmark to its end, write its run folder, and return what results.json holds.
+
+    Args:
+        name: what its numbered run folders are called.
+        setting: with one teacher.
+        options: methods, seeds, share of labels, hardware and run folder.
+        night: test rows to draw as a hypnogram.
+
+    Raises:
+        FileExistsError: the run folder is not empty and `resume` is False.
+        FileNotFoundError: there is no run to resume.
+        ValueError: a split shares subjects, bad rows, an unknown method or encoder, or a resumed
+            run with other options.
+    """
+    (teacher,) = setting.teachers
+    for method in options.methods:
+        create_losses(method, setting)
+    folder = options.out or numbered_folder(Path("runs") / name, options.resume)
+    experiment = Experiment(name, folder, setting, hardware=options.hardware())
+    for modality in (setting.student, teacher):
+        experiment.network(modality)
+    open_folder(folder, CONFIG, options.config(name), resume=options.resume, may_differ=MAY_DIFFER)
+    students = (ALONE, *options.methods)
+    runs: dict[str, list[Result]] = {network: [] for network in (TEACHER, *students)}
+    for seed in range(options.seeds):
+        runs[TEACHER].append(experiment.teacher(teacher, seed))
+        for method in students:
+            runs[method].append(experiment.student(method, seed, labels=options.label_fraction))
+    results = _results(experiment, options, runs)
+    if main_process():
+        _write(experiment, options, runs, results, night)
+    return results
+
+
+def _results(experiment: Experiment, options: Options, runs: Runs) -> dict[str, Any]:
+    splits = experiment.splits()
+    config = options.config(experiment.name)
+    return {
+        "benchmark": experiment.name,
+        "seed": 0,
+        "seeds": list(range(options.seeds)),
+        **environment(),
+        "classes": list(splits.train.classes),
+        "rows": {name: len(part) for name, part in splits._asdict().items()},
+        "config": {key: value for key, value in config.items() if key != "data"},
+        **{name: _entry(name, some, runs[ALONE]) for name, some in runs.items()},
+    }
+
+
+def _entry(name: str, runs: list[Result], alone: list[Result]) -> dict[str, Any]:
+    """What results.json says about one network."""
+    entry = summarise([one.test for one in runs])
+    entry["val_macro_f1"] = [one.val.macro_f1 for one in runs]
+    entry["best_epoch"] = [one.best_epoch for one in runs]
+    entry["seconds"] = [one.seconds for one in runs]
+    if name not in (TEACHER, ALONE):
+        entry["difference_to_student"] = paired_difference(
+            [one.test for one in runs], [one.test for one in alone]
+        )
+    return entry
+
+
+def _write(
+    experiment: Experiment,
+    options: Options,
+    runs: Runs,
+    results: Mapping[str, Any],
+    night: Night | None,
+) -> None:
+    folder, classes = experiment.folder, results["classes"]
+    write_json(folder / "results.json", results)
+    _draw(experiment, runs, night)
+    _save_best(experiment, options, runs)
+    text = table({name: results[name] for name in runs}, classes)
+    print(f"\n{experiment.name}: test set, per cent\n\n{text}\n\nwritten: {folder}", flush=True)
+
+
+def _draw(experiment: Experiment, runs: Runs, night: Night | None) -> None:
+    """Pictures of the runs of seed 0."""
+    from xdistill import plotting
+
+    folder, test = experiment.folder, experiment.splits().test
+    first = {name: some[0] for name, some in runs.items()}
+    scores = {name: one.test for name, one in first.items()}
+    histories = {name: one.history for name, one in first.items()}
+    plotting.confusion_matrices(folder / "confusion.png", scores, test.classes)
+    plotting.learning_curves(folder / "learning_curves.png", histories)
+    if night is not None:
+        plotting.hypnogram(
+            folder / "hypnogram.png",
+            night.start_h,
+            test.target[night.rows].tolist(),
+            {name: [one.predicted[row] for row in night.rows] for name, one in first.items()},
+            test.classes,
+            night.title,
+        )
+
+
+def _save_best(experiment: Experiment, options: Options, runs: Runs) -> None:
+    """Keep the student of the method and seed that has the best validation."""
+    setting, train = experiment.setting, experiment.splits().train
+    metric = setting.monitor.removeprefix("val/")
+    students = [
+        (getattr(result.val, metric), method, seed)
+        for method, results in runs.items()
+        if method != TEACHER
+        for seed, result in enumerate(results)
+    ]
+    _, method, seed = max(students, key=lambda one: one[0])
+    trial = Trial(experiment.name, method, seed, labels=options.label_fraction)
+    own = encoder_options(setting, train, setting.student)
+    encoder = create_encoder(setting.encoder, **own)
+    load_weights(encoder, experiment.folder / trial.folder / WEIGHTS)
+    save_student(
+        experiment.folder,
+        encoder,
+        name=setting.encoder,
+        options=own,
+        classes=train.classes,
+        config={
+            **options.config(experiment.name),
+            "kept": {"method": method, "seed": seed},
+        },
+    )

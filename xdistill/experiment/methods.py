@@ -1,0 +1,91 @@
+"""What a method is: one or several losses by name, beside the task's cross-entropy.
+
+A name is that of a registered loss, a plugin's included, or of a variant of SACD ("sacd/bank_0").
+Names joined by "+" are trained together: "dist+sacd/bank_0".
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from functools import reduce
+from operator import add
+from typing import Any
+
+from xdistill.experiment.hidden_layers import Pairs
+from xdistill.experiment.setting import Setting
+from xdistill.experiment.variants import VARIANTS
+from xdistill.losses.cross_entropy import CrossEntropy
+from xdistill.losses.parts.loss import Loss
+from xdistill.losses.parts.schedule import warmup
+from xdistill.registry import create_loss, losses
+
+ALONE = "student"
+"""The student alone, without a teacher."""
+TEACHER = "teacher"
+"""A teacher, trained alone on its own modality."""
+
+
+def create_losses(method: str, setting: Setting, strength: float = 1.0) -> dict[str, Loss]:
+    """One loss per teacher of a setting; a Distiller adds them up.
+
+    The first one contains the task's loss: cross-entropy with weight 1, or, wherever `kd` is one of
+    the names, the customary mix of 0.1 cross-entropy and 0.9 `kd`. So "kd+sacd" is 0.1
+    cross-entropy + 0.9 KD + SACD at its recommended weight.
+
+    Args:
+        method: names of losses, joined by "+".
+        setting: its teachers, hidden layers, number of epochs and options of losses.
+        strength: factor on every weight except the task's. Several teachers share it equally.
+
+    Raises:
+        ValueError: an unknown name, or a loss on hidden layers in a setting without layers.
+    """
+    names = method.split("+")
+    task = (0.1 if "kd" in names else 1.0) * CrossEntropy()
+    found: dict[str, Loss] = {}
+    for teacher in setting.teachers:
+        terms = [_weighted(name, setting, strength) for name in names]
+        found[teacher] = reduce(add, terms if found else [task, *terms])
+    return found
+
+
+def _weighted(name: str, setting: Setting, strength: float) -> Loss:
+    term = create_term(name, setting.layers, setting.loss_options.get(name, {}))
+    weight = 0.9 if name == "kd" else term.recommended_weight
+    epochs = warmup_epochs(term, setting)
+    return strength / len(setting.teachers) * weight * (warmup(term, epochs) if epochs else term)
+
+
+def warmup_epochs(term: Loss, setting: Setting) -> int:
+    """The recommended warm-up, or the part of it that the setting allows."""
+    if setting.warmup_share is None:
+        return term.recommended_warmup_epochs
+    return min(term.recommended_warmup_epochs, int(setting.warmup_share * setting.epochs))
+
+
+def create_term(name: str, layers: Pairs = (), options: Mapping[str, Any] | None = None) -> Loss:
+    """One loss by its name.
+
+    Args:
+        name: a registered loss, or a variant of SACD.
+        layers: pairs of hidden layers, for a loss that compares them.
+        options: of the loss, where they differ from its defaults.
+
+    Raises:
+        ValueError: an unknown name, or a loss on hidden layers without layers.
+    """
+    if name in VARIANTS:
+        return create_loss("sacd", **VARIANTS[name])
+    if "/" in name:
+        raise ValueError(f"unknown variant {name!r}; known variants: {', '.join(VARIANTS)}")
+    own = dict(options or {})
+    kind = losses.get(name)
+    if "hidden" in kind.needs and "layers" in inspect.signature(kind).parameters:
+        if not layers:
+            raise ValueError(
+                f"method {name!r} compares hidden layers; name pairs of them in Setting.layers or "
+                "with --layers student:teacher, as in --layers layer2:layer1 layer4:layer3"
+            )
+        own["layers"] = list(layers)
+    return create_loss(name, **own)

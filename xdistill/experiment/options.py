@@ -1,0 +1,128 @@
+"""The options of a benchmark script, and how a dataclass becomes a command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from xdistill.data.splits import Splits
+from xdistill.experiment.hardware import Hardware
+from xdistill.experiment.hidden_layers import parse_pairs
+from xdistill.experiment.setting import Setting
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What every benchmark lets its user choose."""
+
+    methods: tuple[str, ...] = ("kd", "sacd")
+    """Losses to distil with, beside the student alone; several at once as "kd+sacd"."""
+    layers: tuple[str, ...] = ()
+    """Pairs of hidden layers for methods that compare them, student:teacher, as in layer4:layer3.
+    A layer is what an encoder returns as hidden by itself, or the name of a module inside it."""
+    seeds: int = 1
+    """How many times everything is repeated, with seeds 0, 1, …"""
+    student: str = "video_small"
+    """Encoder of the student: a registered name, timm/…, torchvision/…"""
+    teacher: str = "eeg_small"
+    """Encoder of the teacher: a registered name or braindecode/…"""
+    max_epochs: int = 8
+    """Epochs of every student."""
+    teacher_epochs: int = 5
+    """Epochs of the teacher."""
+    monitor: str = "val/macro_f1"
+    """Validation metric that chooses the epoch: val/accuracy, val/macro_f1 or val/kappa."""
+    batch_size: int = 64
+    """Rows per step (per device)."""
+    lr: float = 2e-3
+    """Peak learning rate of AdamW, the same for every run."""
+    label_fraction: float = 1.0
+    """Share of the training labels that the students see; the other rows stay as unlabelled pairs.
+    The teacher sees all labels, as if it had been trained before on a labelled corpus."""
+    devices: str = "1"
+    """Lightning's devices: a number, "auto", or a list such as "0,1"."""
+    accelerator: str = "auto"
+    """Lightning's accelerator: auto, cpu, gpu, …"""
+    precision: str = "32-true"
+    """Lightning's precision: 32-true, bf16-mixed, 16-mixed."""
+    num_workers: int = 0
+    """Processes that read data; for data that does not fit into memory."""
+    out: Path | None = None
+    """Run folder; a new numbered one under runs/ when left out."""
+    resume: bool = False
+    """Continue the run in --out, or the newest one under runs/."""
+
+    def hardware(self) -> Hardware:
+        """What the options say about the machine."""
+        return Hardware(
+            self.accelerator, self.devices, self.precision, self.num_workers, verbose=True
+        )
+
+    def setting(
+        self,
+        splits: Splits,
+        student: str,
+        teacher: str,
+        encoder_options: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> Setting:
+        """The setting of one student and one teacher on one split, with every loss as recommended.
+
+        Args:
+            splits: subject-disjoint paired datasets.
+            student: modality of the student.
+            teacher: modality of the teacher.
+            encoder_options: further options of `create_encoder`, by modality.
+
+        Raises:
+            ValueError: a pair of --layers that is not written as student:teacher.
+        """
+        return Setting(
+            load=lambda data_root, split: splits,
+            teachers={teacher: self.teacher},
+            student=student,
+            encoder=self.student,
+            options=encoder_options or {},
+            layers=parse_pairs(self.layers),
+            own_splits=False,
+            epochs=self.max_epochs,
+            teacher_epochs=self.teacher_epochs,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            monitor=self.monitor,
+            warmup_share=None,
+            loss_options={},
+            sample_first=True,
+        )
+
+    def config(self, name: str) -> dict[str, Any]:
+        """What config.json keeps of the options, for a benchmark of that name."""
+        kept = {key: one for key, one in asdict(self).items() if key not in ("out", "resume")}
+        kept = {key: list(one) if isinstance(one, tuple) else one for key, one in kept.items()}
+        kept = {key: str(one) if isinstance(one, Path) else one for key, one in kept.items()}
+        return {"benchmark": name, **kept}
+
+
+def cli(main: Callable[[T], None], options: type[T], default: T | None = None) -> None:
+    """Read the command line and run; a user's mistake is one sentence, not a traceback.
+
+    Args:
+        main: takes the options.
+        options: a dataclass whose fields and their docstrings are the options and their help.
+        default: other values than the fields' own for options that are left out.
+    """
+    import tyro
+
+    flags = (tyro.conf.FlagCreatePairsOff,)
+    if default is None:
+        chosen = tyro.cli(options, config=flags)
+    else:
+        chosen = tyro.cli(options, default=default, config=flags)
+    try:
+        main(chosen)
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,48 @@
+"""Parts of the rows and of the modalities of a dataset, as experiments need them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from xdistill.data.paired import PairedDataset
+
+
+def only(dataset: PairedDataset, modality: str) -> PairedDataset:
+    """The rows that have a modality, with that modality alone."""
+    alone = dataset.replace(
+        inputs={modality: dataset.inputs[modality]},
+        valid={name: mask for name, mask in dataset.valid.items() if name == modality},
+    )
+    return alone.subset(dataset.valid[modality].nonzero().flatten()) if alone.valid else alone
+
+
+def first_sample(dataset: PairedDataset, modality: str) -> Tensor:
+    """The modality's sample of the first row that has one.
+
+    Raises:
+        ValueError: the dataset has no such modality.
+    """
+    if modality not in dataset.inputs:
+        raise ValueError(
+            f"the dataset has no modality {modality!r}, it has {sorted(dataset.inputs)}; name one "
+            "of these in the setting"
+        )
+    row = next(row for row in range(len(dataset)) if dataset.has(modality, row))
+    return dataset.read(modality, row)
+
+
+def hide_teachers(
+    train: PairedDataset, teachers: Iterable[str], share: float, seed: int
+) -> PairedDataset:
+    """The same rows, a share of which has no teacher modality.
+
+    With one seed, the rows that lack it at a smaller share also lack it at a larger one.
+    """
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
+    has = torch.ones(len(train), dtype=torch.bool)
+    has[order[: round(share * len(train))]] = False
+    before = {name: train.valid.get(name, torch.ones_like(has)) for name in teachers}
+    return train.replace(valid={**train.valid, **{name: has & before[name] for name in before}})

@@ -1,0 +1,170 @@
+"""The folder of runs: what it was started with, and the result that each run leaves in it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from xdistill.metrics import Scores
+from xdistill.report import read_json, write_json
+
+RESULT = "result.json"
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run found.
+
+    Attributes:
+        val: scores on validation, of the epoch that was kept.
+        test: scores on test, of the same epoch.
+        best_epoch: the epoch that was kept, from 0.
+        seconds: time of training and evaluation; of a resumed run, since it was resumed.
+        history: one row per epoch with the mean of each training term and the validation metrics.
+        predicted: predicted class index of every test row.
+    """
+
+    val: Scores
+    test: Scores
+    best_epoch: int
+    seconds: float
+    history: list[dict[str, float]]
+    predicted: list[int]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run did not finish.
+
+    Attributes:
+        error: type and message.
+        seconds: time until then; None where the process died.
+    """
+
+    error: str
+    seconds: float | None
+
+
+Outcome = Result | Failure
+
+
+def read_outcome(folder: Path) -> Outcome | None:
+    """What the run in a folder left; None where it has not ended.
+
+    Raises:
+        ValueError: its result.json is not valid JSON.
+    """
+    if not (folder / RESULT).exists():
+        return None
+    kept = read_json(folder / RESULT)
+    kept.pop("trial")
+    if "error" in kept:
+        return Failure(**kept)
+    return Result(**{**kept, "val": _scores(kept["val"]), "test": _scores(kept["test"])})
+
+
+def _scores(kept: Mapping[str, Any]) -> Scores:
+    """Scores with the tuples that JSON turned into lists."""
+    tuples = {"f1_per_class": tuple(kept["f1_per_class"])}
+    return Scores(**{**kept, **tuples, "confusion": tuple(map(tuple, kept["confusion"]))})
+
+
+def write_outcome(folder: Path, trial: Any, outcome: Outcome) -> None:
+    """Write result.json: what was run, as a dataclass, and what it left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / RESULT, {"trial": asdict(trial), **asdict(outcome)})
+
+
+def forget_checkpoint(folder: Path) -> None:
+    """Remove the checkpoint of a run that has finished, or that failed and is to start anew."""
+    from xdistill.engine.run_dir import CHECKPOINT  # its package imports Lightning
+
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def open_folder(
+    folder: Path, file: str, config: Mapping[str, Any], *, resume: bool, may_differ: Collection[str]
+) -> None:
+    """Make the folder of a new run, or check the one that is to be resumed.
+
+    Raises:
+        FileExistsError: the folder is not empty and `resume` is False, or it holds no run.
+        ValueError: the run was started with other options.
+    """
+    from xdistill.engine.run_dir import prepare_run_dir  # its package imports Lightning
+
+    if not main_process():  # the main process does it
+        return
+    if resume and folder.is_dir() and any(folder.iterdir()) and not (folder / file).exists():
+        raise FileExistsError(
+            f"{folder} is not empty and holds no {file}, so there is no run to resume; choose "
+            "another --out"
+        )
+    prepare_run_dir(folder, resume)
+    check_config(folder, file, config, may_differ)
+
+
+def check_config(
+    folder: Path, file: str, config: Mapping[str, Any], may_differ: Collection[str] = ()
+) -> None:
+    """Write what runs are made with into their folder, or compare it with what is written there.
+
+    Args:
+        folder: of the runs.
+        file: name of the JSON file in it.
+        config: what they are made with.
+        may_differ: entries that do not matter to the runs that are done.
+
+    Raises:
+        ValueError: the runs in the folder were made with other options; names them.
+    """
+    path = folder / file
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, config)
+        return
+    before, now = read_json(path), json.loads(json.dumps(config, default=str))
+    other = {
+        name: f"{before.get(name)!r} → {value!r}"
+        for name, value in now.items()
+        if before.get(name) != value and name not in may_differ
+    }
+    if other:
+        raise ValueError(
+            f"the runs in {folder} were made with other options: {other}; use the same ones, "
+            "choose another --out, or delete that folder"
+        )
+
+
+def numbered_folder(parent: Path, resume: bool) -> Path:
+    """The next of the folders 001, 002, … of a parent, or the newest one where it is resumed.
+
+    Raises:
+        FileNotFoundError: there is none to resume.
+    """
+    runs = [path for path in parent.glob("[0-9]*") if path.is_dir() and path.name.isdigit()]
+    taken = sorted(runs, key=lambda path: int(path.name))
+    # A further process of the same run finds the folder that the main process has made.
+    if resume or not main_process():
+        if not taken:
+            raise FileNotFoundError(f"--resume finds no run under {parent}; name it with --out")
+        return taken[-1]
+    return parent / f"{int(taken[-1].name) + 1 if taken else 1:03d}"
+
+
+def main_process() -> bool:
+    """Lightning starts one process more for each further device, each with its LOCAL_RANK."""
+    return int(os.environ.get("LOCAL_RANK", "0")) == 0
+
+
+def wait_for_main_process() -> None:
+    """Wait until the main process has written what all processes read."""
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()

@@ -1,0 +1,104 @@
+"""A setting: which data, who teaches whom, with which networks, and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from xdistill.data.splits import Splits
+from xdistill.experiment.hidden_layers import Pairs
+from xdistill.registry import settings
+
+# CRD's own number, 16,384 negatives per row, would take minutes where other losses take seconds.
+SHORT_RUNS: Mapping[str, Mapping[str, Any]] = {"crd": {"num_negatives": 256}}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A student of one data set and its teachers, trained the same way with every method.
+
+    Attributes:
+        load: returns the three parts, given the folder of all data sets and the number of the
+            split.
+        teachers: encoder of each teacher, by its modality.
+        student: modality of the student.
+        encoder: encoder of the student.
+        options: further options of `create_encoder`, by modality.
+        layers: pairs of hidden layers, student's and teacher's, for losses that compare them.
+        own_splits: each seed has a split of its own (a fold, or a generated problem), and therefore
+            a search of its own. Otherwise the split is fixed and seed 0 searches for all seeds.
+        epochs: of every student.
+        teacher_epochs: of every teacher.
+        batch_size: rows per training step; an evaluation step has twice as many.
+        lr: peak learning rate, which a search varies.
+        monitor: validation metric that chooses the epoch.
+        warmup_share: the longest warm-up of a loss, as a share of the epochs; None leaves every
+            recommended warm-up as it is.
+        loss_options: options of losses that differ from their defaults, by the loss's name.
+        sample_first: read a training sample between seeding and making an encoder, so that its
+            augmentation draws before the weights do. The published results of benchmarks/s3ve.py
+            were made in this order.
+    """
+
+    load: Callable[[Path, int], Splits]
+    teachers: Mapping[str, str]
+    student: str
+    encoder: str = "mlp"
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    layers: Pairs = ()
+    own_splits: bool = True
+    epochs: int = 10
+    teacher_epochs: int = 10
+    batch_size: int = 64
+    lr: float = 2e-3
+    monitor: str = "val/macro_f1"
+    warmup_share: float | None = 0.25
+    loss_options: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: SHORT_RUNS)
+    sample_first: bool = False
+
+    def split(self, seed: int) -> int:
+        """The number of the split that a seed trains on."""
+        return seed if self.own_splits else 0
+
+    def encoder_of(self, modality: str) -> str:
+        """The encoder of the student's modality or of a teacher's."""
+        return self.encoder if modality == self.student else self.teachers[modality]
+
+    def config(self) -> dict[str, Any]:
+        """Everything that a file can keep of it: all fields but `load`."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "load"}
+
+
+def register_setting(name: str, setting: Setting) -> Setting:
+    """Give a setting a name, under which the suite and `Experiment` find it.
+
+    A package publishes its settings through the entry-point group "xdistill.settings" instead.
+
+    Args:
+        name: the data set's, with a hyphen and a suffix where a data set has several settings.
+        setting: what to register.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    load = getattr(setting.load, "func", setting.load)  # of a partial, the function
+    return settings.register(name, provider=str(getattr(load, "__module__", "?")))(setting)
+
+
+def get_setting(name: str) -> Setting:
+    """The setting of that name.
+
+    Raises:
+        ValueError: unknown name, with the near ones.
+        ImportError: the plugin behind the name cannot be imported.
+        TypeError: the entry point leads to something other than a Setting.
+    """
+    found = settings.get(name)
+    if not isinstance(found, Setting):
+        raise TypeError(
+            f"setting {name!r} from {settings.provider(name)} is a {type(found).__name__}; the "
+            "entry point must lead to an xdistill.experiment.Setting"
+        )
+    return found
