@@ -120,28 +120,10 @@ def s3ve(
         clips = read_annotations(root, subject_pattern)
     names = _check_modalities(layout, modalities, clips, eeg_samples)
     check_files(clips, layout, names)
-    keep_bytes = keep_gib * GIB
-    read_eeg = {
-        "eeg": partial(read_epoch, samples=eeg_samples),
-        "eeg_features": partial(read_features, width=FEATURES if layout == "clips" else None),
+    shape = {"frames": frames, "size": size, "channels": channels}
+    columns = {
+        name: _column(name, layout, clips, keep_gib * GIB, eeg_samples, shape) for name in names
     }
-    columns: dict[str, Any] = {}
-    for name in names:
-        if name == "video":
-            columns[name] = ClipColumn(
-                [clip.video for clip in clips if clip.video],
-                [clip.segment for clip in clips],
-                keep_bytes=keep_bytes,
-                frames=frames,
-                size=size,
-                channels=channels,
-            )
-        elif name == "video_features":
-            paths = [clip.video for clip in clips]
-            columns[name] = FileColumn(paths, read_features, keep_bytes=keep_bytes)
-        else:
-            paths = [clip.eeg for clip in clips]
-            columns[name] = FileColumn(paths, read_eeg[name], keep_bytes=keep_bytes)
     dataset = _paired(clips, columns)
     if (split or ("subjects" if layout == "features" else "published")) == "subjects":
         return split_by_group(dataset, seed=seed)
@@ -173,6 +155,25 @@ def _check_modalities(
             "and 'eeg_features'; name one of them"
         )
     return names
+
+
+def _column(
+    name: str,
+    layout: str,
+    clips: Sequence[Clip],
+    keep_bytes: float,
+    eeg_samples: int,
+    shape: dict[str, int],
+) -> ClipColumn | FileColumn:
+    if name == "video":
+        paths = [clip.video for clip in clips if clip.video]
+        segments = [clip.segment for clip in clips]
+        return ClipColumn(paths, segments, keep_bytes=keep_bytes, **shape)
+    files = [clip.eeg if name in EEG else clip.video for clip in clips]
+    read = partial(read_features, width=FEATURES if layout == "clips" else None)
+    if name == "eeg":
+        read = partial(read_epoch, samples=eeg_samples)
+    return FileColumn(files, read, keep_bytes=keep_bytes)
 
 
 def _paired(clips: Sequence[Clip], columns: dict[str, Any]) -> PairedDataset:
