@@ -165,3 +165,24 @@ def test_a_memory_that_nothing_fills_is_an_error():
     distiller = xd.Distiller(*toy_encoders(), Forgetful())
     with pytest.raises(NotImplementedError, match=r"centre says keeps_memory.*override remember"):
         distiller.train()(batch())
+
+
+def test_a_memory_that_leaves_does_not_yield_is_refused_where_the_teacher_trains():
+    class Wrapper(xd.Loss):
+        name = "wrapper"
+        shared_space = False
+
+        def __init__(self):
+            super().__init__()
+            self.inner = Centre()
+
+        def bind(self, student, teacher, num_classes=None, num_samples=None):
+            self.inner.bind(student, teacher)
+            return self
+
+        def forward(self, student, teacher, target=None, *, valid=None, index=None):
+            return 2 * self.inner(student, teacher, target, valid=valid, index=index)
+
+    xd.Distiller(*toy_encoders(), Wrapper())(batch())  # a frozen one is remembered in the call
+    with pytest.raises(ValueError, match=r"wrapper holds centre, which keeps .* from leaves\(\)"):
+        xd.Distiller(*toy_encoders(), xd.CrossEntropy() + Wrapper(), train_teacher=True)

@@ -87,11 +87,10 @@ class Distiller(nn.Module):
             {
                 name: _slow_copies(teachers[name], keepers)
                 for name, keepers in self._memory_losses().items()
-                if name in teachers and _trains_any(teachers[name])
             }
         )
-        for name in self.slow_teachers:
-            for keeper in self._memory_losses()[name]:
+        for keepers in self._memory_losses().values():
+            for keeper in keepers:
                 keeper.track_teacher()
         self.train(self.training)
 
@@ -99,12 +98,13 @@ class Distiller(nn.Module):
         return [(name, loss) for name, loss in self.losses.items() if isinstance(loss, Loss)]
 
     def _memory_losses(self) -> dict[str, list[Loss]]:
-        """The losses that keep a memory of the teacher's outputs, by teacher."""
+        """The losses that keep a memory of outputs of a teacher that trains, by teacher."""
         found = {
-            name: [leaf for leaf in loss.leaves() if leaf.keeps_memory]
+            name: _memory_losses_in(loss)
             for name, loss in self._named_losses()
+            if name in self.teachers and _trains_any(self.teachers[name])
         }
-        return {name: leaves for name, leaves in found.items() if leaves}
+        return {name: keepers for name, keepers in found.items() if keepers}
 
     def _bind(
         self,
@@ -232,6 +232,25 @@ class Distiller(nn.Module):
             return batch.cached[name]
         with torch.set_grad_enabled(torch.is_grad_enabled() and trains):
             return _on_valid_rows(teacher, _inputs(batch, name, "teacher"), valid)
+
+
+def _memory_losses_in(loss: Loss) -> list[Loss]:
+    """The losses with a memory that a loss is composed of.
+
+    Raises:
+        ValueError: a loss holds one that its `leaves` does not yield, so that nothing would keep
+            stale outputs out of that memory.
+    """
+    leaves = list(loss.leaves())
+    keepers = [leaf for leaf in leaves if leaf.keeps_memory]
+    for leaf in leaves:
+        for inner in leaf.modules():
+            if isinstance(inner, Loss) and inner.keeps_memory and inner not in keepers:
+                raise ValueError(
+                    f"{leaf.label} holds {inner.label}, which keeps a memory, while the teacher "
+                    f"trains; {leaf.label} must yield it from leaves()"
+                )
+    return keepers
 
 
 def _slow_copies(teacher: nn.Module, keepers: list[Loss]) -> nn.ModuleList:
