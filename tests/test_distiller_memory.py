@@ -152,6 +152,15 @@ def test_memories_and_slow_copies_continue_from_a_state_dict():
     torch.testing.assert_close(resumed.state_dict(), straight.state_dict(), rtol=0, atol=0)
 
 
+def test_a_teacher_that_is_frozen_later_is_still_remembered():
+    loss = Centre()
+    student, teacher = toy_encoders()
+    distiller = xd.Distiller(student, teacher, loss, train_teacher=True).train()
+    teacher.requires_grad_(False)
+    distiller(batch())
+    assert len(loss.remembered()) == ROWS
+
+
 def test_a_loss_without_a_memory_makes_no_slow_copy():
     loss = xd.CrossEntropy() + xd.KHN(bank_size=0, dim=4)
     distiller = xd.Distiller(*toy_encoders(), loss, train_teacher=True)

@@ -83,28 +83,16 @@ class Distiller(nn.Module):
             if name in teachers:
                 teacher_spec = self._spec(teachers[name], name, example)
             self._bind(one, student_spec, teacher_spec, projector, dim, num_samples)
-        self.slow_teachers = nn.ModuleDict(
-            {
-                name: _slow_copies(teachers[name], keepers)
-                for name, keepers in self._memory_losses().items()
-            }
-        )
-        for keepers in self._memory_losses().values():
-            for keeper in keepers:
-                keeper.track_teacher()
+        self.slow_teachers = nn.ModuleDict()
+        for name, one in teachers.items():
+            if _trains_any(one) and (keepers := _memory_losses(losses[name])):
+                self.slow_teachers[name] = _slow_copies(one, keepers)
+                for keeper in keepers:
+                    keeper.track_teacher()
         self.train(self.training)
 
     def _named_losses(self) -> list[tuple[str, Loss]]:
         return [(name, loss) for name, loss in self.losses.items() if isinstance(loss, Loss)]
-
-    def _memory_losses(self) -> dict[str, list[Loss]]:
-        """The losses that keep a memory of outputs of a teacher that trains, by teacher."""
-        found = {
-            name: _memory_losses_in(loss)
-            for name, loss in self._named_losses()
-            if name in self.teachers and _trains_any(self.teachers[name])
-        }
-        return {name: keepers for name, keepers in found.items() if keepers}
 
     def _bind(
         self,
@@ -209,14 +197,14 @@ class Distiller(nn.Module):
     @torch.no_grad()
     def _remember(self, batch: PairedBatch) -> None:
         """Fill the memories of losses whose teacher trains; with a frozen one the losses do so."""
-        keepers = self._memory_losses()
+        losses = dict(self._named_losses())
         for name, copies in self.slow_teachers.items():
             x, valid = _inputs(batch, name, "teacher"), batch.valid.get(name)
             for slow in copies.children():
                 assert isinstance(slow, EMA)
                 slow.update(self.teachers[name])
                 outputs = _on_valid_rows(slow, x, valid)
-                for keeper in keepers[name]:
+                for keeper in _memory_losses(losses[name]):
                     if keeper.teacher_momentum == slow.momentum:
                         keeper.remember(outputs, batch.target, valid=valid, index=batch.index)
 
@@ -234,7 +222,7 @@ class Distiller(nn.Module):
             return _on_valid_rows(teacher, _inputs(batch, name, "teacher"), valid)
 
 
-def _memory_losses_in(loss: Loss) -> list[Loss]:
+def _memory_losses(loss: Loss) -> list[Loss]:
     """The losses with a memory that a loss is composed of.
 
     Raises:
