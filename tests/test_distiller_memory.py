@@ -152,6 +152,15 @@ def test_memories_and_slow_copies_continue_from_a_state_dict():
     torch.testing.assert_close(resumed.state_dict(), straight.state_dict(), rtol=0, atol=0)
 
 
+def test_a_teacher_that_is_frozen_later_is_still_remembered():
+    loss = Centre()
+    student, teacher = toy_encoders()
+    distiller = xd.Distiller(student, teacher, loss, train_teacher=True).train()
+    teacher.requires_grad_(False)
+    distiller(batch())
+    assert len(loss.remembered()) == ROWS
+
+
 def test_a_loss_without_a_memory_makes_no_slow_copy():
     loss = xd.CrossEntropy() + xd.KHN(bank_size=0, dim=4)
     distiller = xd.Distiller(*toy_encoders(), loss, train_teacher=True)
@@ -165,3 +174,24 @@ def test_a_memory_that_nothing_fills_is_an_error():
     distiller = xd.Distiller(*toy_encoders(), Forgetful())
     with pytest.raises(NotImplementedError, match=r"centre says keeps_memory.*override remember"):
         distiller.train()(batch())
+
+
+def test_a_memory_that_leaves_does_not_yield_is_refused_where_the_teacher_trains():
+    class Wrapper(xd.Loss):
+        name = "wrapper"
+        shared_space = False
+
+        def __init__(self):
+            super().__init__()
+            self.inner = Centre()
+
+        def bind(self, student, teacher, num_classes=None, num_samples=None):
+            self.inner.bind(student, teacher)
+            return self
+
+        def forward(self, student, teacher, target=None, *, valid=None, index=None):
+            return 2 * self.inner(student, teacher, target, valid=valid, index=index)
+
+    xd.Distiller(*toy_encoders(), Wrapper())(batch())  # a frozen one is remembered in the call
+    with pytest.raises(ValueError, match=r"wrapper holds centre, which keeps .* from leaves\(\)"):
+        xd.Distiller(*toy_encoders(), xd.CrossEntropy() + Wrapper(), train_teacher=True)

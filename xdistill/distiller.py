@@ -83,28 +83,16 @@ class Distiller(nn.Module):
             if name in teachers:
                 teacher_spec = self._spec(teachers[name], name, example)
             self._bind(one, student_spec, teacher_spec, projector, dim, num_samples)
-        self.slow_teachers = nn.ModuleDict(
-            {
-                name: _slow_copies(teachers[name], keepers)
-                for name, keepers in self._memory_losses().items()
-                if name in teachers and _trains_any(teachers[name])
-            }
-        )
-        for name in self.slow_teachers:
-            for keeper in self._memory_losses()[name]:
-                keeper.track_teacher()
+        self.slow_teachers = nn.ModuleDict()
+        for name, one in teachers.items():
+            if _trains_any(one) and (keepers := _memory_losses(losses[name])):
+                self.slow_teachers[name] = _slow_copies(one, keepers)
+                for keeper in keepers:
+                    keeper.track_teacher()
         self.train(self.training)
 
     def _named_losses(self) -> list[tuple[str, Loss]]:
         return [(name, loss) for name, loss in self.losses.items() if isinstance(loss, Loss)]
-
-    def _memory_losses(self) -> dict[str, list[Loss]]:
-        """The losses that keep a memory of the teacher's outputs, by teacher."""
-        found = {
-            name: [leaf for leaf in loss.leaves() if leaf.keeps_memory]
-            for name, loss in self._named_losses()
-        }
-        return {name: leaves for name, leaves in found.items() if leaves}
 
     def _bind(
         self,
@@ -209,14 +197,14 @@ class Distiller(nn.Module):
     @torch.no_grad()
     def _remember(self, batch: PairedBatch) -> None:
         """Fill the memories of losses whose teacher trains; with a frozen one the losses do so."""
-        keepers = self._memory_losses()
+        losses = dict(self._named_losses())
         for name, copies in self.slow_teachers.items():
             x, valid = _inputs(batch, name, "teacher"), batch.valid.get(name)
             for slow in copies.children():
                 assert isinstance(slow, EMA)
                 slow.update(self.teachers[name])
                 outputs = _on_valid_rows(slow, x, valid)
-                for keeper in keepers[name]:
+                for keeper in _memory_losses(losses[name]):
                     if keeper.teacher_momentum == slow.momentum:
                         keeper.remember(outputs, batch.target, valid=valid, index=batch.index)
 
@@ -232,6 +220,25 @@ class Distiller(nn.Module):
             return batch.cached[name]
         with torch.set_grad_enabled(torch.is_grad_enabled() and trains):
             return _on_valid_rows(teacher, _inputs(batch, name, "teacher"), valid)
+
+
+def _memory_losses(loss: Loss) -> list[Loss]:
+    """The losses with a memory that a loss is composed of.
+
+    Raises:
+        ValueError: a loss holds one that its `leaves` does not yield, so that nothing would keep
+            stale outputs out of that memory.
+    """
+    leaves = list(loss.leaves())
+    keepers = [leaf for leaf in leaves if leaf.keeps_memory]
+    for leaf in leaves:
+        for inner in leaf.modules():
+            if isinstance(inner, Loss) and inner.keeps_memory and inner not in keepers:
+                raise ValueError(
+                    f"{leaf.label} holds {inner.label}, which keeps a memory, while the teacher "
+                    f"trains; {leaf.label} must yield it from leaves()"
+                )
+    return keepers
 
 
 def _slow_copies(teacher: nn.Module, keepers: list[Loss]) -> nn.ModuleList:

@@ -47,7 +47,7 @@ class KHN(Loss):
     what each form and each mining means. Embeddings are projected, then scaled to length one.
 
     The bank (`Loss.keeps_memory`) holds the teacher's embeddings of the last training rows *before*
-    projection and projects them anew at each use. No key is stale, and the bank is the same for
+    projection and projects them again at each use. No key is stale, and the bank is the same for
     every projector. Its keys push the student only: a gradient through them into the projector
     would triple their cost and forbid writing the bank in place. The batch's own keys do train the
     projector. The bank is read and written in training mode alone, so that the value in eval mode
