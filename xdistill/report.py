@@ -23,7 +23,7 @@ PACKAGES = ("xdistill", "torch", "torchvision", "lightning", "torchmetrics", "nu
 class Interval:
     """A mean over seeds and half the width of its 95 % interval (Student's t).
 
-    `half_width` is None for a single seed, which tells nothing about the spread.
+    `half_width` is None for a single seed, which says nothing about the spread.
     """
 
     mean: float
@@ -64,7 +64,7 @@ SCALARS = ("accuracy", "macro_f1", "kappa")
 def paired_difference(runs: Sequence[Scores], baseline: Sequence[Scores]) -> dict[str, Any]:
     """Mean difference to the baseline with the same seed, its 95 % interval, and a p-value.
 
-    The p-value is that of the paired t-test, two-sided; None for a single seed.
+    The p-value is that of the two-sided paired t-test; None for a single seed.
     """
     differences = {
         name: [getattr(a, name) - getattr(b, name) for a, b in zip(runs, baseline, strict=True)]
@@ -74,12 +74,12 @@ def paired_difference(runs: Sequence[Scores], baseline: Sequence[Scores]) -> dic
 
 
 def paired_interval(differences: Sequence[float]) -> dict[str, float | None]:
-    """Mean of one difference per seed, its 95 % interval, and the p-value of that being zero."""
+    """Mean of one difference per seed, its 95 % interval, and the p-value of a mean of zero."""
     return {**asdict(interval(differences)), "p_value": _p_value(differences)}
 
 
 def _p_value(differences: Sequence[float]) -> float | None:
-    """Of the hypothesis that their mean is zero."""
+    """The p-value of the hypothesis that the mean of the differences is zero."""
     from scipy import stats
 
     if len(differences) < 2:
@@ -90,7 +90,7 @@ def _p_value(differences: Sequence[float]) -> float | None:
 
 
 def environment() -> dict[str, Any]:
-    """Versions of what computed the numbers, and the device."""
+    """Versions of the packages that computed the numbers, and the device."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -106,7 +106,7 @@ def _cpu() -> str:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file so that it is either the old one or the whole new one."""
+    """Write a JSON file atomically: a reader finds the old content or the whole new one."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(content, indent=1, default=str) + "\n")
     os.replace(partial, path)
@@ -116,7 +116,7 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        ValueError: the file is no JSON; it is named.
+        ValueError: the file is not valid JSON; the message names it.
     """
     try:
         return json.loads(path.read_text())

@@ -40,7 +40,7 @@ SETTING = Setting(
 
 
 class Stubborn(xd.Loss):
-    """A loss that fails in its second epoch as long as it is told to."""
+    """A loss that raises in its second epoch while `fails` is True."""
 
     name = "stubborn"
     fails = False
@@ -146,7 +146,7 @@ def test_a_folder_belongs_to_one_setting(experiment):
         other.student(ALONE)
 
 
-def test_mistakes_are_told(experiment):
+def test_mistakes_are_refused(experiment):
     with pytest.raises(ValueError, match="on setting 'sleepers', got a trial of 'mfh_gaussian'"):
         experiment.run(Trial("mfh_gaussian", "kd", 0))
     with pytest.raises(ValueError, match="unknown setting 'sleepers'"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from torch import nn
@@ -97,12 +97,14 @@ class Experiment:
                 f"this experiment is on setting {self.name!r}, got a trial of {trial.setting!r}"
             )
         self.check_folder()
-        prepare = self._teacher if isinstance(trial, TeacherTrial) else self._student
-        folder = self.folder / trial.folder
-        return run_trial(trial, folder, lambda: prepare(trial), self.hardware)  # type: ignore[arg-type]
+        if isinstance(trial, TeacherTrial):
+            prepare = partial(self._teacher, trial)
+        else:
+            prepare = partial(self._student, trial)
+        return run_trial(trial, self.folder / trial.folder, prepare, self.hardware)
 
     def check_folder(self) -> None:
-        """Keep the setting beside its runs, or compare it with the one that is kept there.
+        """Write the setting into the folder, or compare it with the one that is written there.
 
         Raises:
             ValueError: the runs in the folder were made with another setting.

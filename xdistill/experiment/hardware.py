@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Hardware:
-    """What Lightning's trainer is told about the machine.
+    """The options of Lightning's trainer that depend on the machine.
 
     Attributes:
         accelerator: "cpu", "gpu", "auto", …
@@ -28,7 +28,7 @@ class Hardware:
     verbose: bool = False
 
     def __post_init__(self):
-        lightning_devices(self.devices)  # a mistake is told now, not at the first training
+        lightning_devices(self.devices)  # a mistake is refused before any training
 
     def trainer_options(self) -> dict[str, Any]:
         """The options of `lightning.Trainer`."""
