@@ -73,7 +73,7 @@ class SuiteOptions:
     processes: int = os.cpu_count() or 1
     """Processes at a time, each with one thread."""
     out: Path = Path("runs/suite")
-    """Folder of all runs, each with a file of its own."""
+    """Folder of all runs, with a folder for each setting."""
     results: Path | None = None
     """Where suite.json and suite_runs.csv go; into --out when left out."""
 
