@@ -31,13 +31,7 @@ def new_network(setting: Setting, train: PairedDataset, modality: str, seed: int
         TypeError: an option that the encoder does not take.
     """
     options = encoder_options(setting, train, modality)
-
-    def make() -> nn.Module:
-        if setting.sample_first:
-            first_sample(train, modality)
-        return create_encoder(setting.encoder_of(modality), **options)
-
-    encoder = seeded(seed, make)
+    encoder = seeded(seed, lambda: create_encoder(setting.encoder_of(modality), **options))
     names = [pair[modality != setting.student] for pair in setting.layers]
     return keep_layers(encoder, names, first_sample(train, modality)[None])
 

@@ -96,7 +96,6 @@ class Options:
             monitor=self.monitor,
             warmup_share=None,
             loss_options={},
-            sample_first=True,
         )
 
     def config(self, name: str) -> dict[str, Any]:

@@ -37,9 +37,6 @@ class Setting:
         warmup_share: the longest warm-up of a loss, as a share of the epochs; None leaves every
             recommended warm-up as it is.
         loss_options: options of losses that differ from their defaults, by the loss's name.
-        sample_first: read a training sample between seeding and making an encoder, so that its
-            augmentation draws before the weights do. The published results of benchmarks/s3ve.py
-            were made in this order.
     """
 
     load: Callable[[Path, int], Splits]
@@ -56,7 +53,6 @@ class Setting:
     monitor: str = "val/macro_f1"
     warmup_share: float | None = 0.25
     loss_options: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: SHORT_RUNS)
-    sample_first: bool = False
 
     def split(self, seed: int) -> int:
         """The number of the split that a seed trains on."""
