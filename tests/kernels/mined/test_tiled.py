@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from tests.kernels.khn_twin import batch, with_gradients
 from tests.kernels.problems import IMPLS
-from tests.kernels.test_khn import batch, with_gradients
 from xdistill.kernels import khn
 from xdistill.kernels.mined import tiled as khn_tiled
 from xdistill.kernels.mined.operator import khn_fused, khn_scale
