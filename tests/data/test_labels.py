@@ -36,7 +36,7 @@ def test_drawn_groups_are_nested_and_follow_the_seed():
 def test_groups_without_labels_are_not_drawn():
     data = toy_data(60, unlabelled=30)  # groups 0 to 4 have none
     assert labelled_groups(xd.keep_labels_of(data, 5)) == {5, 6, 7, 8, 9}
-    with pytest.raises(ValueError, match="between 1 and the 5 groups with labels, got 6"):
+    with pytest.raises(ValueError, match="from 1 to the 5 groups with labels, got 6"):
         xd.keep_labels_of(data, 6)
 
 

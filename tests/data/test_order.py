@@ -69,8 +69,8 @@ def test_rows_of_several_classes_are_labelled_where_one_entry_is_known():
 @pytest.mark.parametrize(
     ("target", "per_batch", "balanced", "message"),
     [
-        ([0, -1], 0, False, "between 1 and batch_size - 1 = 3.*got 0"),
-        ([0, -1], 4, False, "between 1 and batch_size - 1 = 3.*got 4"),
+        ([0, -1], 0, False, "from 1 to batch_size - 1 = 3.*got 0"),
+        ([0, -1], 4, False, "from 1 to batch_size - 1 = 3.*got 4"),
         ([0, 1], 2, False, "no row is unlabelled"),
         ([-1, -1], 2, False, "no row is labelled"),
         ([[0, 1], [-1, -1]], 2, True, "several classes"),

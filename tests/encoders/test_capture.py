@@ -206,7 +206,7 @@ def test_a_loss_on_captured_layers_through_a_distiller():
     assert distiller.training and student.training
     distiller(batch).loss.backward()
     assert student.body.weight.grad.any()
-    with pytest.raises(ValueError, match="tells no shapes of any; keep layers with xd.capture"):
+    with pytest.raises(ValueError, match="holds no shapes; keep layers with xd.capture"):
         xd.Distiller(*toy_encoders(), Adapted())
 
 

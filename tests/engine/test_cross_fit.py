@@ -88,7 +88,7 @@ def test_finished_runs_are_read_again(tmp_path):
 def test_what_cannot_be_cross_fitted_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no 'radar' to train"):
         xd.cross_fit_teacher(toy_data(), make, "radar")
-    with pytest.raises(ValueError, match="folds must lie between 3"):
+    with pytest.raises(ValueError, match="folds must be from 3"):
         crossed(toy_data(), tmp_path, folds=2)
     with pytest.raises(ValueError, match="no labelled row of rich to .*fewer folds"):
         crossed(xd.keep_labels_of(toy_data(60), 1), tmp_path)

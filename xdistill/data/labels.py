@@ -64,7 +64,7 @@ def keep_labels_of(
     if isinstance(groups, int):
         if not 1 <= groups <= len(present):
             raise ValueError(
-                f"groups lies between 1 and the {len(present)} groups with labels, got {groups}"
+                f"groups must be from 1 to the {len(present)} groups with labels, got {groups}"
             )
         order = torch.randperm(len(present), generator=torch.Generator().manual_seed(seed))
         chosen = present[order[:groups]]

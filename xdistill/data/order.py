@@ -71,7 +71,7 @@ class TwoStreams(Sampler[int]):
         check_seed(seed)
         if not 1 <= labelled_per_batch < batch_size:
             raise ValueError(
-                f"labelled_per_batch lies between 1 and batch_size - 1 = {batch_size - 1}, so that "
+                f"labelled_per_batch must be from 1 to batch_size - 1 = {batch_size - 1}, so that "
                 f"a batch has room for unlabelled rows, got {labelled_per_batch}"
             )
         if balanced and target.ndim > 1:

@@ -113,8 +113,8 @@ def fold_groups(
     """
     if not 2 <= folds <= len(groups) or not 0 <= fold < folds:
         raise ValueError(
-            f"folds is from 2 to the number of groups (subjects), {len(groups)}, and fold from 0 "
-            f"to folds - 1, got folds={folds} and fold={fold}"
+            f"folds must be from 2 to the number of groups (subjects), {len(groups)}, and fold "
+            f"from 0 to folds - 1, got folds={folds} and fold={fold}"
         )
     # Cyclically from the test fold on: first the test groups, then those of the next folds.
     order = sorted(range(len(groups)), key=lambda at: ((at - fold) % folds, at))
@@ -123,9 +123,9 @@ def fold_groups(
     held_out = max(1, round(VAL_SHARE * rest)) if val_groups is None else val_groups
     if not 1 <= held_out < rest:
         raise ValueError(
-            f"the number of groups (subjects) for validation is from 1 to {rest - 1}, so that some "
-            f"of the {rest} that are not for testing are left for training, got {held_out}; change "
-            "it, or the number of folds"
+            f"the number of groups (subjects) for validation must be from 1 to {rest - 1}, so that "
+            f"some of the {rest} that are not for testing are left for training, got {held_out}; "
+            "change it, or the number of folds"
         )
     named = [groups[at] for at in order]
     return {
@@ -158,7 +158,7 @@ def kfold_by_group(dataset: PairedDataset, folds: int, seed: int = 0) -> list[Sp
     groups = dataset.group.unique()
     if folds < 3 or folds > len(groups):
         raise ValueError(
-            f"folds is from 3 (train, val, test) to the number of groups ({len(groups)}), got "
+            f"folds must be from 3 (train, val, test) to the number of groups ({len(groups)}), got "
             f"{folds}"
         )
     order = torch.randperm(len(groups), generator=torch.Generator().manual_seed(seed))

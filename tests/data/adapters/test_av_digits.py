@@ -254,7 +254,7 @@ def test_torchaudio_is_needed_for_spectrograms_alone(whole, monkeypatch):
         ({"split": "official"}, "split is 'published' or 'speakers', got 'official'"),
         ({"images": "train"}, "images is 'mnist' or 't10k'"),
         ({"audio": "mfcc"}, "audio is 'log_mel' or 'waveform'"),
-        ({"size": 29}, "size is from 1 to 28"),
+        ({"size": 29}, "size must be from 1 to 28"),
         ({"duration_s": 0.0}, "duration_s is above 0"),
         ({"noise": -1.0}, "noise is 0 or more"),
         ({"test_speakers": ["ada"]}, "pass split='speakers' with them"),

@@ -153,7 +153,7 @@ def test_a_csv_in_another_order_is_refused(tmp_path):
         ({"modalities": ["px"]}, "modalities is a list of one or more of"),
         ({"modalities": "mor"}, "modalities is a list of one or more of"),
         ({"modalities": []}, "modalities is a list of one or more of"),
-        ({"folds": 2}, "folds is from 3"),
+        ({"folds": 2}, "folds must be from 3"),
         ({"fold": 5}, "got folds=5 and fold=5"),
     ],
 )

@@ -81,8 +81,8 @@ def uci_mfeat(
     names = check_modalities(modalities, FEATURES)
     if not 3 <= folds <= ROWS // 10 or not 0 <= fold < folds:
         raise ValueError(
-            f"folds is from 3 (train, val, test) to {ROWS // 10} and fold from 0 to folds - 1, got "
-            f"folds={folds} and fold={fold}"
+            f"folds must be from 3 (train, val, test) to {ROWS // 10} and fold from 0 to "
+            f"folds - 1, got folds={folds} and fold={fold}"
         )
     digits = torch.arange(10).repeat_interleave(ROWS // 10)
     tables = {name: read_features(Path(root).expanduser(), name) for name in names}

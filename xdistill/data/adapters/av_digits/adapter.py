@@ -162,7 +162,9 @@ def _check_options(
             f"more, got {images_per_recording}, {mels}, {duration_s} and {noise}"
         )
     if not 1 <= size <= IMAGE_SIDE:
-        raise ValueError(f"size is from 1 to {IMAGE_SIDE}, the side of MNIST's images, got {size}")
+        raise ValueError(
+            f"size must be from 1 to {IMAGE_SIDE}, the side of MNIST's images, got {size}"
+        )
 
 
 def _split(
