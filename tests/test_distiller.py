@@ -162,7 +162,7 @@ def test_cached_outputs_take_the_place_of_the_teacher():
 
 
 def test_a_training_teacher_fills_the_bank_through_its_slow_copy():
-    loss = CrossEntropy() + SACD(dim=4, bank_size=32, momentum=0.9)
+    loss = CrossEntropy() + SACD(dim=4, bank_size=32, teacher_momentum=0.9)
     student, teacher = toy_encoders()
     distiller = Distiller(student, teacher, loss, train_teacher=True).train()
     optimizer = torch.optim.SGD(distiller.parameters(), lr=0.1)

@@ -64,6 +64,27 @@ def test_it_is_a_loss_under_its_own_name(name):
     assert create_loss(name).label == name
 
 
+@every_loss
+def test_its_repr_shows_every_option_and_makes_it_again(name):
+    loss = create_loss(name)
+    known = {key: one.default for key, one in inspect.signature(type(loss)).parameters.items()}
+    left_out = {"student_dim", "teacher_dim", "classifier", "margins"}  # widths, module, tensors
+    assert known.keys() - left_out <= loss.options.keys() <= known.keys()
+    for option, value in loss.options.items():
+        assert value == known[option] or (option, value) == ("structure_space", "raw")
+    again = type(loss)(**loss.options)
+    assert again.options == loss.options and repr(again) == repr(loss)
+    for option, value in loss.options.items():
+        assert f"{option}={value!r}" in repr(loss)
+
+
+def test_the_repr_of_a_sum_shows_the_options_of_its_parts():
+    loss = xdistill.losses.CrossEntropy() + 2 * xdistill.losses.SACD(bank_size=0, dim=None)
+    assert "weights=[1.0, 2.0]" in repr(loss) and "bank_size=0" in repr(loss)
+    bound = loss.bind(Spec(4), Spec(6), 3)
+    assert "bank_size=0" in repr(bound) and "(student_projector)" in repr(bound)
+
+
 TEMPERATURES = [
     (name, option)
     for name in NAMES

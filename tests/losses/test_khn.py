@@ -189,7 +189,7 @@ def test_a_bank_of_none_needs_no_bind():
 
 
 def test_a_training_teacher_s_keys_pass_through_the_slow_projector():
-    loss = loss_of(symmetric=False, form="nce", momentum=0.5)
+    loss = loss_of(symmetric=False, form="nce", teacher_momentum=0.5)
     loss.track_teacher()
     slow = copy.deepcopy(loss.teacher_projector)
     first, second = batch(0), batch(1)

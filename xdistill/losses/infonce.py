@@ -68,6 +68,7 @@ class InfoNCE(Loss):
         super().__init__()
         require_positive(self.name, temperature=temperature)
         self.temperature = temperature
+        self.learnable = learnable
         self.dim = dim
         self.gather: Gather = gather
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature))) if learnable else None

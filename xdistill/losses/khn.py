@@ -67,7 +67,7 @@ class KHN(Loss):
         symmetric: add the same loss with teacher anchors among the student's rows of the batch. The
             bank takes no part in that direction, because its keys are the teacher's.
         temperature: divides the cosines of form="nce".
-        momentum: of the slow copies of teacher and projector, with a teacher that trains.
+        teacher_momentum: of the slow copies of teacher and projector, with a teacher that trains.
         seed: seed of mining="random".
         dim: width of the shared space; makes projectors in `bind`. None makes projectors only where
             the widths differ.
@@ -94,7 +94,7 @@ class KHN(Loss):
         positives: Positives = "class",
         symmetric: bool = True,
         temperature: float = 0.1,
-        momentum: float = 0.999,
+        teacher_momentum: float = 0.999,
         seed: int = 0,
         dim: int | None = None,
         student_dim: int | None = None,
@@ -104,25 +104,34 @@ class KHN(Loss):
         require_positive(self.name, temperature=temperature)
         if bank_size < 0:
             raise ValueError(f"bank_size must be 0 (no bank) or more, got {bank_size}")
-        self.options: dict[str, Any] = {
-            "margin": margin,
-            "num_negatives": num_negatives,
-            "form": form,
-            "mining": mining,
-            "positives": positives,
-            "temperature": temperature,
-        }
+        self.margin = margin
+        self.num_negatives = num_negatives
+        self.form = form
+        self.mining = mining
+        self.positives = positives
+        self.temperature = temperature
         self.bank_size = bank_size
         self.symmetric = symmetric
         self.keeps_memory = bank_size > 0
-        self.teacher_momentum = momentum
+        self.teacher_momentum = teacher_momentum
         self.seed = seed
         self.dim = dim
         self.bank: MemoryBank | None = None
         self.momentum_projector: EMA | None = None
         self.register_buffer("draws", torch.zeros((), dtype=torch.int64))
-        _try_options(self.options)
+        # The kernel refuses wrong options now rather than at the first batch.
+        khn(torch.ones(1, 1), torch.ones(1, 1), None, **self._kernel_options())
         self._bind_given(student_dim, teacher_dim)
+
+    def _kernel_options(self) -> dict[str, Any]:
+        return {
+            "margin": self.margin,
+            "num_negatives": self.num_negatives,
+            "form": self.form,
+            "mining": self.mining,
+            "positives": self.positives,
+            "temperature": self.temperature,
+        }
 
     def _bind_given(
         self, student_dim: int | None, teacher_dim: int | None, num_classes: int | None = None
@@ -179,7 +188,7 @@ class KHN(Loss):
 
     def contrast(self, rows: Rows) -> Float[Tensor, ""]:
         """The mined loss in one or both directions."""
-        shared = {"valid": rows.keep, "index": rows.index, **self.options}
+        shared = {"valid": rows.keep, "index": rows.index, **self._kernel_options()}
         seed = self.seed + 2 * self.draws
         v, e = unit_rows(rows.student), unit_rows(rows.teacher)
         value = khn(v, e, rows.target, seed=seed, **self._bank_keys(rows), **shared)
@@ -221,9 +230,3 @@ class KHN(Loss):
 def _one_class(target: Int64[Tensor, "b ..."] | None) -> Int64[Tensor, " b"] | None:
     """The class of each row; None where rows may have several, which counts as unlabelled."""
     return None if target is None or target.ndim > 1 else target
-
-
-def _try_options(options: dict[str, Any]) -> None:
-    """Have the kernel refuse wrong options now rather than at the first batch."""
-    row = torch.ones(1, 1)
-    khn(row, row, None, **options)

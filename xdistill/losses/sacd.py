@@ -85,7 +85,7 @@ class SACD(KHN):
         composition: bool = False,
         composition_weight: float = 1.0,
         temperature: float = 0.1,
-        momentum: float = 0.999,
+        teacher_momentum: float = 0.999,
         seed: int = 0,
         student_dim: int | None = None,
         teacher_dim: int | None = None,
@@ -100,7 +100,7 @@ class SACD(KHN):
             positives=positives,
             symmetric=symmetric,
             temperature=temperature,
-            momentum=momentum,
+            teacher_momentum=teacher_momentum,
             seed=seed,
             dim=dim,
         )

@@ -68,9 +68,14 @@ class SigLIP(Loss):
             raise ValueError(f"siglip: scale must be above 0, got {scale}; it is 1 / temperature")
         self.dim = dim
         self.gather: Gather = gather
+        self.learnable = learnable
         self.start = scale, bias
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale))) if learnable else None
         self.bias = nn.Parameter(torch.tensor(float(bias))) if learnable else None
+
+    @property
+    def options(self):
+        return {**super().options, "scale": self.start[0], "bias": self.start[1]}
 
     def scale_and_bias(self) -> tuple[float, float] | tuple[Tensor, Tensor]:
         """The factor of the cosines, and what is added to them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -267,6 +268,21 @@ class Loss(nn.Module):
         for child in self.children():
             if isinstance(child, Loss):
                 child.set_progress(step, total, steps_per_epoch)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The constructor's options, so that `type(loss)(**loss.options)` makes another like it.
+
+        A loss stores each option as an attribute of the same name; the name of a module that it
+        makes from one, `adapter`, as `adapter_name`. Modules and tensors, and the widths that
+        `bind` learns, are left out.
+        """
+        own, names = vars(self), inspect.signature(type(self)).parameters
+        stored = {name: f"{name}_name" if f"{name}_name" in own else name for name in names}
+        return {name: own[place] for name, place in stored.items() if place in own}
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={value!r}" for name, value in self.options.items())
 
     def weighted_terms(self) -> list[tuple[float, Loss]]:
         """The summands that this loss contributes to a sum, each with its weight."""
