@@ -291,7 +291,7 @@ def test_evaluation_leaves_no_trace(name):
 @every_loss
 def test_unequal_widths_through_bind(name):
     loss = bound_loss(name, student_dim=8, teacher_dim=5)
-    result = step(loss, random_batch(teacher_dim=5))
+    result = step(loss, CASES["some unlabelled"](random_batch(teacher_dim=5)))
     assert torch.isfinite(result.value)
     assert result.reaches_the_student()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,6 +49,7 @@ def cross_fit_teacher(
     batch_size: int = 64,
     seed: int = 0,
     root: str | Path | None = None,
+    hidden: Sequence[str] = (),
     run_dir: str | Path | None = None,
     resume: bool = False,
     **fit_options: Any,
@@ -75,6 +76,7 @@ def cross_fit_teacher(
         batch_size: rows of a step.
         seed: of the folds, of the first weights and of the order.
         root: folder of the cached outputs, as in `cache_teacher`.
+        hidden: names of the hidden tensors that a loss will ask for.
         run_dir: folder of the runs, one below it for each fold; None keeps them in memory.
         resume: continue the runs in `run_dir`.
         **fit_options: of `fit`: max_epochs, lr, devices, …
@@ -112,7 +114,7 @@ def cross_fit_teacher(
         teachers.append(teacher.eval().requires_grad_(False))
         results.append(result)
         if any(split.test.has(modality, row) for row in range(len(split.test))):
-            taught = cache_teacher(split.test, teacher, modality, root=root)
+            taught = cache_teacher(split.test, teacher, modality, root=root, hidden=hidden)
             parts.append((rows, taught.cached[modality]))
     return CrossFitted(_joined(dataset, modality, parts), teachers, results, fold)
 
@@ -148,10 +150,11 @@ def _joined(
             joined[rows] = pick(outputs)
         return joined
 
-    has_logits = parts[0][1].logits is not None
+    has_logits, names = parts[0][1].logits is not None, list(parts[0][1].hidden)
     outputs = Outputs(
         embedding=at_rows(lambda one: one.embedding),
         logits=at_rows(lambda one: one.logits) if has_logits else None,  # type: ignore[arg-type]
+        hidden={name: at_rows(lambda one, name=name: one.hidden[name]) for name in names},
     )
     return dataset.replace(
         inputs={name: column for name, column in dataset.inputs.items() if name != modality},

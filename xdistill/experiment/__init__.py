@@ -3,7 +3,7 @@
 from xdistill.experiment.benchmark import Night, run_benchmark
 from xdistill.experiment.experiment import Experiment
 from xdistill.experiment.hardware import Hardware
-from xdistill.experiment.methods import ALONE, create_losses
+from xdistill.experiment.methods import ALONE, LABELLED, UNTAUGHT, create_losses
 from xdistill.experiment.options import Options, cli
 from xdistill.experiment.run_folder import Failure, Result
 from xdistill.experiment.setting import Setting, get_setting, register_setting
@@ -13,6 +13,8 @@ from xdistill.registry import list_settings
 
 __all__ = [
     "ALONE",
+    "LABELLED",
+    "UNTAUGHT",
     "Experiment",
     "Failure",
     "Hardware",

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from xdistill.encoders.checkpoint import load_weights
 from xdistill.experiment.experiment import Experiment
-from xdistill.experiment.methods import ALONE, TEACHER, create_losses
+from xdistill.experiment.methods import ALONE, TEACHER, check_method
 from xdistill.experiment.networks import encoder_options
 from xdistill.experiment.options import Options
 from xdistill.experiment.run_folder import (
@@ -68,18 +68,19 @@ def run_benchmark(
     """
     (teacher,) = setting.teachers
     for method in options.methods:
-        create_losses(method, setting)
+        check_method(method, setting)
     folder = options.out or numbered_folder(Path("runs") / name, options.resume)
     experiment = Experiment(name, folder, setting, hardware=options.hardware())
     for modality in (setting.student, teacher):
         experiment.network(modality)
     open_folder(folder, CONFIG, options.config(name), resume=options.resume, may_differ=MAY_DIFFER)
     students = (ALONE, *options.methods)
+    numbers = options.numbers()
     runs: dict[str, list[Result]] = {network: [] for network in (TEACHER, *students)}
     for seed in range(options.seeds):
         runs[TEACHER].append(experiment.teacher(teacher, seed))
         for method in students:
-            runs[method].append(experiment.student(method, seed, labels=options.label_fraction))
+            runs[method].append(experiment.student(method, seed, **numbers))
     results = _results(experiment, options, runs)
     if main_process():
         _write(experiment, options, runs, results, night)
@@ -161,7 +162,7 @@ def _save_best(experiment: Experiment, options: Options, runs: Runs) -> None:
         for seed, result in enumerate(results)
     ]
     _, method, seed = max(students, key=lambda one: one[0])
-    trial = Trial(experiment.name, method, seed, labels=options.label_fraction)
+    trial = Trial(experiment.name, method, seed, **options.numbers())
     own = encoder_options(setting, train, setting.student)
     encoder = create_encoder(setting.encoder, **own)
     load_weights(encoder, experiment.folder / trial.folder / WEIGHTS)

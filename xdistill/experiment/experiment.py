@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from xdistill.data.audit import audit
 from xdistill.data.cache import cache_teacher
-from xdistill.data.labels import hide_labels
+from xdistill.data.labels import hide_labels, keep_labels_of
 from xdistill.data.paired import PairedDataset, collate
 from xdistill.data.splits import Splits, check_disjoint
 from xdistill.distiller import Distiller
 from xdistill.encoders.checkpoint import load_weights
 from xdistill.experiment.hardware import Hardware
-from xdistill.experiment.methods import ALONE, create_losses
+from xdistill.experiment.methods import LABELLED, UNTAUGHT, create_losses
 from xdistill.experiment.networks import new_network
-from xdistill.experiment.rows import hide_teachers, only
+from xdistill.experiment.rows import hide_teachers, labelled_only, only
 from xdistill.experiment.run_folder import WEIGHTS, Failure, Result, check_config, read_outcome
 from xdistill.experiment.setting import Setting, get_setting
 from xdistill.experiment.trial import AnyTrial, TeacherTrial, Training, Trial, run_trial
@@ -66,13 +67,13 @@ class Experiment:
         self._audited = lru_cache(maxsize=2)(self._audit)
         self._taught = lru_cache(maxsize=2)(self._teach)
 
-    def student(self, method: str, seed: int = 0, **numbers: float) -> Result:
+    def student(self, method: str, seed: int = 0, **numbers: Any) -> Result:
         """Train a student, or read its result. Its teachers are trained before.
 
         Args:
-            method: names of losses joined by "+", or `ALONE`.
+            method: names of losses joined by "+", or one of `UNTAUGHT`.
             seed: of weights and order, and of the split where seeds have their own.
-            **numbers: lr_factor, strength, labels or missing; see `Trial`.
+            **numbers: lr_factor, strength, labels, missing or groups; see `Trial`.
 
         Raises:
             ValueError: as `run` does.
@@ -97,11 +98,14 @@ class Experiment:
                 f"this experiment is on setting {self.name!r}, got a trial of {trial.setting!r}"
             )
         self.check_folder()
-        if isinstance(trial, TeacherTrial):
-            prepare = partial(self._teacher, trial)
-        else:
+        if isinstance(trial, Trial):
             prepare = partial(self._student, trial)
-        return run_trial(trial, self.folder / trial.folder, prepare, self.hardware)
+            return run_trial(trial, self.folder / trial.folder, prepare, self.hardware)
+        prepare = partial(self._teacher, trial)
+        result = run_trial(trial, self.folder / trial.folder, prepare, self.hardware)
+        if self.setting.folds is not None:  # here, so that no two students do it at a time
+            self._cross_fit(self.splits(trial.seed).train, trial.modality, trial.seed)
+        return result
 
     def check_folder(self) -> None:
         """Write the setting into the folder, or compare it with the one that is written there.
@@ -150,15 +154,19 @@ class Experiment:
         splits = Splits(*(only(part, setting.student) for part in self.splits(seed)))
         teachers: Mapping[str, nn.Module] = {}
         train = splits.train
-        if trial.method != ALONE:
+        if trial.method not in UNTAUGHT:
             teachers, train = self._taught(seed)
             train = hide_teachers(train, teachers, trial.missing, seed)
+        if trial.groups is not None:
+            train = keep_labels_of(train, trial.groups, seed)
         train = hide_labels(train, trial.labels, seed)
+        if trial.method == LABELLED:
+            train = labelled_only(train)
         encoder = self.network(setting.student, seed)
         example = collate([train[0]])  # an augmentation draws here, and not after the seed
 
         def make() -> Distiller:
-            if trial.method == ALONE:
+            if trial.method in UNTAUGHT:
                 return Distiller(encoder, None, CrossEntropy())
             return Distiller(
                 encoder,
@@ -185,5 +193,34 @@ class Experiment:
             teachers[modality] = self.network(modality, seed)
             load_weights(teachers[modality], folder / WEIGHTS)
             hidden = [layer for _, layer in self.setting.layers]
-            train = cache_teacher(train, teachers[modality], modality, root=folder, hidden=hidden)
+            if self.setting.folds is None:
+                teacher = teachers[modality]
+                train = cache_teacher(train, teacher, modality, root=folder, hidden=hidden)
+            else:
+                train = self._cross_fit(train, modality, seed)
         return teachers, train
+
+    def _cross_fit(self, train: PairedDataset, modality: str, seed: int) -> PairedDataset:
+        """The training rows with outputs of teachers that saw no label of their groups."""
+        from xdistill.engine.cross_fit import cross_fit_teacher  # it imports Lightning
+
+        setting = self.setting
+        folder = self.folder / TeacherTrial(self.name, modality, seed).folder
+        return cross_fit_teacher(
+            train,
+            lambda: self.network(modality, seed),
+            modality,
+            folds=setting.folds or 0,
+            hidden=[layer for _, layer in setting.layers],
+            batch_size=setting.batch_size,
+            seed=seed,
+            root=folder,
+            run_dir=folder / "folds",
+            resume=True,
+            max_epochs=setting.teacher_epochs,
+            lr=setting.lr,
+            monitor=setting.monitor,
+            check_data=False,
+            gradient_clip_val=5.0,
+            **self.hardware.trainer_options(),
+        ).dataset

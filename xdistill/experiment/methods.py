@@ -22,6 +22,10 @@ from xdistill.registry import create_loss, losses
 
 ALONE = "student"
 """The student alone, without a teacher."""
+LABELLED = "labelled"
+"""The student alone on the labelled rows alone, for as many steps as with all rows."""
+UNTAUGHT = (ALONE, LABELLED)
+"""The methods without a teacher: the baselines of all others."""
 TEACHER = "teacher"
 """A teacher, trained alone on its own modality."""
 
@@ -48,6 +52,16 @@ def create_losses(method: str, setting: Setting, strength: float = 1.0) -> dict[
         terms = [_weighted(name, setting, strength) for name in names]
         found[teacher] = reduce(add, terms if found else [task, *terms])
     return found
+
+
+def check_method(method: str, setting: Setting) -> None:
+    """Make the losses of a method once, so that a wrong name is found before any training.
+
+    Raises:
+        ValueError: as `create_losses` does.
+    """
+    if method not in UNTAUGHT:
+        create_losses(method, setting)
 
 
 def _weighted(name: str, setting: Setting, strength: float) -> Loss:

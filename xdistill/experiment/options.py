@@ -21,7 +21,8 @@ class Options:
     """What every benchmark lets its user choose."""
 
     methods: tuple[str, ...] = ("kd", "sacd")
-    """Losses to distil with, beside the student alone; several at once as "kd+sacd"."""
+    """Losses to distil with, beside the student alone; several at once as "kd+sacd". "labelled" is
+    the student alone on the labelled rows alone, for as many steps."""
     layers: tuple[str, ...] = ()
     """Pairs of hidden layers for methods that compare them, student:teacher, as in layer4:layer3.
     A layer is what an encoder returns as hidden by itself, or the name of a module inside it."""
@@ -43,7 +44,18 @@ class Options:
     """Peak learning rate of AdamW, the same for every run."""
     label_fraction: float = 1.0
     """Share of the training labels that the students see; the other rows stay as unlabelled pairs.
-    The teacher sees all labels, as if it had been trained before on a labelled corpus."""
+    The teacher sees all labels, as if it had been trained before on a labelled corpus; see
+    --teacher-folds."""
+    labelled_groups: int | None = None
+    """Number of training subjects whose labels the students see, of these --label-fraction; all
+    when left out."""
+    labelled_per_batch: int | None = None
+    """Labelled rows of every step where some training rows have no label, so that the task sees
+    labels in each; rows are mixed as they come when left out."""
+    teacher_folds: int | None = None
+    """Teach every training row by a teacher that was trained on other subjects, one for each of so
+    many folds, so that no student is told its hidden labels; when left out, the teacher has seen
+    all training labels."""
     devices: str = "1"
     """Lightning's devices: a number, "auto", or a list such as "0,1"."""
     accelerator: str = "auto"
@@ -92,11 +104,17 @@ class Options:
             epochs=self.max_epochs,
             teacher_epochs=self.teacher_epochs,
             batch_size=self.batch_size,
+            labelled_per_batch=self.labelled_per_batch,
+            folds=self.teacher_folds,
             lr=self.lr,
             monitor=self.monitor,
             warmup_share=None,
             loss_options={},
         )
+
+    def numbers(self) -> dict[str, Any]:
+        """What the options say about the labels of every student; see `Trial`."""
+        return {"labels": self.label_fraction, "groups": self.labelled_groups}
 
     def config(self, name: str) -> dict[str, Any]:
         """What config.json keeps of the options, for a benchmark of that name."""

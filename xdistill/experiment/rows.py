@@ -19,6 +19,23 @@ def only(dataset: PairedDataset, modality: str) -> PairedDataset:
     return alone.subset(dataset.valid[modality].nonzero().flatten()) if alone.valid else alone
 
 
+def has_both_kinds(train: PairedDataset) -> bool:
+    """Whether some rows have a label and some have none."""
+    known = train.target >= 0
+    labelled = known.any(dim=1) if train.multi_label else known
+    return bool(labelled.any()) and not bool(labelled.all())
+
+
+def labelled_only(train: PairedDataset) -> PairedDataset:
+    """The labelled rows, repeated in turn until there are as many as before.
+
+    So an epoch of them has as many steps as one of all rows.
+    """
+    known = train.target >= 0
+    labelled = (known.any(dim=1) if train.multi_label else known).nonzero().flatten()
+    return train.subset(labelled[torch.arange(len(train)) % len(labelled)])
+
+
 def first_sample(dataset: PairedDataset, modality: str) -> Tensor:
     """The modality's sample of the first row that has one.
 

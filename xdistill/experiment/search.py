@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from xdistill.experiment.methods import ALONE
+from xdistill.experiment.methods import ALONE, UNTAUGHT
 from xdistill.experiment.run_folder import Outcome, Result
 from xdistill.experiment.setting import Setting
 from xdistill.experiment.trial import AnyTrial, TeacherTrial, Trial
@@ -32,9 +32,9 @@ def teachers(settings: Settings, seeds: Sequence[int]) -> Iterator[TeacherTrial]
 
 
 def search(name: str, method: str, seed: int, lr_factor: float = 1.0) -> list[Trial]:
-    """What a method tries with a seed; the student alone tries learning rates itself."""
-    if method == ALONE:
-        return [Trial(name, ALONE, seed, lr_factor=factor) for factor in FACTORS]
+    """What a method tries with a seed; one without a teacher tries learning rates itself."""
+    if method in UNTAUGHT:
+        return [Trial(name, method, seed, lr_factor=factor) for factor in FACTORS]
     return [Trial(name, method, seed, lr_factor, strength=factor) for factor in FACTORS]
 
 
@@ -45,9 +45,9 @@ def searches(
     for name, setting in settings.items():
         for seed in seeds if setting.own_splits else seeds[:1]:
             for method in methods:
-                alone = None if method == ALONE else best(search(name, ALONE, seed), done)
-                if method == ALONE:
-                    yield from search(name, ALONE, seed)
+                alone = None if method in UNTAUGHT else best(search(name, ALONE, seed), done)
+                if method in UNTAUGHT:
+                    yield from search(name, method, seed)
                 elif alone is not None:  # else every run of it failed, as the method's would
                     yield from search(name, method, seed, alone.lr_factor)
 
@@ -101,7 +101,7 @@ def curves(
                 continue
             for method in (ALONE, *methods):
                 for label_share, missing_share in shares:
-                    if method == ALONE and missing_share:
+                    if method in UNTAUGHT and missing_share:
                         continue  # it looks at no teacher
                     yield Trial(
                         name,

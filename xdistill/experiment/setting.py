@@ -32,6 +32,11 @@ class Setting:
         epochs: of every student.
         teacher_epochs: of every teacher.
         batch_size: rows per training step; an evaluation step has twice as many.
+        labelled_per_batch: labelled rows of a step where a student has some labels and some rows
+            without, so that the task sees labels in every step; None mixes rows as they come.
+        folds: groups are dealt into so many folds, and each training row is taught by a teacher
+            that was trained on other folds (`cross_fit_teacher`); None: by a teacher that saw the
+            labels of all of them. The teacher that is reported was trained on all in either case.
         lr: peak learning rate, which a search varies.
         monitor: validation metric that chooses the epoch.
         warmup_share: the longest warm-up of a loss, as a share of the epochs; None leaves every
@@ -49,6 +54,8 @@ class Setting:
     epochs: int = 10
     teacher_epochs: int = 10
     batch_size: int = 64
+    labelled_per_batch: int | None = None
+    folds: int | None = None
     lr: float = 2e-3
     monitor: str = "val/macro_f1"
     warmup_share: float | None = 0.25

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xdistill.experiment.methods import ALONE, create_losses
+from xdistill.experiment.methods import ALONE, check_method
 from xdistill.experiment.run_folder import Outcome
 from xdistill.experiment.search import (
     Settings,
@@ -147,7 +147,7 @@ def check_methods(methods: Sequence[str], settings: Settings) -> None:
     """
     for setting in settings.values():
         for method in methods:
-            create_losses(method, setting)
+            check_method(method, setting)
 
 
 def main(options: SuiteOptions) -> None:

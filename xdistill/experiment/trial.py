@@ -15,6 +15,7 @@ from xdistill.encoders.checkpoint import save_weights
 from xdistill.experiment.hardware import Hardware
 from xdistill.experiment.methods import TEACHER
 from xdistill.experiment.networks import seeded
+from xdistill.experiment.rows import has_both_kinds
 from xdistill.experiment.run_folder import (
     WEIGHTS,
     Result,
@@ -62,6 +63,8 @@ class Trial:
         labels: share of the training labels that the student sees; the other rows stay as
             unlabelled pairs.
         missing: share of the training rows without the teachers' modalities.
+        groups: number of whole groups (subjects) of which the student sees labels, of these the
+            share `labels`; None: all.
     """
 
     setting: str
@@ -71,12 +74,14 @@ class Trial:
     strength: float = 1.0
     labels: float = 1.0
     missing: float = 0.0
+    groups: int | None = None
 
     @property
     def folder(self) -> Path:
         """Its folder, inside that of the setting. It has every digit, so no two trials share it."""
         numbers = map(float, (self.lr_factor, self.strength, self.labels, self.missing))
         name = "lr{}_strength{}_labels{}_missing{}".format(*numbers)
+        name += "" if self.groups is None else f"_groups{self.groups}"
         return Path(f"seed{self.seed}", self.method.replace("/", "~"), name)
 
 
@@ -158,6 +163,7 @@ def _fit(
     logging.getLogger("lightning.pytorch").setLevel(level)
     setting, train = training.setting, training.splits.train
     distiller = seeded(trial.seed, training.make)
+    streams = setting.labelled_per_batch if has_both_kinds(train) else None
     fitted = fit(
         distiller,
         paired_loader(
@@ -167,7 +173,8 @@ def _fit(
             seed=trial.seed,
             num_workers=hardware.num_workers,
             # BatchNorm has no statistics for a last batch of a single row.
-            drop_last=len(train) % setting.batch_size == 1,
+            drop_last=len(train) % setting.batch_size == 1 and streams is None,
+            labelled_per_batch=streams,
         ),
         _evaluation_loaders(training, hardware)[0],
         max_epochs=training.epochs,

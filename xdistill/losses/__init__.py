@@ -44,6 +44,7 @@ from xdistill.losses.parts.salience import permutation_salience
 from xdistill.losses.parts.schedule import Scheduled, ramp, warmup
 from xdistill.losses.parts.weighted_sum import WeightedSum
 from xdistill.losses.pkt import PKT
+from xdistill.losses.pseudo_label import PseudoLabel
 from xdistill.losses.reviewkd import ReviewKD
 from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
@@ -104,6 +105,7 @@ __all__ = [
     "LogitMSE",
     "Loss",
     "MultiClassNCE",
+    "PseudoLabel",
     "ReviewKD",
     "Scheduled",
     "SigLIP",
