@@ -35,9 +35,9 @@ class S3VEOptions(Options):
     """How --data is laid out: "clips" (video/ and eeg/ per label with an annotation JSON) or
     "features" (a csv of feature files). "sample" without --data."""
     frames: int | None = None
-    """Frames per clip, spread evenly; 16, of the sample 30."""
+    """Frames per clip, spread evenly; 16 by default, 30 for the embedded sample."""
     size: int | None = None
-    """Side of a frame in pixels; 112, of the sample 24 (it is rendered at 48)."""
+    """Side of a frame in pixels; 112 by default, 24 for the embedded sample, which is rendered at 48."""
     subject_pattern: str | None = None
     """Regular expression whose first group in a clip's id is its subject, for annotations that do
     not name the subject."""

@@ -71,6 +71,8 @@ def test_rows_of_several_classes_are_labelled_where_one_entry_is_known():
     [
         ([0, -1], 0, False, "from 1 to batch_size - 1 = 3.*got 0"),
         ([0, -1], 4, False, "from 1 to batch_size - 1 = 3.*got 4"),
+        ([0, -1], 2.5, False, "from 1 to batch_size - 1 = 3.*got 2.5"),
+        ([0, -1], True, False, "from 1 to batch_size - 1 = 3.*got True"),
         ([0, 1], 2, False, "no row is unlabelled"),
         ([-1, -1], 2, False, "no row is labelled"),
         ([[0, 1], [-1, -1]], 2, True, "several classes"),

@@ -136,6 +136,22 @@ def test_what_cannot_be_refined_is_refused(tmp_path):
         refine_targets(data, "rich", data.inputs["cheap"])
     with pytest.raises(ValueError, match=r"got target \[120\] and student \[60, 6\]"):
         refine_targets(taught, "rich", data.inputs["cheap"][:60])
+    for options in ({"neighbours": 0}, {"steps": -1}):
+        with pytest.raises(ValueError, match="neighbours must be at least 1 and steps"):
+            refine_targets(taught, "rich", data.inputs["cheap"], **options)
     nobody = taught.replace(valid={"rich": torch.zeros(120, dtype=torch.bool)})
     with pytest.raises(ValueError, match="no row of the dataset has rich"):
         refine_targets(nobody, "rich", data.inputs["cheap"])
+
+
+@pytest.mark.parametrize("where", ["student", "embedding", "logits"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_row_that_is_not_finite_is_named(tmp_path, where, value):
+    data, taught = cached(tmp_path=tmp_path)
+    student, outputs = data.inputs["cheap"].clone(), taught.cached["rich"]
+    outputs = outputs.map(torch.clone)
+    tensor = student if where == "student" else getattr(outputs, where)
+    tensor[7, 1] = value
+    broken = taught.replace(cached={"rich": outputs})
+    with pytest.raises(ValueError, match=rf"{where} holds NaN or infinity in 1 rows \(first: 7\)"):
+        refine_targets(broken, "rich", student)

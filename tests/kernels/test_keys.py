@@ -6,8 +6,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from tests.kernels.problems import LABELLED, OPS, Problem, make
+from xdistill.kernels import infonce
 from xdistill.kernels.keys import (
     Keys,
     Rows,
@@ -150,3 +152,10 @@ def test_counts_are_those_of_the_masks(data, own):
     pairs = pairs_of(rows, [keys])
     assert count_positives(rows, keys).tolist() == pairs.positive.sum(dim=1).tolist()
     assert count_negatives(rows, keys).tolist() == pairs.negative.sum(dim=1).tolist()
+
+
+@pytest.mark.parametrize("shape", [(4,), (6, 1)])
+def test_a_scale_is_one_number(shape):
+    rows = F.normalize(torch.randn(6, 4))
+    with pytest.raises(ValueError, match="single numbers, got a tensor of shape"):
+        infonce(rows, rows, torch.ones(shape))

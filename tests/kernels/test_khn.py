@@ -307,6 +307,7 @@ def test_half_precision_is_lifted(dtype):
         ({"positives": "all"}, "unknown positives 'all'"),
         ({"num_negatives": 0}, "num_negatives must be at least 1.*got num_negatives=0"),
         ({"margin": 0.0}, "margin and temperature above 0.*margin=0.0"),
+        ({"margin": float("nan")}, "margin and temperature above 0.*margin=nan"),
         ({"bank": torch.zeros(3, 9)}, r"must hold keys \[Q, 4\]"),
         ({"bank": torch.zeros(3, 4)}, "given without bank_labels"),
         ({"keys": torch.zeros(2, 4)}, r"of one shape, got \[7, 4\] and \[2, 4\]"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -46,8 +46,8 @@ def keep_labels_of(
 ) -> PairedDataset:
     """The same rows with the labels of some whole groups; all others become -1 (unlabelled).
 
-    A sleep lab scores nights, not single epochs: labels that come from three sleepers say less of a
-    fourth than as many labels spread over all of them (`hide_labels`).
+    A sleep lab scores nights, not single epochs: the labels of three sleepers tell less about a
+    fourth than as many labels spread over all sleepers (`hide_labels`).
 
     Args:
         dataset: some of whose rows have labels.
@@ -56,12 +56,12 @@ def keep_labels_of(
         seed: which groups are drawn follows from it.
 
     Raises:
-        ValueError: a number out of range, or a group that the dataset does not have.
+        ValueError: a number out of range, or a group that has no labels in the dataset.
     """
     known = dataset.target >= 0
     labelled = known.any(dim=1) if dataset.multi_label else known
     present = dataset.group[labelled].unique()
-    if isinstance(groups, int):
+    if isinstance(groups, int) and not isinstance(groups, bool):
         if not 1 <= groups <= len(present):
             raise ValueError(
                 f"groups must be from 1 to the {len(present)} groups with labels, got {groups}"
@@ -69,12 +69,14 @@ def keep_labels_of(
         order = torch.randperm(len(present), generator=torch.Generator().manual_seed(seed))
         chosen = present[order[:groups]]
     else:
-        chosen = torch.as_tensor(list(groups), dtype=torch.int64)
-        missing = sorted(set(chosen.tolist()) - set(dataset.group.tolist()))
-        if missing or not len(chosen):
+        named = list(groups) if isinstance(groups, Iterable) else [groups]
+        numbers = not any(isinstance(one, bool) for one in named)
+        if not named or not numbers or not set(named) <= set(present.tolist()):
             raise ValueError(
-                f"expected some of the groups {dataset.group.unique().tolist()}, got {list(groups)}"
+                f"expected how many groups, or some of the groups with labels, "
+                f"{present.tolist()}, got {groups!r}"
             )
+        chosen = torch.tensor([int(one) for one in named])
     keep = torch.isin(dataset.group, chosen)
     target = torch.full_like(dataset.target, -1)
     target[keep] = dataset.target[keep]

@@ -69,7 +69,8 @@ class TwoStreams(Sampler[int]):
         seed: int = 0,
     ):
         check_seed(seed)
-        if not 1 <= labelled_per_batch < batch_size:
+        whole = isinstance(labelled_per_batch, int) and not isinstance(labelled_per_batch, bool)
+        if not whole or not 1 <= labelled_per_batch < batch_size:
             raise ValueError(
                 f"labelled_per_batch must be from 1 to batch_size - 1 = {batch_size - 1}, so that "
                 f"a batch has room for unlabelled rows, got {labelled_per_batch}"

@@ -1,4 +1,4 @@
-"""Better targets from a teacher, its few labels, and a graph over both modalities."""
+"""Refine a teacher's targets with the known labels and a graph of neighbouring rows."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def joint_graph(
 
     Args:
         teacher: the teacher's embeddings.
-        student: what the student sees of the same rows, as numbers, or its embeddings.
+        student: the student's input as a vector, or its encoder's embedding.
         neighbours: how many; N − 1 at most.
     """
     both = torch.cat([F.normalize(teacher), F.normalize(student)], dim=1) / 2**0.5  # c = b_i·b_j
@@ -74,8 +74,8 @@ def correct_and_smooth(
 
     After Huang et al., "Combining label propagation and simple models outperforms graph neural
     networks", ICLR 2021. Correct: the teacher's error y − p on the labelled rows spreads,
-    R ← α·S·R + (1 − α)·R⁰, and so does the weight m with which it arrives; p + R/m is the corrected
-    target. (The paper scales errors by one number for all rows; the weight is ours.) Smooth:
+    R ← α·S·R + (1 − α)·R⁰, and so does m, the share of labelled mass that reaches a row; p + R/m is
+    the corrected target. (The paper scales errors by one number for all rows; m is ours.) Smooth:
     Q ← β·S·Q + (1 − β)·q. Labelled rows stay what they are.
 
     Args:
@@ -125,7 +125,7 @@ def refine_targets(
         dataset: with cached outputs of the teacher that have logits (`cache_teacher`,
             `cross_fit_teacher`), and labels in some rows.
         modality: the teacher's.
-        student: [N, D] what the student sees of each row as numbers, or its encoder's embeddings.
+        student: [N, D] the student's input as a vector, or its encoder's embedding.
         neighbours: edges that each row starts.
         correct: spread the teacher's errors. None: where the labels come from more than one group,
             since one subject's errors say little of the others.
@@ -133,7 +133,7 @@ def refine_targets(
 
     Raises:
         ValueError: no cached logits of that teacher, several classes a row, another number of rows,
-            or no row that has the teacher.
+            no row that has the teacher, NaN or infinity, or a number out of range.
     """
     cached = dataset.cached.get(modality)
     if cached is None or cached.logits is None:
@@ -147,7 +147,20 @@ def refine_targets(
             f"refine_targets takes one class a row and one row of student for each, got target "
             f"{list(dataset.target.shape)} and student {list(student.shape)}"
         )
+    if neighbours < 1 or steps < 0:
+        raise ValueError(
+            f"neighbours must be at least 1 and steps at least 0, got {neighbours} and {steps}"
+        )
     rows = _rows_with(dataset, modality)
+    named = {"embedding": cached.embedding, "logits": cached.logits, "student": student}
+    for name, tensor in named.items():
+        finite = torch.isfinite(tensor[rows].flatten(1)).all(dim=1)
+        if not bool(finite.all()):  # one such row would take a place among every row's neighbours
+            first = int(rows[~finite][0])
+            raise ValueError(
+                f"{name} holds NaN or infinity in {int((~finite).sum())} rows (first: "
+                f"{dataset.ids[first]}); leave them out with subset(), or mark them in valid"
+            )
     target = dataset.target[rows]
     if correct is None:
         correct = len(dataset.group[rows][target >= 0].unique()) > 1

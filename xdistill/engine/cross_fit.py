@@ -62,9 +62,9 @@ def cross_fit_teacher(
     that a teacher has for a subject it never met: fold k is taught by a teacher that was trained on
     the other folds, its epoch chosen on fold k + 1.
 
-    Losses on logits read the folds alike. The embeddings of different folds come from different
-    networks: they all start from the same weights, but a loss that compares embeddings of rows of
-    several folds compares several spaces.
+    The logits of different folds are comparable, their embeddings are not: the networks start from
+    the same weights, but a loss that compares embeddings of rows of several folds compares several
+    spaces.
 
     Args:
         dataset: rows with the modality, in `folds` or more groups; unlabelled rows are taught, too.

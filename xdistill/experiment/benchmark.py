@@ -7,11 +7,12 @@ seed starts from the same weights and sees the same order, and every run is kept
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from xdistill.encoders.checkpoint import load_weights
-from xdistill.experiment.experiment import Experiment
+from xdistill.experiment.experiment import SETTING, Experiment
 from xdistill.experiment.methods import ALONE, TEACHER, check_method
 from xdistill.experiment.networks import encoder_options
 from xdistill.experiment.options import Options
@@ -26,7 +27,7 @@ from xdistill.experiment.setting import Setting
 from xdistill.experiment.trial import Trial
 from xdistill.export import CONFIG, save_student
 from xdistill.registry import create_encoder
-from xdistill.report import environment, paired_difference, summarise, table, write_json
+from xdistill.report import environment, paired_difference, read_json, summarise, table, write_json
 
 # A resumed benchmark may add methods and seeds; what is done stays.
 MAY_DIFFER = ("methods", "seeds", "devices", "accelerator", "num_workers")
@@ -66,10 +67,12 @@ def run_benchmark(
         ValueError: a split shares subjects, bad rows, an unknown method or encoder, or a resumed
             run with other options.
     """
+    options.check()
     (teacher,) = setting.teachers
     for method in options.methods:
         check_method(method, setting)
     folder = options.out or numbered_folder(Path("runs") / name, options.resume)
+    options = with_earlier_runs(options, folder)
     experiment = Experiment(name, folder, setting, hardware=options.hardware())
     for modality in (setting.student, teacher):
         experiment.network(modality)
@@ -85,6 +88,26 @@ def run_benchmark(
     if main_process():
         _write(experiment, options, runs, results, night)
     return results
+
+
+def with_earlier_runs(options: Options, folder: Path) -> Options:
+    """The options, with the methods and seeds of the run that is resumed.
+
+    A resumed run may add methods and seeds; those that it has stay in its report.
+
+    Raises:
+        ValueError: the folder holds a run of an older layout.
+    """
+    if not options.resume or not (folder / CONFIG).exists():
+        return options
+    if not (folder / SETTING).exists() and any(folder.glob("seed*/*/result.json")):
+        raise ValueError(
+            f"the results in {folder} were written by an older version, since there is no "
+            f"{SETTING}; choose another --out"
+        )
+    before = read_json(folder / CONFIG)
+    methods = tuple(dict.fromkeys([*before["methods"], *options.methods]))
+    return replace(options, methods=methods, seeds=max(before["seeds"], options.seeds))
 
 
 def _results(experiment: Experiment, options: Options, runs: Runs) -> dict[str, Any]:

@@ -163,7 +163,7 @@ class Experiment:
         if trial.method == LABELLED:
             train = labelled_only(train)
         encoder = self.network(setting.student, seed)
-        example = collate([train[0]])  # an augmentation draws here, and not after the seed
+        example = collate([train[0]])  # read before seeding, where an augmentation may draw
 
         def make() -> Distiller:
             if trial.method in UNTAUGHT:

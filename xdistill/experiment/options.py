@@ -12,6 +12,7 @@ from xdistill.data.splits import Splits
 from xdistill.experiment.hardware import Hardware
 from xdistill.experiment.hidden_layers import parse_pairs
 from xdistill.experiment.setting import Setting
+from xdistill.report import SCALARS
 
 T = TypeVar("T")
 
@@ -69,6 +70,31 @@ class Options:
     resume: bool = False
     """Continue the run in --out, or the newest one under runs/."""
 
+    def check(self) -> None:
+        """Refuse numbers that no run can use, before anything is made or trained.
+
+        Raises:
+            ValueError: names the option, what came, and what is expected.
+        """
+        for name in ("seeds", "max_epochs", "teacher_epochs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{_flag(name)} must be at least 1, got {getattr(self, name)}")
+        if self.batch_size < 2:
+            raise ValueError(f"--batch-size must be at least 2, got {self.batch_size}")
+        if not 0 < self.label_fraction <= 1:
+            raise ValueError(
+                f"--label-fraction must be above 0 and at most 1, got {self.label_fraction}"
+            )
+        if not self.lr > 0:
+            raise ValueError(f"--lr must be above 0, got {self.lr}")
+        if len(set(self.methods)) < len(self.methods):
+            raise ValueError(f"--methods names a method twice: {' '.join(self.methods)}")
+        if self.monitor.removeprefix("val/") not in SCALARS:
+            raise ValueError(
+                f"--monitor must be one of {', '.join(f'val/{one}' for one in SCALARS)}, got "
+                f"{self.monitor}"
+            )
+
     def hardware(self) -> Hardware:
         """What the options say about the machine."""
         return Hardware(
@@ -122,6 +148,10 @@ class Options:
         kept = {key: list(one) if isinstance(one, tuple) else one for key, one in kept.items()}
         kept = {key: str(one) if isinstance(one, Path) else one for key, one in kept.items()}
         return {"benchmark": name, **kept}
+
+
+def _flag(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def cli(main: Callable[[T], None], options: type[T], default: T | None = None) -> None:

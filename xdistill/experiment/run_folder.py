@@ -118,7 +118,7 @@ def check_config(
         folder: of the runs.
         file: name of the JSON file in it.
         config: what they are made with.
-        may_differ: entries that do not matter to the runs that are done.
+        may_differ: entries that may change on resume, because no finished run depends on them.
 
     Raises:
         ValueError: the runs in the folder were made with other options; names them.

@@ -41,7 +41,7 @@ def search(name: str, method: str, seed: int, lr_factor: float = 1.0) -> list[Tr
 def searches(
     settings: Settings, methods: Sequence[str], seeds: Sequence[int], done: Done
 ) -> Iterator[Trial]:
-    """The trials of all methods; those of the student alone have to be done before the others'."""
+    """The trials of all methods. Those of the student alone come first: methods take its rate."""
     for name, setting in settings.items():
         for seed in seeds if setting.own_splits else seeds[:1]:
             for method in methods:

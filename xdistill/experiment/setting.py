@@ -42,6 +42,10 @@ class Setting:
         warmup_share: the longest warm-up of a loss, as a share of the epochs; None leaves every
             recommended warm-up as it is.
         loss_options: options of losses that differ from their defaults, by the loss's name.
+
+    Raises:
+        ValueError: no epoch, batches of fewer than two rows, no teacher, or one of the student's
+            modality.
     """
 
     load: Callable[[Path, int], Splits]
@@ -60,6 +64,19 @@ class Setting:
     monitor: str = "val/macro_f1"
     warmup_share: float | None = 0.25
     loss_options: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: SHORT_RUNS)
+
+    def __post_init__(self) -> None:
+        counts = {"epochs": 1, "teacher_epochs": 1, "batch_size": 2}
+        for name, least in counts.items():
+            if getattr(self, name) < least:
+                raise ValueError(
+                    f"{name} of a setting must be at least {least}, got {getattr(self, name)}"
+                )
+        if not self.teachers or self.student in self.teachers:
+            raise ValueError(
+                "a setting needs teachers of other modalities than the student's, got student "
+                f"{self.student!r} and teachers {dict(self.teachers)}"
+            )
 
     def split(self, seed: int) -> int:
         """The number of the split that a seed trains on."""

@@ -58,8 +58,8 @@ def affinity_kl(
     Args:
         student_rows: unit rows.
         teacher_rows: unit rows of any width; row i of both is one sample.
-        temperature: divides the student's similarities. A temperature, as distillation and the
-            paper's equations have it, with one for each side.
+        temperature: divides the student's similarities. Distillation and the paper's equations have
+            a temperature for each side; the contrastive kernels take scale = 1 / temperature.
         teacher_temperature: divides the teacher's similarities; None takes `temperature`.
         student_keys: what the student's rows are compared with; None compares them with each other.
         teacher_keys: the same for the teacher; key j of both is one sample.

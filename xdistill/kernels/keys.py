@@ -48,6 +48,11 @@ def prepare(
     """x · scale in `dtype`, with zeros in the rows that take no part."""
     if keep is not None:
         x = torch.where(keep[:, None], x, torch.zeros((), dtype=x.dtype, device=x.device))
+    if isinstance(scale, Tensor) and scale.numel() != 1:
+        raise ValueError(
+            f"scale and temperature are single numbers, got a tensor of shape {list(scale.shape)}; "
+            "multiply the rows yourself for a factor of each"
+        )
     if isinstance(scale, Tensor) or scale != 1:
         x = x.to(torch.promote_types(x.dtype, torch.float32)) * scale
     return x.to(dtype)

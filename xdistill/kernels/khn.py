@@ -167,7 +167,7 @@ def _check_options(num_negatives, margin, temperature, mining, form, positives, 
     ):
         if value not in options:
             raise ValueError(f"khn: unknown {name} {value!r}; choose one of {options}")
-    if num_negatives < 1 or margin <= 0 or temperature <= 0:
+    if not (num_negatives >= 1 and margin > 0 and temperature > 0):  # NaN is refused, too
         raise ValueError(
             "khn: num_negatives must be at least 1, margin and temperature above 0, got "
             f"num_negatives={num_negatives}, margin={margin}, temperature={temperature}"

@@ -130,7 +130,9 @@ def test_modalities_name_the_columns_and_no_others_are_read(load, name):
             load(name, modalities=wrong)
 
 
-@pytest.mark.parametrize("name", [name for name in OURS if SAMPLES[name].write is not None])
+@pytest.mark.parametrize(
+    "name", [name for name in OURS if name in SAMPLES and SAMPLES[name].write is not None]
+)
 def test_missing_data_say_where_to_get_them(name, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"(?s)missing.*(https?://|arXiv|distributed by)"):
         xd.create_dataset(name, root=tmp_path, **SAMPLES[name].options)

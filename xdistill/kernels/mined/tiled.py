@@ -22,7 +22,8 @@ from xdistill.kernels.mined.relations import Positives, Relations, Side, count_t
 from xdistill.numerics import EXCLUDED
 
 NUMBERS = 2**20
-"""The most distances, and the most numbers per chosen negative, of a chunk of anchors."""
+"""Bounds the memory of a chunk of anchors: at most so many distances, and as many numbers for
+the chosen negatives of all its pairs."""
 
 Miner = Callable[[Tensor, Relations, Options, int], Mined]
 
