@@ -37,7 +37,7 @@ class S3VEOptions(Options):
     frames: int | None = None
     """Frames per clip, spread evenly; 16 by default, 30 for the embedded sample."""
     size: int | None = None
-    """Side of a frame in pixels; 112 by default, 24 for the embedded sample, which is rendered at 48."""
+    """Side of a frame in pixels; 112 by default, 24 for the embedded sample (rendered at 48)."""
     subject_pattern: str | None = None
     """Regular expression whose first group in a clip's id is its subject, for annotations that do
     not name the subject."""
