@@ -66,7 +66,8 @@ def run(code: str, *path: object) -> str:
 
 
 def test_a_plugin_is_imported_when_its_setting_is_asked_for(tmp_path):
-    source = "from xdistill.experiment import Setting\ngood = Setting(print, {'b': 'mlp'}, 'a')\nbad = print"
+    good = "good = Setting(print, {'b': 'mlp'}, 'a')"
+    source = f"from xdistill.experiment import Setting\n{good}\nbad = print"
     names = {"good": "plug_setting:good", "bad": "plug_setting:bad"}
     install(tmp_path, "plug-setting", {"xdistill.settings": names}, source)
     code = """
