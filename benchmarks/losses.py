@@ -24,7 +24,7 @@ import tyro
 from torch import Tensor
 
 import xdistill as xd
-from xdistill.report import environment, write_json
+from xdistill.report import environment, read_json, write_json
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -40,6 +40,9 @@ class Options:
 
     losses: tuple[str, ...] = ()
     """Names of losses; all when empty."""
+    add: bool = False
+    """Add --losses to the file that is there: their times as multiples of infonce, measured now,
+    times the file's own time of infonce."""
     batch_sizes: tuple[int, ...] = (64, 256, 1024)
     """Rows per step."""
     repeats: int = 7
@@ -215,8 +218,32 @@ def main(options: Options) -> None:
         for name, one in sorted(costs.items(), key=lambda item: item[1]["milliseconds"]):
             figures = (one["milliseconds"], one["times_infonce"], one["peak_megabytes"])
             print(f"{name:<16}" + "".join(f"{figure:12.2f}" for figure in figures))
+    if options.add:
+        results = added(results, options)
     write_json(options.out, results)
     draw(results, options.figure)
+
+
+def added(measured: dict[str, Any], options: Options) -> dict[str, Any]:
+    """The results of the file with the losses just measured, brought to its machine's speed.
+
+    Raises:
+        SystemExit: the file has other batch sizes.
+    """
+    kept = read_json(options.out)
+    if kept["costs"].keys() != measured["costs"].keys():
+        raise SystemExit(
+            f"{options.out} has batch sizes {list(kept['costs'])}, measured were "
+            f"{list(measured['costs'])}; give the same ones to add to it"
+        )
+    for rows, costs in measured["costs"].items():
+        yardstick = kept["costs"][rows][YARDSTICK]["milliseconds"]
+        for name in options.losses:
+            ratio = costs[name]["times_infonce"]
+            own = {**costs[name], "milliseconds": round(ratio * yardstick, 3)}
+            kept["costs"][rows][name] = own
+    environments = {**kept.get("added", {}), **dict.fromkeys(options.losses, environment())}
+    return {**kept, "added": environments}
 
 
 def _tensors(outputs: xd.Outputs) -> list[Tensor]:
