@@ -72,11 +72,7 @@ def cache_teacher(
         return _run(dataset, teacher, modality, rows, hidden, batch_size, where, data_key)
 
     stored = stored_tensors(folder / f"{modality}-{key}.safetensors", make)
-    return dataset.replace(
-        inputs={name: column for name, column in dataset.inputs.items() if name != modality},
-        transforms={name: f for name, f in dataset.transforms.items() if name != modality},
-        cached={**dataset.cached, modality: _outputs(stored)},
-    )
+    return dataset.with_outputs(modality, _outputs(stored))
 
 
 def _run(

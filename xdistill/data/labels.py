@@ -30,7 +30,7 @@ def hide_labels(dataset: PairedDataset, fraction: float, seed: int = 0) -> Paire
     generator = torch.Generator().manual_seed(seed)
     target = torch.full_like(dataset.target, -1)
     if dataset.multi_label:
-        strata = [(dataset.target >= 0).any(dim=1)]
+        strata = [dataset.labelled]
     else:
         strata = [dataset.target == label for label in range(len(dataset.classes))]
     for stratum in strata:
@@ -58,9 +58,7 @@ def keep_labels_of(
     Raises:
         ValueError: a number out of range, or a group that has no labels in the dataset.
     """
-    known = dataset.target >= 0
-    labelled = known.any(dim=1) if dataset.multi_label else known
-    present = dataset.group[labelled].unique()
+    present = dataset.group[dataset.labelled].unique()
     if isinstance(groups, int) and not isinstance(groups, bool):
         if not 1 <= groups <= len(present):
             raise ValueError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 from torch import Tensor
 from torch.utils.data import Sampler
 
@@ -80,7 +80,7 @@ class TwoStreams(Sampler[int]):
                 "balanced draws every class equally often, but these rows may have several "
                 "classes; leave it out"
             )
-        labelled = target >= 0 if target.ndim == 1 else (target >= 0).any(dim=1)
+        labelled = labelled_rows(target)
         for kind, count in (("labelled", labelled.sum()), ("unlabelled", (~labelled).sum())):
             if not count:
                 raise ValueError(
@@ -126,6 +126,12 @@ class TwoStreams(Sampler[int]):
         turns = torch.stack([_passes(rows, each, generator) for rows in self.strata], dim=1)
         places = torch.rand(turns.shape, generator=generator).argsort(dim=1)
         return turns.gather(1, places).flatten()[:wanted]
+
+
+def labelled_rows(target: Int64[Tensor, "n ..."]) -> Bool[Tensor, " n"]:
+    """Which rows have a label: a class, or where there may be several an entry that is known."""
+    known = target >= 0
+    return known if target.ndim == 1 else known.any(dim=1)
 
 
 def _passes(

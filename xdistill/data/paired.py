@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from xdistill.data.order import EpochSampler, TwoStreams
+from xdistill.data.order import EpochSampler, TwoStreams, labelled_rows
 from xdistill.types import Outputs, PairedBatch, PairedSample
 
 Column = Tensor | Sequence[Tensor] | Any
@@ -107,6 +107,15 @@ class PairedDataset(Dataset[PairedSample]):
         """The modalities of the inputs, in alphabetical order."""
         return tuple(sorted(self.inputs))
 
+    @property
+    def labelled(self) -> Bool[Tensor, " n"]:
+        """Which rows have a label."""
+        return labelled_rows(self.target)
+
+    def rows_with(self, modality: str) -> Bool[Tensor, " n"]:
+        """Which rows have the modality."""
+        return self.valid.get(modality, torch.ones(len(self), dtype=torch.bool))
+
     def __len__(self) -> int:
         return len(self.target)
 
@@ -147,6 +156,14 @@ class PairedDataset(Dataset[PairedSample]):
             "cached": self.cached,
         }
         return PairedDataset(**{**own, **changes})
+
+    def with_outputs(self, modality: str, outputs: Outputs) -> PairedDataset:
+        """The same rows with a teacher's outputs in the place of its inputs."""
+        return self.replace(
+            inputs={name: column for name, column in self.inputs.items() if name != modality},
+            transforms={name: f for name, f in self.transforms.items() if name != modality},
+            cached={**self.cached, modality: outputs},
+        )
 
     def subset(self, rows: Sequence[int] | Tensor | np.ndarray) -> PairedDataset:
         """The rows at these positions, or where a mask is True; read lazily, renumbered from 0."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -151,7 +151,9 @@ def refine_targets(
         raise ValueError(
             f"neighbours must be at least 1 and steps at least 0, got {neighbours} and {steps}"
         )
-    rows = _rows_with(dataset, modality)
+    rows = dataset.rows_with(modality).nonzero().flatten()
+    if not len(rows):
+        raise ValueError(f"no row of the dataset has {modality}; there is nothing to refine")
     named = {"embedding": cached.embedding, "logits": cached.logits, "student": student}
     for name, tensor in named.items():
         finite = torch.isfinite(tensor[rows].flatten(1)).all(dim=1)
@@ -174,15 +176,6 @@ def refine_targets(
     logits[rows] = refined.log().to(logits.dtype)
     outputs = Outputs(cached.embedding, logits, cached.hidden)
     return dataset.replace(cached={**dataset.cached, modality: outputs})
-
-
-def _rows_with(dataset: PairedDataset, modality: str) -> Int64[Tensor, " m"]:
-    has: Bool[Tensor, " n"] = dataset.valid.get(
-        modality, torch.ones(len(dataset), dtype=torch.bool)
-    )
-    if not bool(has.any()):
-        raise ValueError(f"no row of the dataset has {modality}; there is nothing to refine")
-    return has.nonzero().flatten()
 
 
 def _normalised(values: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:

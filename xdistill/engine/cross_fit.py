@@ -113,10 +113,11 @@ def cross_fit_teacher(
         )
         teachers.append(teacher.eval().requires_grad_(False))
         results.append(result)
-        if any(split.test.has(modality, row) for row in range(len(split.test))):
-            taught = cache_teacher(split.test, teacher, modality, root=root, hidden=hidden)
-            parts.append((rows, taught.cached[modality]))
-    return CrossFitted(_joined(dataset, modality, parts), teachers, results, fold)
+        if bool(split.test.rows_with(modality).any()):
+            cached = cache_teacher(split.test, teacher, modality, root=root, hidden=hidden)
+            parts.append((rows, cached.cached[modality]))
+    taught = dataset.with_outputs(modality, _joined(len(dataset), parts))
+    return CrossFitted(taught, teachers, results, fold)
 
 
 def _seen(split: Splits, modality: str, fold: int) -> tuple[PairedDataset, PairedDataset]:
@@ -128,36 +129,26 @@ def _seen(split: Splits, modality: str, fold: int) -> tuple[PairedDataset, Paire
 
 
 def _labelled_rows(dataset: PairedDataset, modality: str, otherwise: str) -> PairedDataset:
-    known = dataset.target >= 0
-    rows = known.any(dim=1) if dataset.multi_label else known
-    if modality in dataset.valid:
-        rows = rows & dataset.valid[modality]
+    rows = dataset.labelled & dataset.rows_with(modality)
     if not bool(rows.any()):
         raise ValueError(f"{otherwise}; take fewer folds, or label rows of more groups")
     only = dataset.replace(inputs={modality: dataset.inputs[modality]}, valid={}, cached={})
     return only.subset(rows)
 
 
-def _joined(
-    dataset: PairedDataset, modality: str, parts: list[tuple[Tensor, Outputs]]
-) -> PairedDataset:
-    """The dataset with the folds' outputs, each at its rows."""
+def _joined(count: int, parts: list[tuple[Tensor, Outputs]]) -> Outputs:
+    """The folds' outputs, each at its rows; zeros in the rows of no fold."""
 
     def at_rows(pick: Callable[[Outputs], Tensor]) -> Tensor:
         first = pick(parts[0][1])
-        joined = first.new_zeros(len(dataset), *first.shape[1:])
+        joined = first.new_zeros(count, *first.shape[1:])
         for rows, outputs in parts:
             joined[rows] = pick(outputs)
         return joined
 
     has_logits, names = parts[0][1].logits is not None, list(parts[0][1].hidden)
-    outputs = Outputs(
+    return Outputs(
         embedding=at_rows(lambda one: one.embedding),
         logits=at_rows(lambda one: one.logits) if has_logits else None,  # type: ignore[arg-type]
         hidden={name: at_rows(lambda one, name=name: one.hidden[name]) for name in names},
-    )
-    return dataset.replace(
-        inputs={name: column for name, column in dataset.inputs.items() if name != modality},
-        transforms={name: f for name, f in dataset.transforms.items() if name != modality},
-        cached={**dataset.cached, modality: outputs},
     )

@@ -24,6 +24,7 @@ from xdistill.experiment.run_folder import WEIGHTS, Failure, Result, check_confi
 from xdistill.experiment.setting import Setting, get_setting
 from xdistill.experiment.trial import AnyTrial, TeacherTrial, Training, Trial, run_trial
 from xdistill.losses.cross_entropy import CrossEntropy
+from xdistill.types import Outputs
 
 SETTING = "setting.json"
 
@@ -66,6 +67,7 @@ class Experiment:
         self._load = lru_cache(maxsize=2)(self._load_split)
         self._audited = lru_cache(maxsize=2)(self._audit)
         self._taught = lru_cache(maxsize=2)(self._teach)
+        self._cross_fitted = lru_cache(maxsize=4)(self._cross_fit)
 
     def student(self, method: str, seed: int = 0, **numbers: Any) -> Result:
         """Train a student, or read its result. Its teachers are trained before.
@@ -104,7 +106,7 @@ class Experiment:
         prepare = partial(self._teacher, trial)
         result = run_trial(trial, self.folder / trial.folder, prepare, self.hardware)
         if self.setting.folds is not None:  # here, so that no two students do it at a time
-            self._cross_fit(self.splits(trial.seed).train, trial.modality, trial.seed)
+            self._cross_fitted(trial.modality, trial.seed)
         return result
 
     def check_folder(self) -> None:
@@ -197,17 +199,17 @@ class Experiment:
                 teacher = teachers[modality]
                 train = cache_teacher(train, teacher, modality, root=folder, hidden=hidden)
             else:
-                train = self._cross_fit(train, modality, seed)
+                train = train.with_outputs(modality, self._cross_fitted(modality, seed))
         return teachers, train
 
-    def _cross_fit(self, train: PairedDataset, modality: str, seed: int) -> PairedDataset:
-        """The training rows with outputs of teachers that saw no label of their groups."""
+    def _cross_fit(self, modality: str, seed: int) -> Outputs:
+        """What teachers say about the training rows whose groups' labels they did not see."""
         from xdistill.engine.cross_fit import cross_fit_teacher  # it imports Lightning
 
         setting = self.setting
         folder = self.folder / TeacherTrial(self.name, modality, seed).folder
-        return cross_fit_teacher(
-            train,
+        crossed = cross_fit_teacher(
+            self.splits(seed).train,
             lambda: self.network(modality, seed),
             modality,
             folds=setting.folds or 0,
@@ -223,4 +225,5 @@ class Experiment:
             check_data=False,
             gradient_clip_val=5.0,
             **self.hardware.trainer_options(),
-        ).dataset
+        )
+        return crossed.dataset.cached[modality]

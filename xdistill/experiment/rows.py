@@ -21,9 +21,7 @@ def only(dataset: PairedDataset, modality: str) -> PairedDataset:
 
 def has_both_kinds(train: PairedDataset) -> bool:
     """Whether some rows have a label and some have none."""
-    known = train.target >= 0
-    labelled = known.any(dim=1) if train.multi_label else known
-    return bool(labelled.any()) and not bool(labelled.all())
+    return bool(train.labelled.any()) and not bool(train.labelled.all())
 
 
 def labelled_only(train: PairedDataset) -> PairedDataset:
@@ -31,8 +29,7 @@ def labelled_only(train: PairedDataset) -> PairedDataset:
 
     So an epoch of them has as many steps as one of all rows.
     """
-    known = train.target >= 0
-    labelled = (known.any(dim=1) if train.multi_label else known).nonzero().flatten()
+    labelled = train.labelled.nonzero().flatten()
     return train.subset(labelled[torch.arange(len(train)) % len(labelled)])
 
 
@@ -61,5 +58,5 @@ def hide_teachers(
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
     has = torch.ones(len(train), dtype=torch.bool)
     has[order[: round(share * len(train))]] = False
-    before = {name: train.valid.get(name, torch.ones_like(has)) for name in teachers}
+    before = {name: train.rows_with(name) for name in teachers}
     return train.replace(valid={**train.valid, **{name: has & before[name] for name in before}})
