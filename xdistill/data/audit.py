@@ -139,7 +139,7 @@ def _cached_is_finite(dataset: PairedDataset, modality: str, row: int) -> bool:
 
 
 def _without(dataset: PairedDataset, modality: str, rows: list[int]) -> Tensor:
-    mask = dataset.valid.get(modality, torch.ones(len(dataset), dtype=torch.bool)).clone()
+    mask = dataset.rows_with(modality).clone()
     mask[rows] = False
     return mask
 

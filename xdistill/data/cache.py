@@ -59,7 +59,7 @@ def cache_teacher(
             f"cannot cache the {modality} teacher: the dataset has the inputs "
             f"{list(dataset.modalities)}; pass one of them as modality"
         )
-    rows = torch.tensor([row for row in range(len(dataset)) if dataset.has(modality, row)])
+    rows = dataset.rows_with(modality).nonzero().flatten()
     if not len(rows):
         raise ValueError(f"no row of the dataset has {modality}; there is nothing to cache")
     _refuse_random(dataset, modality, rows)

@@ -67,7 +67,6 @@ def run_benchmark(
         ValueError: a split shares subjects, bad rows, an unknown method or encoder, or a resumed
             run with other options.
     """
-    options.check()
     (teacher,) = setting.teachers
     for method in options.methods:
         check_method(method, setting)

@@ -19,7 +19,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Options:
-    """What every benchmark lets its user choose."""
+    """What every benchmark lets its user choose.
+
+    Raises:
+        ValueError: numbers that no run can use, before anything is made or trained.
+    """
 
     methods: tuple[str, ...] = ("kd", "sacd")
     """Losses to distil with, beside the student alone; several at once as "kd+sacd". "labelled" is
@@ -70,12 +74,7 @@ class Options:
     resume: bool = False
     """Continue the run in --out, or the newest one under runs/."""
 
-    def check(self) -> None:
-        """Refuse numbers that no run can use, before anything is made or trained.
-
-        Raises:
-            ValueError: names the option, what came, and what is expected.
-        """
+    def __post_init__(self) -> None:
         for name in ("seeds", "max_epochs", "teacher_epochs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{_flag(name)} must be at least 1, got {getattr(self, name)}")
