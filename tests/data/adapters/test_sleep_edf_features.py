@@ -173,3 +173,26 @@ def test_the_real_files(shared_data):
     assert counts.tolist() == [3197, 804, 8367, 2059, 3573]
     found = {name: nearest_mean(splits, name) for name in MODALITIES}
     assert found["eeg_eog"] > found["eog_basic"] > 0.4
+
+
+def test_context_puts_the_neighbouring_rows_of_the_night_beside_each_row(whole):
+    names = ["eeg_eog", "eog"]
+    plain, wide = (
+        load(whole, modalities=names, context=context, **SMALL) for context in ({}, {"eog": 2})
+    )
+    for one, other in zip(plain, wide, strict=True):
+        assert torch.equal(one.inputs["eeg_eog"], other.inputs["eeg_eog"])
+        night = [name.partition("/")[0] for name in one.ids]
+        rows = other.inputs["eog"].view(len(one), 5, 35)
+        for row in range(len(one)):
+            first = night.index(night[row])
+            last = first + night.count(night[row]) - 1
+            for place, step in enumerate(range(-2, 3)):
+                near = min(max(row + step, first), last)
+                assert torch.equal(rows[row, place], one.inputs["eog"][near]), (row, step)
+
+
+@pytest.mark.parametrize("context", [{"eeg_pz": 1}, {"eog": -1}, {"eog": 1.5}])
+def test_a_context_of_another_modality_or_of_no_rows_is_refused(whole, context):
+    with pytest.raises(ValueError, match="context is a number of rows"):
+        load(whole, modalities=["eeg_eog", "eog"], context=context, **SMALL)

@@ -6,12 +6,12 @@ night; `FEATURES` has their names.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from xdistill.data.cards import DatasetCard
@@ -78,6 +78,7 @@ def sleep_edf_features(
     val_subjects: int | None = None,
     wake_minutes: float | None = 30.0,
     standardise: bool = True,
+    context: Mapping[str, int] | None = None,
 ) -> Splits:
     """Sleep-EDF's nights as three paired datasets of feature vectors, an epoch of 30 s a row.
 
@@ -104,6 +105,10 @@ def sleep_edf_features(
             all of it.
         standardise: whether each feature gets mean 0 and standard deviation 1 over the training
             rows.
+        context: how many rows before and after are part of a row, by modality, as in
+            ``{"eog": 5}``: ``eog`` becomes float32 [(2 · 5 + 1) · 35], in the order of time. Where
+            the night begins or ends, its first or last row is repeated. An extract leaves epochs
+            out, so that five rows may span more than five epochs.
 
     Raises:
         FileNotFoundError: there is no file; the message says where to get them.
@@ -114,6 +119,7 @@ def sleep_edf_features(
         raise ValueError(
             f"wake_minutes is 0 or more, or None for all wakefulness, got {wake_minutes}"
         )
+    reach = _check_context(context or {}, modalities)
     files = _find(Path(root).expanduser())
     nights = [read_night(path, wake_minutes) for path in files]
     group = torch.tensor(
@@ -128,8 +134,12 @@ def sleep_edf_features(
     features = torch.cat([night[0] for night in nights])
     if standardise:
         features = _standardise(features, torch.isin(group, torch.tensor(parts["train"])))
+    lengths = [len(stage) for _, stage, _ in nights]
     dataset = PairedDataset(
-        {name: features[:, MODALITIES[name]].float() for name in modalities},
+        {
+            name: _with_context(features[:, MODALITIES[name]].float(), lengths, reach.get(name, 0))
+            for name in modalities
+        },
         torch.cat([night[1] for night in nights]),
         classes=STAGES,
         group=group,
@@ -199,6 +209,30 @@ def _find(root: Path) -> list[Path]:
         f"<root>/SC4ssNE0.npz (ss subject, N night), or the same in features/; the "
         f"files are distributed at {SOURCE}"
     )
+
+
+def _check_context(context: Mapping[str, int], modalities: Sequence[str]) -> Mapping[str, int]:
+    for name, rows in context.items():
+        if name not in modalities or not isinstance(rows, int) or rows < 0:
+            raise ValueError(
+                f"context is a number of rows, 0 or more, for some of {list(modalities)}, got "
+                f"{dict(context)}"
+            )
+    return context
+
+
+def _with_context(
+    features: Float[Tensor, "n f"], lengths: Sequence[int], reach: int
+) -> Float[Tensor, "n g"]:
+    """Each row beside those before and after it in its night, of which there are `lengths` rows."""
+    if not reach:
+        return features
+    steps = torch.arange(-reach, reach + 1)
+    nights = []
+    for night in features.split(list(lengths)):
+        near = (torch.arange(len(night))[:, None] + steps).clamp(0, len(night) - 1)
+        nights.append(night[near].flatten(1))
+    return torch.cat(nights)
 
 
 def _standardise(
