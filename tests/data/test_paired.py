@@ -257,3 +257,42 @@ def test_rows_of_several_classes():
 def test_several_classes_that_are_none(target, message):
     with pytest.raises(ValueError, match=message):
         pairs(target=target)
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.integers(0, 5), min_size=1, max_size=7),
+    st.lists(st.booleans(), min_size=6, max_size=6),
+    st.booleans(),
+    st.booleans(),
+)
+def test_rows_read_at_once_are_those_read_one_by_one(rows, has, transformed, several):
+    data = pairs(
+        valid={"eeg": has, "video": has[::-1]},
+        transforms={"video": lambda row: 2 * row} if transformed else {},
+        target=torch.eye(3, dtype=torch.int64).repeat(2, 1) if several else [0, 1, 2, 0, 1, -1],
+        cached={
+            "audio": Outputs(torch.randn(6, 2), torch.randn(6, 3), {"layer": torch.rand(6, 1)})
+        },
+    )
+    view = data.__getitems__(rows)
+    assert [sample.index for sample in view] == rows
+    at_once, one_by_one = view.batch(), collate([data[row] for row in rows])
+    assert at_once.inputs.keys() == one_by_one.inputs.keys()
+    for name, column in one_by_one.inputs.items():
+        assert torch.equal(at_once.inputs[name], column)
+        assert at_once.inputs[name].dtype == column.dtype
+    for name in ("target", "index", "group"):
+        assert torch.equal(getattr(at_once, name), getattr(one_by_one, name))
+    assert at_once.valid.keys() == one_by_one.valid.keys()
+    assert all(torch.equal(at_once.valid[name], mask) for name, mask in one_by_one.valid.items())
+    ours, theirs = at_once.cached["audio"], one_by_one.cached["audio"]
+    assert torch.equal(ours.embedding, theirs.embedding) and torch.equal(ours.logits, theirs.logits)
+    assert torch.equal(ours.hidden["layer"], theirs.hidden["layer"])
+
+
+def test_a_batch_does_not_share_memory_with_the_data_set():
+    data = pairs(valid={})
+    batch = next(iter(paired_loader(data, 6)))
+    batch.inputs["video"].zero_()
+    assert data.inputs["video"][3].tolist() == [3, 3, 3, 3]

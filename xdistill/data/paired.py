@@ -132,6 +132,10 @@ class PairedDataset(Dataset[PairedSample]):
             },
         )
 
+    def __getitems__(self, rows: list[int]) -> Rows:
+        """Several rows for a DataLoader, which asks for a batch at a time."""
+        return Rows(self, rows)
+
     def has(self, modality: str, row: int) -> bool:
         """Whether a row has the modality."""
         return modality not in self.valid or bool(self.valid[modality][row])
@@ -203,6 +207,51 @@ def _whole(target: Any) -> Int64[Tensor, "n ..."]:
     return whole
 
 
+class Rows(Sequence):
+    """Rows of a dataset, each a PairedSample that is read when it is asked for.
+
+    `batch` reads all of them at once, which is faster where a column is a tensor.
+    """
+
+    def __init__(self, dataset: PairedDataset, rows: Sequence[int]):
+        self.dataset = dataset
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, place):
+        return self.dataset[self.rows[place]]
+
+    def batch(self) -> PairedBatch:
+        """What `collate` makes of these rows."""
+        dataset, rows = self.dataset, torch.as_tensor(self.rows)
+        inputs = {name: self._column(name) for name in sorted(dataset.inputs)}
+        return PairedBatch(
+            inputs={name: column for name, column in inputs.items() if column is not None},
+            target=dataset.target[rows],
+            valid={name: mask[rows] for name, mask in sorted(dataset.valid.items())},
+            index=rows,
+            group=dataset.group[rows],
+            cached={name: outputs.rows(rows) for name, outputs in sorted(dataset.cached.items())},
+        )
+
+    def _column(self, name: str) -> Tensor | None:
+        """[B, ...] of a modality, zeros where a row lacks it; None where every row does."""
+        dataset = self.dataset
+        has = [dataset.has(name, row) for row in self.rows]
+        if not any(has):
+            return None
+        column = dataset.inputs[name]
+        if not isinstance(column, Tensor) or name in dataset.transforms:
+            read = zip(self.rows, has, strict=True)
+            return _stack(name, [dataset.read(name, row) if one else None for row, one in read])
+        found = column[torch.as_tensor(self.rows)]
+        if not all(has):
+            found[~torch.tensor(has)] = 0
+        return found
+
+
 class RowView(Sequence):
     """Some rows of a lazy column, in any order."""
 
@@ -231,7 +280,7 @@ def collate(samples: Sequence[PairedSample]) -> PairedBatch:
     masked = sorted({name for sample in samples for name in sample.valid})
     cached = sorted({name for sample in samples for name in sample.cached})
     return PairedBatch(
-        inputs={name: _stack(name, samples) for name in names},
+        inputs={name: _stack(name, [one.inputs.get(name) for one in samples]) for name in names},
         target=torch.stack([torch.as_tensor(sample.target) for sample in samples]),
         valid={
             name: torch.tensor([sample.valid.get(name, True) for sample in samples])
@@ -245,8 +294,7 @@ def collate(samples: Sequence[PairedSample]) -> PairedBatch:
     )
 
 
-def _stack(name: str, samples: Sequence[PairedSample]) -> Tensor:
-    rows = [sample.inputs.get(name) for sample in samples]
+def _stack(name: str, rows: Sequence[Tensor | None]) -> Tensor:
     present = [row for row in rows if row is not None]
     shapes = {tuple(row.shape) for row in present}
     if len(shapes) > 1:
@@ -277,7 +325,7 @@ class _Collate:
         self._blank: dict[str, Tensor] = {}
 
     def __call__(self, samples: Sequence[PairedSample]) -> PairedBatch:
-        batch = collate(samples)
+        batch = samples.batch() if isinstance(samples, Rows) else collate(samples)
         for name in set(self.dataset.inputs) - set(batch.inputs):
             if (blank := self._zeros(name)) is not None:
                 batch.inputs[name] = torch.stack([blank] * len(samples))
