@@ -33,6 +33,14 @@ def test_every_setting_of_ours_has_a_data_set_and_encoders():
         assert {setting.encoder, *setting.teachers.values()} <= set(xd.list_encoders())
 
 
+def test_every_setting_of_ours_shows_labels_in_every_step():
+    for name, setting in OURS.items():
+        assert setting.labelled_per_batch == setting.batch_size // 4, name
+        assert not setting.teacher_share  # the suite sets it
+    few = {name: OURS[name].few_labels for name in ("utd_mhad-both", "mfh_gaussian", "av_digits")}
+    assert few == {"utd_mhad-both": 0.25, "mfh_gaussian": 0.1, "av_digits": 0.02}
+
+
 def test_the_name_of_a_data_set_stands_for_all_its_settings():
     assert list(chosen_settings(("utd_mhad",))) == [
         "utd_mhad-inertial",

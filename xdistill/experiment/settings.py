@@ -50,9 +50,9 @@ def _av_digits(root: Path, split: int) -> Splits:
     return Splits(*(part.replace(transforms=flat) for part in splits))
 
 
-def _uci_mfeat(root: Path, split: int, *, teacher: str) -> Splits:
+def _uci_mfeat(root: Path, split: int, *, teacher: str, student: str) -> Splits:
     return create_dataset(
-        "uci_mfeat", root=_folder(root, "uci_mfeat"), modalities=(teacher, "mor"), fold=split % 5
+        "uci_mfeat", root=_folder(root, "uci_mfeat"), modalities=(teacher, student), fold=split % 5
     )
 
 
@@ -85,11 +85,13 @@ def _sleep_edf_setting(student: str) -> Setting:
         student,
         epochs=3,
         teacher_epochs=5,
+        labelled_per_batch=16,
     )
 
 
-def _uci_mfeat_setting(teacher: str) -> Setting:
-    return Setting(partial(_uci_mfeat, teacher=teacher), {teacher: "mlp"}, "mor", epochs=15)
+def _uci_mfeat_setting(teacher: str, student: str = "mor") -> Setting:
+    load = partial(_uci_mfeat, teacher=teacher, student=student)
+    return Setting(load, {teacher: "mlp"}, student, epochs=15, labelled_per_batch=16)
 
 
 def _utd_mhad_setting(*teachers: str) -> Setting:
@@ -103,6 +105,9 @@ def _utd_mhad_setting(*teachers: str) -> Setting:
         epochs=30,
         teacher_epochs=40,
         batch_size=16,
+        labelled_per_batch=4,
+        few_labels=0.25,
+        fold_rows=True,  # of three subjects
     )
 
 
@@ -117,6 +122,7 @@ OURS: Mapping[str, Setting] = MappingProxyType(
             epochs=6,
             teacher_epochs=8,
             batch_size=16,
+            labelled_per_batch=4,
         ),
         "utd_mhad-inertial": _utd_mhad_setting("inertial"),
         "utd_mhad-skeleton": _utd_mhad_setting("skeleton"),
@@ -130,9 +136,14 @@ OURS: Mapping[str, Setting] = MappingProxyType(
             "image",
             epochs=15,
             teacher_epochs=8,
+            labelled_per_batch=16,
+            fold_rows=True,  # of four speakers
         ),
         "uci_mfeat-fac": _uci_mfeat_setting("fac"),
         "uci_mfeat-pix": _uci_mfeat_setting("pix"),
+        "uci_mfeat-fou_zer": _uci_mfeat_setting("fou", "zer"),
+        "uci_mfeat-mor_fac": _uci_mfeat_setting("mor", "fac"),
+        "uci_mfeat-zer_kar": _uci_mfeat_setting("zer", "kar"),
         "mfh_gaussian": Setting(
             _mfh_gaussian,
             {"teacher": "mlp"},
@@ -140,6 +151,8 @@ OURS: Mapping[str, Setting] = MappingProxyType(
             epochs=30,
             teacher_epochs=30,
             batch_size=32,
+            labelled_per_batch=8,
+            few_labels=0.1,
         ),
     }
 )
