@@ -56,12 +56,12 @@ from xdistill.types import (
 )
 
 if TYPE_CHECKING:
-    from xdistill.engine import CrossFitted, FitResult, cross_fit_teacher, fit
+    from xdistill.engine import CrossFitted, FitResult, Recipe, cross_fit_teacher, fit, recipe
 else:  # a type checker would take this function's word for every misspelt name
 
     def __getattr__(name: str) -> Any:
         """What trains. Its modules import Lightning."""
-        if name in ("CrossFitted", "FitResult", "cross_fit_teacher", "fit"):
+        if name in ("CrossFitted", "FitResult", "Recipe", "cross_fit_teacher", "fit", "recipe"):
             return getattr(importlib.import_module("xdistill.engine"), name)
         raise AttributeError(f"module 'xdistill' has no attribute {name!r}")
 
@@ -81,6 +81,7 @@ __all__ = [
     "PairedBatch",
     "PairedDataset",
     "PairedSample",
+    "Recipe",
     "Spec",
     "Splits",
     "StepOutput",
@@ -108,6 +109,7 @@ __all__ = [
     "list_modalities",
     "list_projectors",
     "paired_loader",
+    "recipe",
     "refine_targets",
     "register_dataset",
     "register_encoder",

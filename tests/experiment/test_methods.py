@@ -91,11 +91,11 @@ def test_a_variant_has_its_own_options_beside_the_settings_of_its_loss():
 
 def test_a_preparation_of_targets_is_no_loss():
     plain, prepared = (
-        create_losses(name, setting())["two"] for name in ("dist", "refined+calibrated+dist")
+        create_losses(name, setting())["two"] for name in ("dist", "smoothed+calibrated+dist")
     )
     assert [type(one) for one in plain.leaves()] == [type(one) for one in prepared.leaves()]
-    with pytest.raises(ValueError, match="names no loss; name one, as in refined.pseudo_label"):
-        create_losses("refined", setting())
+    with pytest.raises(ValueError, match="names no loss; name one, as in smoothed.pseudo_label"):
+        create_losses("smoothed", setting())
 
 
 def test_an_unknown_name_is_refused():

@@ -7,7 +7,10 @@ import torch
 import xdistill as xd
 from tests.experiment.test_experiment import SETTING
 from tests.experiment.test_few_labels import FEW, few
+from xdistill.data.seen import seen_rows
+from xdistill.data.splits import Splits
 from xdistill.experiment import Experiment, Trial
+from xdistill.experiment.methods import create_losses
 from xdistill.experiment.targets import PREPARED
 
 
@@ -22,7 +25,8 @@ def test_each_preparation_is_what_the_library_does_with_the_rows_of_the_student(
     camera = torch.stack([plain.read("camera", row) for row in range(len(plain))])
     expected = {
         "calibrated": xd.calibrate_teacher(plain, "belt"),
-        "refined": xd.refine_targets(plain, "belt", camera),
+        "smoothed": xd.refine_targets(plain, "belt", camera, correct=False),
+        "corrected": xd.refine_targets(plain, "belt", camera, correct=True),
     }
     assert set(expected) == set(PREPARED)
     for name, dataset in expected.items():
@@ -37,7 +41,7 @@ def test_preparations_follow_their_order_and_apply_to_every_teacher(tmp_path):
     experiment = few(tmp_path, setting)
     logits = {
         method: prepared(experiment, method, labels=0.3).cached
-        for method in ("kd", "calibrated+refined+kd", "refined+calibrated+kd", "calibrated+kd")
+        for method in ("kd", "calibrated+corrected+kd", "corrected+calibrated+kd", "calibrated+kd")
     }
     for modality in ("belt", "radar"):
         different = {str(one[modality].logits.tolist()) for one in logits.values()}
@@ -59,7 +63,45 @@ def test_augmented_inputs_are_refined_the_same_way_again(tmp_path):
         return splits._replace(train=splits.train.replace(transforms=noise))
 
     first, second = (
-        prepared(few(tmp_path, replace(FEW, load=noisy)), "refined+kd", labels=0.3).cached["belt"]
+        prepared(few(tmp_path, replace(FEW, load=noisy)), "smoothed+kd", labels=0.3).cached["belt"]
         for _ in range(2)
     )
     assert torch.equal(first.logits, second.logits)
+
+
+def test_the_recipe_keeps_the_targets_that_validation_prefers(tmp_path):
+    experiment = few(tmp_path)
+    tried = {
+        targets: experiment.student("recipe", labels=0.3, targets=targets)
+        for targets in ("own", "smoothed", "corrected")
+    }
+    kept = experiment.trial("recipe", labels=0.3)
+    assert tried[kept.targets].val.macro_f1 == max(one.val.macro_f1 for one in tried.values())
+    assert experiment.student("recipe", labels=0.3) == tried[kept.targets]
+    assert repr(create_losses("recipe", FEW)) == repr(create_losses("pseudo_label/soft+dist", FEW))
+    own = experiment.student("pseudo_label/soft+dist", labels=0.3)
+    assert own.predicted == tried["own"].predicted and own.history == tried["own"].history
+    other = experiment.student("corrected+pseudo_label/soft+dist", labels=0.3)
+    assert other.predicted == tried["corrected"].predicted
+
+
+def test_where_rows_are_no_vectors_the_student_of_the_own_targets_tells_what_is_near(tmp_path):
+    def as_signals(root, split):
+        return Splits(*(with_signal(one) for one in FEW.load(root, split)))
+
+    def with_signal(part):
+        signal = part.inputs["camera"].repeat_interleave(8, dim=1)[:, None]
+        return part.replace(inputs={"belt": part.inputs["belt"], "inertial": signal})
+
+    setting = replace(FEW, load=as_signals, student="inertial", encoder="inertial_small")
+    experiment = few(tmp_path, setting)
+    trial = Trial("sleepers", "pseudo_label/soft+dist", 0, labels=0.3)
+    smoothed = experiment._student(replace(trial, method="smoothed+pseudo_label/soft+dist"))
+    own = experiment._trained(trial)
+    plain = experiment._student(trial).splits.train
+    seen = seen_rows(plain, "inertial", own)
+    expected = xd.refine_targets(plain, "belt", seen, correct=False).cached["belt"].logits
+    assert torch.equal(smoothed.splits.train.cached["belt"].logits, expected)
+    experiment.run(trial)  # finished: now it is read
+    again = experiment._trained(replace(trial, targets="smoothed"))
+    assert all(torch.equal(a, b) for a, b in zip(own.parameters(), again.parameters(), strict=True))

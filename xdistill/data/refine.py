@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from jaxtyping import Float, Int64
@@ -13,6 +13,10 @@ from xdistill.data.paired import PairedDataset
 from xdistill.kernels.passes.neighbours import nearest_keys
 from xdistill.types import Outputs
 
+Targets = Literal["own", "smoothed", "corrected"]
+"""What a student can learn from: the teacher's own probabilities, those smoothed over a graph of
+both modalities, or those corrected by the known labels along that graph and then smoothed."""
+TARGETS: tuple[Targets, ...] = get_args(Targets)
 LEAST = 1e-4
 """Smallest probability of a corrected target."""
 

@@ -25,7 +25,6 @@ from xdistill.experiment.run_folder import (
     open_folder,
 )
 from xdistill.experiment.setting import Setting
-from xdistill.experiment.trial import Trial
 from xdistill.export import CONFIG, save_student
 from xdistill.registry import create_encoder
 from xdistill.report import environment, paired_difference, read_json, summarise, table, write_json
@@ -210,7 +209,7 @@ def _save_best(experiment: Experiment, options: Options, runs: Runs) -> None:
         for seed, result in enumerate(results)
     ]
     _, method, seed = max(students, key=lambda one: one[0])
-    trial = Trial(experiment.name, method, seed, **options.numbers())
+    trial = experiment.trial(method, seed, **options.numbers())
     own = encoder_options(setting, train, setting.student)
     encoder = create_encoder(setting.encoder, **own)
     load_weights(encoder, experiment.folder / trial.folder / WEIGHTS)

@@ -15,12 +15,13 @@ from xdistill.data.audit import audit
 from xdistill.data.cache import cache_teacher
 from xdistill.data.labels import hide_labels, keep_labels_of
 from xdistill.data.paired import PairedDataset, collate
+from xdistill.data.refine import TARGETS
 from xdistill.data.splits import Splits, check_disjoint
 from xdistill.distiller import Distiller
 from xdistill.encoders.checkpoint import load_weights
 from xdistill.experiment.case import DEFAULT_CASE, Case, Parts, check_case, set_aside
 from xdistill.experiment.hardware import Hardware
-from xdistill.experiment.methods import LABELLED, UNTAUGHT, create_losses
+from xdistill.experiment.methods import LABELLED, RECIPE, UNTAUGHT, create_losses, losses_of
 from xdistill.experiment.networks import new_network
 from xdistill.experiment.rows import epoch_rows, hide_teachers, labelled_only, only
 from xdistill.experiment.run_folder import (
@@ -86,14 +87,24 @@ class Experiment:
         """Train a student, or read its result. Its teachers are trained before.
 
         Args:
-            method: names of losses joined by "+", or one of `UNTAUGHT`.
+            method: names of losses joined by "+", one of `UNTAUGHT`, or `RECIPE`.
             seed: of weights and order, and of the split where seeds have their own.
-            **numbers: lr_factor, strength, labels, missing, groups, case or epochs; see `Trial`.
+            **numbers: lr_factor, strength, labels, missing, groups, case, epochs or targets; see
+                `Trial`. The recipe without targets trains on all of them and keeps the best.
 
         Raises:
             ValueError: as `run` does.
         """
-        return self.run(Trial(self.name, method, seed, **numbers))
+        return self.run(self.trial(method, seed, **numbers))
+
+    def trial(self, method: str, seed: int = 0, **numbers: Any) -> Trial:
+        """The trial that `student` reports; for the recipe that which validation prefers."""
+        first = Trial(self.name, method, seed, **numbers)
+        if method != RECIPE or "targets" in numbers:
+            return first
+        metric = self.setting.monitor.removeprefix("val/")
+        tried = [replace(first, targets=targets) for targets in TARGETS]
+        return max(tried, key=lambda one: getattr(self.run(one).val, metric))
 
     def teacher(self, modality: str, seed: int = 0, case: Case = DEFAULT_CASE) -> Result:
         """Train the teacher of a modality, or read its result."""
@@ -218,8 +229,8 @@ class Experiment:
         if trial.method == LABELLED:
             shown = epoch_rows(train, setting.batch_size, setting.labelled_per_batch)
             train = labelled_only(train, shown)
-        given = {name: Given(setting, teacher, seed) for name, teacher in teachers.items()}
-        train = prepare_targets(trial.method, train, given)
+        given = Given(setting.student, partial(self._trained, trial), seed)
+        train = prepare_targets(f"{trial.targets}+{trial.method}", train, teachers, given)
         encoder = self.network(setting.student, seed)
         example = collate([train[0]])  # read before seeding, where an augmentation may draw
 
@@ -237,6 +248,21 @@ class Experiment:
 
         lr = trial.lr_factor * setting.lr
         return Training(make, splits._replace(train=train), setting, setting.epochs, lr)
+
+    def _trained(self, trial: Trial) -> nn.Module:
+        """The student that learned from the teacher's own outputs.
+
+        Where its trial is not finished it is trained inside the other's folder, since another
+        process may be at it.
+        """
+        own = replace(trial, method=losses_of(trial.method), targets="own")
+        folder = self.folder / own.folder
+        if not isinstance(read_outcome(folder), Result):
+            folder = self.folder / trial.folder / "own"
+            run_trial(own, folder, partial(self._student, own), self.hardware)
+        encoder = self.network(self.setting.student, trial.seed)
+        load_weights(encoder, folder / WEIGHTS)
+        return encoder
 
     def _teach(self, seed: int, case: Case) -> tuple[Mapping[str, nn.Module], PairedDataset]:
         """The teachers of a seed, and the pairs with their outputs instead of inputs."""

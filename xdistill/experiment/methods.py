@@ -2,7 +2,7 @@
 
 A name is that of a registered loss, a plugin's included, or of a variant of one ("sacd/bank_0").
 Names joined by "+" are trained together: "dist+sacd/bank_0". A name of `targets.PREPARED` changes
-the teacher's outputs before: "calibrated+pseudo_label/soft".
+the teacher's outputs before: "calibrated+pseudo_label/soft". "recipe" is `RECIPE`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from xdistill.experiment.hidden_layers import Pairs
 from xdistill.experiment.setting import Setting
-from xdistill.experiment.targets import PREPARED
+from xdistill.experiment.targets import unprepared
 from xdistill.experiment.variants import VARIANTS
 from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.parts.loss import Loss
@@ -31,6 +31,9 @@ UNTAUGHT = (ALONE, LABELLED)
 BASELINES = (LABELLED, "pseudo_label", "pseudo_label/soft", "calibrated+pseudo_label/soft")
 """What a reader would try before any method: the labelled rows alone, or the teacher's classes or
 probabilities in the place of missing labels. A method has to beat the best of them."""
+RECIPE = "recipe"
+"""What we recommend: `RECIPE_LOSSES` on the targets that validation prefers (`Trial.targets`)."""
+RECIPE_LOSSES = "pseudo_label/soft+dist"
 BOUND = "bound"
 """The student alone with all labels, beside students from which some are hidden."""
 ROWS: Mapping[str, str] = {BOUND: "all labels"}
@@ -55,7 +58,7 @@ def create_losses(method: str, setting: Setting, strength: float = 1.0) -> dict[
         ValueError: an unknown name, none of a loss, or a loss on hidden layers in a setting without
             layers.
     """
-    names = [name for name in method.split("+") if name not in PREPARED]
+    names = [name for name in losses_of(method).split("+") if name]
     if not names:
         raise ValueError(f"method {method!r} names no loss; name one, as in {method}+pseudo_label")
     task = (0.1 if "kd" in names else 1.0) * CrossEntropy()
@@ -64,6 +67,11 @@ def create_losses(method: str, setting: Setting, strength: float = 1.0) -> dict[
         terms = [_weighted(name, setting, strength) for name in names]
         found[teacher] = reduce(add, terms if found else [task, *terms])
     return found
+
+
+def losses_of(method: str) -> str:
+    """The losses of a method, without what is done to the teacher's outputs before."""
+    return RECIPE_LOSSES if method == RECIPE else unprepared(method)
 
 
 def check_method(method: str, setting: Setting) -> None:

@@ -2,7 +2,8 @@
 
 Every method of a setting has the same number of trials, with few labels, in the first case. The
 student alone and that on the labelled rows alone search their learning rates; every other method
-takes over that of the student alone and searches the strength of its loss. What was found holds for
+takes over that of the student alone and searches the strength of its loss, or in the place of that,
+as the recipe does, which targets it learns from. What was found holds for
 the other cases, the curves and twice the epochs.
 """
 
@@ -12,8 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
+from xdistill.data.refine import TARGETS
 from xdistill.experiment.case import CASES, Case
-from xdistill.experiment.methods import ALONE, LABELLED, UNTAUGHT
+from xdistill.experiment.methods import ALONE, LABELLED, RECIPE, UNTAUGHT
 from xdistill.experiment.run_folder import Outcome, Result
 from xdistill.experiment.setting import Setting
 from xdistill.experiment.trial import AnyTrial, TeacherTrial, Trial
@@ -96,6 +98,8 @@ def search(plan: Plan, name: str, method: str, seed: int, lr_factor: float = 1.0
     if method == ALONE or (method in UNTAUGHT and plan.searching):
         return [Trial(name, method, seed, lr_factor=one, labels=labels) for one in FACTORS]
     first = Trial(name, method, seed, lr_factor, labels=labels, case=plan.cases[0])
+    if method == RECIPE:
+        return [replace(first, targets=targets) for targets in TARGETS]
     if method in UNTAUGHT or not plan.searching:
         return [first]
     return [replace(first, strength=factor) for factor in FACTORS]

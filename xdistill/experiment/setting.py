@@ -12,8 +12,12 @@ from xdistill.data.splits import Splits
 from xdistill.experiment.hidden_layers import Pairs
 from xdistill.registry import settings
 
-# CRD's own number, 16,384 negatives per row, would take minutes where other losses take seconds.
-SHORT_RUNS: Mapping[str, Mapping[str, Any]] = {"crd": {"num_negatives": 256}}
+# CRD's own number, 16,384 negatives per row, would take minutes where other losses take seconds;
+# SACD's bank of 4,096 would hold every row of these small sets many times.
+SHORT_RUNS: Mapping[str, Mapping[str, Any]] = {
+    "crd": {"num_negatives": 256},
+    "sacd": {"bank_size": 512},
+}
 
 
 @dataclass(frozen=True)

@@ -22,13 +22,14 @@ def _folder(root: Path, *names: str) -> Path:
     return next((root / name for name in names if (root / name).is_dir()), root / names[0])
 
 
-def _sleep_edf(root: Path, split: int, *, student: str) -> Splits:
+def _sleep_edf(root: Path, split: int, *, student: str, context: int) -> Splits:
     """Every third epoch of the training nights: neighbours are alike, and a third is faster."""
     whole = create_dataset(
         "sleep_edf_features",
         root=_folder(root, "sleep_edf_features", "sleep_edf_sc_features"),
         modalities=("eeg_eog", student),
         fold=split % 5,
+        context={student: context},
     )
     return whole._replace(train=whole.train.subset(range(0, len(whole.train), 3)))
 
@@ -78,20 +79,22 @@ def _s3ve_sample(root: Path, split: int) -> Splits:
     return Splits(train, val, whole.test)
 
 
-def _sleep_edf_setting(student: str) -> Setting:
+def _sleep_edf_setting(student: str, context: int = 0) -> Setting:
     return Setting(
-        partial(_sleep_edf, student=student),
+        partial(_sleep_edf, student=student, context=context),
         {"eeg_eog": "mlp"},
         student,
-        epochs=3,
-        teacher_epochs=5,
+        epochs=6,
+        teacher_epochs=6,
         labelled_per_batch=16,
     )
 
 
 def _uci_mfeat_setting(teacher: str, student: str = "mor") -> Setting:
     load = partial(_uci_mfeat, teacher=teacher, student=student)
-    return Setting(load, {teacher: "mlp"}, student, epochs=15, labelled_per_batch=16)
+    return Setting(
+        load, {teacher: "mlp"}, student, epochs=20, teacher_epochs=20, labelled_per_batch=16
+    )
 
 
 def _utd_mhad_setting(*teachers: str) -> Setting:
@@ -130,12 +133,13 @@ OURS: Mapping[str, Setting] = MappingProxyType(
         "sleep_edf_features-eog": _sleep_edf_setting("eog"),
         "sleep_edf_features-eeg_pz": _sleep_edf_setting("eeg_pz"),
         "sleep_edf_features-eog_basic": _sleep_edf_setting("eog_basic"),
+        "sleep_edf_features-eog_context": _sleep_edf_setting("eog", context=5),
         "av_digits": Setting(
             _av_digits,
             {"audio": "audio_small"},
             "image",
             epochs=15,
-            teacher_epochs=8,
+            teacher_epochs=10,
             labelled_per_batch=16,
             fold_rows=True,  # of four speakers
         ),
@@ -144,12 +148,13 @@ OURS: Mapping[str, Setting] = MappingProxyType(
         "uci_mfeat-fou_zer": _uci_mfeat_setting("fou", "zer"),
         "uci_mfeat-mor_fac": _uci_mfeat_setting("mor", "fac"),
         "uci_mfeat-zer_kar": _uci_mfeat_setting("zer", "kar"),
+        "uci_mfeat-mor_kar": _uci_mfeat_setting("mor", "kar"),
         "mfh_gaussian": Setting(
             _mfh_gaussian,
             {"teacher": "mlp"},
             "student",
-            epochs=30,
-            teacher_epochs=30,
+            epochs=40,
+            teacher_epochs=40,
             batch_size=32,
             labelled_per_batch=8,
             few_labels=0.1,

@@ -40,19 +40,14 @@ from xdistill.report import environment, write_json
 
 METHODS = (
     "kd",
-    "dkd",
     "dist",
     "fitnet",
-    "rkd",
-    "sp",
-    "pkt",
     "crd",
     "infonce",
-    "supcon",
     "ccl",
-    "c2kd",
     "sacd",
     "dist+sacd/bank_0",
+    "recipe",
 )
 
 

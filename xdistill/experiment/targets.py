@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from xdistill.data.calibrate import calibrate_teacher
 from xdistill.data.paired import PairedDataset
 from xdistill.data.refine import refine_targets
-from xdistill.experiment.setting import Setting
+from xdistill.data.seen import has_vectors, seen_rows
 
 
 class Given(NamedTuple):
     """What a preparation may use beside the rows.
 
     Attributes:
-        setting: of the student.
-        teacher: the trained teacher, whose outputs the rows have.
+        student: modality of the student.
+        trained: trains a student with the teacher's own outputs, or reads it.
         seed: of the student.
     """
 
-    setting: Setting
-    teacher: nn.Module
+    student: str
+    trained: Callable[[], nn.Module]
     seed: int
 
 
@@ -38,25 +37,40 @@ def calibrated(train: PairedDataset, modality: str, given: Given) -> PairedDatas
     return calibrate_teacher(train, modality)
 
 
-def refined(train: PairedDataset, modality: str, given: Given) -> PairedDataset:
-    """Log probabilities, corrected and smoothed over a graph with the student's inputs."""
-    student = given.setting.student
-    with torch.random.fork_rng(devices=[]):  # augmented, as the student sees it
-        torch.manual_seed(given.seed)
-        seen = torch.stack([train.read(student, row).flatten() for row in range(len(train))])
-    return refine_targets(train, modality, seen)
+def smoothed(train: PairedDataset, modality: str, given: Given) -> PairedDataset:
+    """Log probabilities, smoothed over a graph of both modalities."""
+    return refine_targets(train, modality, _seen(train, given), correct=False)
 
 
-PREPARED: Mapping[str, Preparation] = {"calibrated": calibrated, "refined": refined}
-"""By name, as a method has it: "calibrated+pseudo_label/soft", "refined+dist"."""
+def corrected(train: PairedDataset, modality: str, given: Given) -> PairedDataset:
+    """Log probabilities, corrected by the labels along that graph and smoothed."""
+    return refine_targets(train, modality, _seen(train, given), correct=True)
+
+
+def _seen(train: PairedDataset, given: Given) -> Tensor:
+    encoder = None if has_vectors(train, given.student) else given.trained()
+    return seen_rows(train, given.student, encoder, seed=given.seed)
+
+
+PREPARED: Mapping[str, Preparation] = {
+    "calibrated": calibrated,
+    "smoothed": smoothed,
+    "corrected": corrected,
+}
+"""By name, as a method has it: "calibrated+pseudo_label/soft", "corrected+dist"."""
+
+
+def unprepared(method: str) -> str:
+    """The method with the teacher's own outputs."""
+    return "+".join(name for name in method.split("+") if name not in PREPARED)
 
 
 def prepare_targets(
-    method: str, train: PairedDataset, teachers: Mapping[str, Given]
+    method: str, train: PairedDataset, teachers: Iterable[str], given: Given
 ) -> PairedDataset:
     """Apply the preparations that a method names, in their order, to every teacher's outputs."""
     for name in method.split("+"):
-        for modality, given in teachers.items():
+        for modality in teachers:
             if name in PREPARED:
                 train = PREPARED[name](train, modality, given)
     return train

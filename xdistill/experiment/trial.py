@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xdistill.data.paired import paired_loader
+from xdistill.data.refine import Targets
 from xdistill.data.splits import Splits
 from xdistill.distiller import Distiller
 from xdistill.encoders.checkpoint import save_weights
@@ -72,6 +73,8 @@ class Trial:
             share `labels`; None: all.
         case: what its teachers saw; a method without a teacher always has the default.
         epochs: multiple of the setting's epochs.
+        targets: what the method learns from, the teacher's own outputs or refined ones; "recipe"
+            searches it.
     """
 
     setting: str
@@ -84,6 +87,7 @@ class Trial:
     groups: int | None = None
     case: Case = DEFAULT_CASE
     epochs: float = 1.0
+    targets: Targets = "own"
 
     def __post_init__(self) -> None:
         if self.method in UNTAUGHT:  # so that it is run once, however many cases there are
@@ -97,6 +101,7 @@ class Trial:
         name += "" if self.groups is None else f"_groups{self.groups}"
         name += "" if self.case == DEFAULT_CASE else f"_{self.case}"
         name += "" if self.epochs == 1 else f"_epochs{float(self.epochs)}"
+        name += "" if self.targets == "own" else f"_{self.targets}"
         return Path(f"seed{self.seed}", self.method.replace("/", "~"), name)
 
     def lasting(self, setting: Setting) -> Setting:
