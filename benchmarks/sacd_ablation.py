@@ -44,7 +44,46 @@ COMBINATIONS = (
 )
 """SACD beside another loss, and what that loss and others do by themselves."""
 
+OWN = "pseudo_label/soft+dist"
+TARGETS = (
+    "labelled",
+    "pseudo_label",
+    "pseudo_label/soft",
+    "calibrated+pseudo_label/soft",
+    "kd",
+    "dist",
+    "dist+sacd/bank_0",
+    OWN,
+    f"{OWN}+sacd/bank_0",
+    f"smoothed+{OWN}",
+    f"smoothed+{OWN}+sacd/bank_0",
+    f"corrected+{OWN}",
+    f"corrected+{OWN}+sacd/bank_0",
+    f"corrected+{OWN}+sacd/structure_only",
+    "corrected+pseudo_label",
+    "corrected+dist",
+    "corrected+kd",
+)
+"""The teacher's own targets, smoothed and corrected ones, and SACD beside them."""
+
+SEVEN = (
+    "mfh_gaussian",
+    "uci_mfeat-fac",
+    "uci_mfeat-fou_zer",
+    "uci_mfeat-mor_fac",
+    "av_digits",
+    "sleep_edf_features-eog",
+    "sleep_edf_features-eog_context",
+)
 FOUR = ("mfh_gaussian", "uci_mfeat-fac", "av_digits", "sleep_edf_features-eog")
+
+
+STUDIES = {
+    "parts": (FOUR, tuple(PARTS)),
+    "combinations": (tuple(OURS), COMBINATIONS),
+    "targets": (SEVEN, TARGETS),
+}
+"""The settings and the variants of each study."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +91,9 @@ class AblationOptions:
     """Compare variants of SACD on validation, each at its own weights, with the student's learning
     rate."""
 
-    study: Literal["parts", "combinations"] = "parts"
-    """One part changed at a time, on four settings; or combined with other losses, on all."""
+    study: Literal["parts", "combinations", "targets"] = "parts"
+    """One part changed at a time, on four settings; combined with other losses, on all; or with
+    targets that are refined over a graph of both modalities, on seven, with few labels."""
     datasets: tuple[str, ...] = ()
     """Settings of the suite; those of the study when left out."""
     variants: tuple[str, ...] = ()
@@ -62,8 +102,9 @@ class AblationOptions:
     """What the teacher saw of the rows that it teaches."""
     teacher_share: float = 0.5
     """Share of the training subjects set aside for a transfer teacher, as in the suite."""
-    labels: tuple[float, ...] = (1.0, 0.1)
-    """Shares of the training labels that the student sees."""
+    labels: tuple[float, ...] | None = None
+    """Shares of the training labels that the student sees; 1 and 0.1 when left out, and for the
+    targets each setting's own share with few labels."""
     seeds: int = 2
     """Repetitions."""
     data_root: Path = Path("data")
@@ -73,19 +114,19 @@ class AblationOptions:
     out: Path = Path("runs/suite")
     """Folder of all runs; the suite's, whose teachers and student it can use."""
     results: Path | None = None
-    """Where sacd_parts.json or sacd_combinations.json goes; into --out when left out."""
+    """Where sacd_STUDY.json goes; into --out when left out."""
 
 
 def run_ablation(options: AblationOptions) -> dict[str, Any]:
-    """Run what has not been run and write sacd_parts.json or sacd_combinations.json.
+    """Run what has not been run and write sacd_STUDY.json.
 
     Raises:
         ValueError: an unknown setting or variant, or runs made under other settings.
     """
     place = Place(options.data_root.expanduser(), options.out, options.teacher_share)
-    parts = options.study == "parts"
-    names = chosen_settings(options.datasets or (FOUR if parts else tuple(OURS)))
-    variants = options.variants or (tuple(PARTS) if parts else COMBINATIONS)
+    usual, compared = STUDIES[options.study]
+    names = chosen_settings(options.datasets or usual)
+    variants = options.variants or compared
     methods, seeds = (ALONE, "sacd", *variants), tuple(range(options.seeds))
     plan = Plan({name: place.setting(name) for name in names}, methods, seeds, (options.case,))
     check_methods(methods[1:], plan.settings)
@@ -102,7 +143,7 @@ def run_ablation(options: AblationOptions) -> dict[str, Any]:
             for seed in seeds
             if (alone := best_alone(plan, name, seed, done)) is not None
             for method in methods
-            for labels in options.labels
+            for labels in options.labels or _shares(options, plan, name)
         ]
         done |= workers.run("variants", trials)
     results = {**environment(), "case": options.case, "seeds": list(seeds)}
@@ -111,6 +152,10 @@ def run_ablation(options: AblationOptions) -> dict[str, Any]:
     target.mkdir(parents=True, exist_ok=True)
     write_json(target / f"sacd_{options.study}.json", results)
     return results
+
+
+def _shares(options: AblationOptions, plan: Plan, name: str) -> tuple[float, ...]:
+    return (plan.share(name),) if options.study == "targets" else (1.0, 0.1)
 
 
 def compare(trials: list[Trial], done: Done, methods: tuple[str, ...]) -> dict[str, Any]:

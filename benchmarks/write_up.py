@@ -30,6 +30,7 @@ TABLES = {
     **KERNELS,
     "sacd_parts": tables.parts_table,
     "sacd_combinations": tables.combinations_table,
+    "sacd_targets": tables.targets_table,
 }
 PREFIX = "suite-"
 SLOT = re.compile(r"(<!-- table (?P<name>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
