@@ -10,6 +10,7 @@ from types import MappingProxyType
 import torch
 
 from xdistill.data.augment import flip_and_shift
+from xdistill.data.paired import PairedDataset
 from xdistill.data.splits import Splits
 from xdistill.experiment.setting import Setting, get_setting, register_setting
 from xdistill.registry import create_dataset, list_settings
@@ -47,8 +48,13 @@ def _av_digits(root: Path, split: int) -> Splits:
         size=4,
         seed=split,
     )
-    flat = {"image": torch.flatten}  # 16 numbers
-    return Splits(*(part.replace(transforms=flat) for part in splits))
+    return Splits(*(_as_numbers(part) for part in splits))
+
+
+def _as_numbers(part: PairedDataset) -> PairedDataset:
+    """Each image as 16 numbers, which are no image any more."""
+    inputs = {"audio": part.inputs["audio"], "pixels": part.inputs["image"]}
+    return part.replace(inputs=inputs, transforms={"pixels": torch.flatten})
 
 
 def _uci_mfeat(root: Path, split: int, *, teacher: str, student: str) -> Splits:
@@ -137,7 +143,7 @@ OURS: Mapping[str, Setting] = MappingProxyType(
         "av_digits": Setting(
             _av_digits,
             {"audio": "audio_small"},
-            "image",
+            "pixels",
             epochs=15,
             teacher_epochs=10,
             labelled_per_batch=16,

@@ -22,7 +22,8 @@ def setting_table(results: Mapping[str, Any], name: str) -> str:
     head = [""]
     for case in cases:
         baseline = setting["baseline"][case]
-        head += [f"{case}: macro-F1", "minus student", f"minus best baseline ({baseline})"]
+        named = "" if baseline is None else f" ({baseline})"
+        head += [f"{case}: macro-F1", "minus student", f"minus best baseline{named}"]
     lines = _head(head)
     for modality, entries in setting["teachers"].items():
         cells = [cell for case in cases for cell in (_mean(entries.get(case)), "", "")]
