@@ -23,7 +23,7 @@ from xdistill.report import read_json
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
-PAGES = (DOCS / "benchmarks.md", DOCS / "suite.md", DOCS / "kernels.md")
+PAGES = tuple(DOCS / f"{page}.md" for page in ("benchmarks", "suite", "kernels", "sacd"))
 SUITE = HERE / "results" / "suite.json"
 KERNELS = {"kernels-figures": figures_table, "kernels-targets": targets_table}
 TABLES = {
@@ -66,6 +66,7 @@ def _missing_table(results: Mapping[str, Any]) -> str:
 
 WHOLE: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "room": suite_tables.room_table,
+    "targets": suite_tables.targets_table,
     "twice": suite_tables.twice_table,
     "missing": _missing_table,
 }

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from xdistill.experiment import BASELINES, UNTAUGHT
+from xdistill.experiment.suite import METHODS
 from xdistill.registry import list_losses
 from xdistill.report import SCALARS, interval, read_json
 
@@ -60,7 +62,8 @@ def test_the_tables_of_the_pages_are_up_to_date(monkeypatch):
     ]
     assert {
         *("utd_mhad-inertial", "s3ve", "kernels-figures", "kernels-targets"),
-        *("suite-ranks", "suite-labels", "suite-missing", "sacd_parts", "sacd_combinations"),
+        *("suite-ranks-transfer", "suite-room", "suite-labels-transfer", "suite-twice"),
+        *("sacd_parts", "sacd_combinations", "sacd_targets"),
     } <= {slot["name"] for slot in slots}
     for slot in slots:
         assert slot[0] == write_up["written"](slot)
@@ -75,42 +78,50 @@ def test_the_suite_has_what_it_promises():
     results = read_json(ROOT / "benchmarks/results/suite.json")
     settings = results["settings"]
     assert set(settings) == {
-        "s3ve",
-        *(f"utd_mhad-{teacher}" for teacher in ("inertial", "skeleton", "both")),
-        *(f"sleep_edf_features-{student}" for student in ("eog", "eeg_pz", "eog_basic")),
+        "utd_mhad-inertial",
+        *(f"sleep_edf_features-{student}" for student in ("eog", "eeg_pz", "eog_context")),
         "av_digits",
-        *(f"uci_mfeat-{teacher}" for teacher in ("fac", "pix")),
+        *(f"uci_mfeat-{pair}" for pair in ("fac", "pix", "fou_zer", "mor_fac", "mor_kar")),
         "mfh_gaussian",
     }
     assert results["seeds"] == [0, 1, 2, 3, 4] and results["versions"]["torch"]
-    for name, setting in settings.items():
-        missing = {"dkd"} if name == "mfh_gaussian" else set()  # it needs three classes
-        assert len(setting["methods"]) == 15 - len(missing) and setting["teachers"]
-        assert not missing & set(setting["methods"])
-    assert {(one["setting"], one["method"]) for one in results["failures"]} == {
-        ("mfh_gaussian", "dkd")
-    }
+    assert results["cases"] == ["transfer", "cross_fitted", "in_sample"]
+    assert not results["failures"]
+    for setting in settings.values():
+        for case in results["cases"]:
+            assert set(setting["methods"][case]) == {"student", *BASELINES, *METHODS}
+            assert setting["baseline"][case] in BASELINES
+        assert setting["bound"] and all(len(one) == 3 for one in setting["teachers"].values())
+        assert set(setting["twice"]) == {"bound", "labelled", "dist"}
 
 
 def test_the_means_of_the_suite_follow_from_its_runs():
     results = read_json(ROOT / "benchmarks/results/suite.json")
     runs = suite_runs()
     assert results["runs"] == len(runs)
-    found = {}
-    for run in runs:
-        if not run["error"] and (run["labels"], run["missing"]) == ("1", "0"):
-            key = (run["setting"], run["method"], int(run["seed"]))
-            found[(*key, run["lr_factor"], run["strength"])] = run
+    keys = ("setting", "method", "case", "seed", "lr_factor", "strength", "labels", "targets")
+    once = [run for run in runs if not run["error"] and run["epochs"] in ("", "1")]
+    found = {tuple(run[key] for key in keys): run for run in once if not run["groups"]}
     for name, setting in results["settings"].items():
-        for method, entry in setting["methods"].items():
-            chosen = zip(entry["lr_factor"], entry["strength"], strict=True)
-            values = [
-                float(found[name, method, seed, f"{lr:.4g}", f"{strength:.4g}"]["test_macro_f1"])
-                for seed, (lr, strength) in enumerate(chosen)
-            ]
-            one = interval(values)
-            assert entry["macro_f1"] == pytest.approx(one.mean, abs=1e-4)
-            assert entry["confidence_95"]["macro_f1"] == pytest.approx(one.half_width, abs=1e-3)
+        labels = f"{setting['labels']:.4g}"
+        for case, methods in setting["methods"].items():
+            for method, entry in methods.items():
+                of = "in_sample" if method in UNTAUGHT else case
+                values = [
+                    float(found[name, method, of, *number]["test_macro_f1"])
+                    for number in (
+                        (str(seed), f"{lr:.4g}", f"{strength:.4g}", labels, targets)
+                        for seed, (lr, strength, targets) in enumerate(
+                            zip(
+                                *(entry[key] for key in ("lr_factor", "strength", "targets")),
+                                strict=True,
+                            )
+                        )
+                    )
+                ]
+                one = interval(values)
+                assert entry["macro_f1"] == pytest.approx(one.mean, abs=1e-4)
+                assert entry["confidence_95"]["macro_f1"] == pytest.approx(one.half_width, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +129,7 @@ def test_the_means_of_the_suite_follow_from_its_runs():
     [
         ("parts", 8, {"sacd/structure_only", "sacd/contrast_only"}),
         ("combinations", 22, {"dist", "dist+sacd", "dist+sacd/bank_0"}),
+        ("targets", 7, {"dist", "labelled", "corrected+pseudo_label/soft+dist"}),
     ],
 )
 def test_the_ablation_counts_every_condition_once(study, conditions, of_it):

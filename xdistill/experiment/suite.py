@@ -41,8 +41,6 @@ from xdistill.report import environment, write_json
 METHODS = (
     "kd",
     "dist",
-    "fitnet",
-    "crd",
     "infonce",
     "ccl",
     "sacd",

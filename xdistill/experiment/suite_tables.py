@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xdistill.experiment.methods import ALONE, BOUND, ROWS, TEACHER
+from xdistill.data.refine import TARGETS
+from xdistill.experiment.methods import ALONE, BOUND, RECIPE, ROWS, TEACHER
 from xdistill.experiment.search import Kind
 from xdistill.experiment.summary import MEASURE
 from xdistill.experiment.tables import difference
@@ -82,6 +83,16 @@ def room_table(results: Mapping[str, Any]) -> str:
     for name, setting in results["settings"].items():
         cells = [difference(setting["room"].get(case)) for case in cases]
         lines.append(_row(name, [_mean(setting["bound"]), *cells]))
+    return _text(lines)
+
+
+def targets_table(results: Mapping[str, Any]) -> str:
+    """From which targets the recipe's students learned: of how many seeds, by setting."""
+    case = results["cases"][0]  # the one in which it was searched
+    lines = _head(["", *TARGETS])
+    for name, setting in results["settings"].items():
+        if (entry := setting["methods"][case].get(RECIPE)) is not None:
+            lines.append(_row(name, [str(entry["targets"].count(one)) for one in TARGETS]))
     return _text(lines)
 
 

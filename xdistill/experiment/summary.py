@@ -21,7 +21,7 @@ from xdistill.report import SCALARS, interval, is_clear, paired_difference, pair
 MEASURE = "macro_f1"
 COLUMNS = (
     *("setting", "method", "modality", "case", "seed", "lr_factor", "strength", "labels"),
-    *("groups", "missing", "epochs"),
+    *("groups", "missing", "epochs", "targets"),
 )
 ROOM_BESIDE = "dist"
 """The method whose distance to the bound says how much room a setting leaves."""
@@ -172,6 +172,7 @@ def _methods(
         entry = _entry(some)
         entry["lr_factor"] = [trial.lr_factor for trial in trials]
         entry["strength"] = [trial.strength for trial in trials]
+        entry["targets"] = [trial.targets for trial in trials]
         if method != ALONE and ALONE in runs:
             entry["difference"] = _difference(some, runs[ALONE])
         if baseline is not None and method != baseline:
