@@ -3,6 +3,8 @@ import json
 import pytest
 import torch
 
+from xdistill.experiment import Result, Trial
+from xdistill.experiment.run_folder import RESULT, read_outcome, write_outcome
 from xdistill.metrics import score
 from xdistill.report import interval, paired_difference, read_json, summarise, table, write_json
 
@@ -48,6 +50,34 @@ def test_the_table_holds_every_method_and_class():
     assert rows[2].startswith("teacher") and "92.5 ±" in rows[2]
     assert rows[3].split()[:2] == ["sacd", "50.0"]
     assert len({len(row) for row in rows}) == 1
+
+
+def test_the_calibration_error_has_a_column_only_where_there_is_one():
+    target = torch.arange(20) % 4
+    logits = torch.nn.functional.one_hot(target, 4).float()
+    known, unknown = summarise([score(logits, target, 4)]), summarise([scores(10)])
+    assert known["ece"] == known["runs"][0]["ece"] > 0 and "ece" not in unknown
+    assert known["confidence_95"]["ece"] is None
+    rows = table({"student": known, "indices": unknown}, ("a", "b", "c", "d")).splitlines()
+    assert rows[0].split()[:4] == ["accuracy", "macro-F1", "kappa", "ECE"]
+    assert rows[2].split()[4] == f"{100 * known['ece']:.1f}"
+    assert len({len(row) for row in rows}) == 1
+    assert "ECE" not in table({"indices": unknown}, ("a", "b", "c", "d"))
+
+
+def test_one_run_without_a_calibration_error_leaves_it_out_of_the_mean():
+    target = torch.arange(20) % 4
+    logits = torch.nn.functional.one_hot(target, 4).float()
+    assert "ece" not in summarise([score(logits, target, 4), scores(10)])
+
+
+def test_a_result_from_before_the_calibration_error_is_still_read(tmp_path):
+    one = Result(scores(3), scores(5), 0, 1.0, [], [])
+    write_outcome(tmp_path, Trial("a", "kd", 0), one)
+    kept = read_json(tmp_path / RESULT)
+    assert kept["val"].pop("ece", 0) is None and kept["test"].pop("ece", 0) is None
+    write_json(tmp_path / RESULT, kept)
+    assert read_outcome(tmp_path) == one
 
 
 def test_json_is_replaced_as_a_whole(tmp_path):

@@ -47,8 +47,12 @@ def interval(values: Sequence[float]) -> Interval:
 
 
 def summarise(runs: Sequence[Scores]) -> dict[str, Any]:
-    """The entry of one method in results.json: means over seeds, intervals, and every run."""
-    scalars = {name: [getattr(run, name) for run in runs] for name in SCALARS}
+    """The entry of one method in results.json: means over seeds, intervals, and every run.
+
+    It has the calibration error `ece` only where every run has one.
+    """
+    names = (*SCALARS, ECE) if all(run.ece is not None for run in runs) else SCALARS
+    scalars = {name: [getattr(run, name) for run in runs] for name in names}
     intervals = {name: interval(values) for name, values in scalars.items()}
     return {
         **{name: one.mean for name, one in intervals.items()},
@@ -59,6 +63,9 @@ def summarise(runs: Sequence[Scores]) -> dict[str, Any]:
 
 
 SCALARS = ("accuracy", "macro_f1", "kappa")
+"""The scores that every run has, each better the larger it is."""
+ECE = "ece"
+"""The calibration error, better the smaller it is; runs of class indices have none."""
 
 
 def paired_difference(runs: Sequence[Scores], baseline: Sequence[Scores]) -> dict[str, Any]:
@@ -125,12 +132,17 @@ def read_json(path: Path) -> Any:
 
 
 def table(entries: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> str:
-    """The results as text: a row per method, in per cent, with 95 % intervals over seeds."""
-    header = ["", "accuracy", "macro-F1", "kappa", *[f"F1 {name}" for name in classes]]
+    """The results as text: a row per method, in per cent, with 95 % intervals over seeds.
+
+    The calibration error has a column where at least one entry has one.
+    """
+    names = {"accuracy": "accuracy", "macro_f1": "macro-F1", "kappa": "kappa"}
+    names |= {ECE: "ECE"} if any(ECE in entry for entry in entries.values()) else {}
+    header = ["", *names.values(), *[f"F1 {name}" for name in classes]]
     rows = [header]
     for name, entry in entries.items():
         half = entry["confidence_95"]
-        cells = [str(Interval(entry[one], half[one])) for one in SCALARS]
+        cells = [str(Interval(entry[one], half[one])) if one in entry else "" for one in names]
         rows.append([name, *cells, *[f"{100 * value:.1f}" for value in entry["f1_per_class"]]])
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     lines = [
