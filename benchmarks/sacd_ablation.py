@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from xdistill.experiment import ALONE, Result, Trial, cli
+from xdistill.experiment import ALONE, Case, Result, Trial, cli
+from xdistill.experiment.case import check_case
 from xdistill.experiment.run_folder import Outcome
-from xdistill.experiment.search import Done, best_alone, searches, teachers
+from xdistill.experiment.search import Done, Plan, best_alone, searches, teachers
 from xdistill.experiment.settings import OURS, chosen_settings
 from xdistill.experiment.suite import check_methods
 from xdistill.experiment.trial import AnyTrial
@@ -57,6 +58,10 @@ class AblationOptions:
     """Settings of the suite; those of the study when left out."""
     variants: tuple[str, ...] = ()
     """Methods that are compared with sacd as it is by default; those of the study when left out."""
+    case: Case = "transfer"
+    """What the teacher saw of the rows that it teaches."""
+    teacher_share: float = 0.5
+    """Share of the training subjects set aside for a transfer teacher, as in the suite."""
     labels: tuple[float, ...] = (1.0, 0.1)
     """Shares of the training labels that the student sees."""
     seeds: int = 2
@@ -77,29 +82,31 @@ def run_ablation(options: AblationOptions) -> dict[str, Any]:
     Raises:
         ValueError: an unknown setting or variant, or runs made under other settings.
     """
-    place = Place(options.data_root.expanduser(), options.out)
+    place = Place(options.data_root.expanduser(), options.out, options.teacher_share)
     parts = options.study == "parts"
-    settings = chosen_settings(options.datasets or (FOUR if parts else tuple(OURS)))
+    names = chosen_settings(options.datasets or (FOUR if parts else tuple(OURS)))
     variants = options.variants or (tuple(PARTS) if parts else COMBINATIONS)
-    methods = (ALONE, "sacd", *variants)
-    check_methods(methods[1:], settings)
-    for name in settings:
+    methods, seeds = (ALONE, "sacd", *variants), tuple(range(options.seeds))
+    plan = Plan({name: place.setting(name) for name in names}, methods, seeds, (options.case,))
+    check_methods(methods[1:], plan.settings)
+    for name, setting in plan.settings.items():
+        check_case(options.case, setting)
         place.experiment(name).check_folder()
-    seeds = tuple(range(options.seeds))
     done: dict[AnyTrial, Outcome] = {}
     with Workers(place, options.processes) as workers:
-        done |= workers.run("teachers", teachers(settings, seeds))
-        done |= workers.run("search, student alone", searches(settings, (ALONE,), seeds, done))
+        done |= workers.run("teachers", teachers(plan, options.case))
+        done |= workers.run("search, student alone", searches(plan, (ALONE,), done))
         trials = [
-            Trial(name, method, seed, alone.lr_factor, labels=labels)
-            for name, setting in settings.items()
+            Trial(name, method, seed, alone.lr_factor, labels=labels, case=options.case)
+            for name in plan.settings
             for seed in seeds
-            if (alone := best_alone(name, setting, seed, done)) is not None
+            if (alone := best_alone(plan, name, seed, done)) is not None
             for method in methods
             for labels in options.labels
         ]
         done |= workers.run("variants", trials)
-    results = {**environment(), "seeds": list(seeds), **compare(trials, done, methods)}
+    results = {**environment(), "case": options.case, "seeds": list(seeds)}
+    results |= compare(trials, done, methods)
     target = options.results or options.out
     target.mkdir(parents=True, exist_ok=True)
     write_json(target / f"sacd_{options.study}.json", results)

@@ -2,19 +2,23 @@
 
 Each table stands in a page between two comments, `<!-- table NAME -->` and `<!-- end -->`, and is
 written anew from results/NAME.json. The two of results/kernels.json are `kernels-figures` and
-`kernels-targets`, those of results/suite.json `suite-SETTING`, `suite-ranks`, `suite-labels` and
-`suite-missing`; its two figures are drawn, too. A table without results is empty.
+`kernels-targets`. Those of results/suite.json are `suite-SETTING`, `suite-room`, `suite-twice`,
+`suite-missing` and, for each case of the suite, `suite-ranks-CASE`, `suite-labels-CASE` and
+`suite-subjects-CASE`; its figures are drawn, too. A table without results is empty.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import tyro
 from kernel_costs.tables import figures_table, targets_table
 
-from xdistill.experiment import tables
+from xdistill.experiment import suite_tables, tables
+from xdistill.experiment.search import Kind
 from xdistill.report import read_json
 
 HERE = Path(__file__).parent
@@ -34,39 +38,75 @@ SLOT = re.compile(r"(<!-- table (?P<name>\S+) -->\n).*?(<!-- end -->)", re.DOTAL
 def table_of(name: str) -> str:
     """The table of a slot, from its results."""
     if name.startswith(PREFIX):
-        return _suite_table(name.removeprefix(PREFIX)) if SUITE.exists() else ""
+        return _suite_table(name.removeprefix(PREFIX)) if is_fair() else ""
     path = HERE / "results" / f"{'kernels' if name in KERNELS else name}.json"
     return TABLES.get(name, tables.benchmark_table)(read_json(path)) if path.exists() else ""
 
 
 def _suite_table(name: str) -> str:
     results = read_json(SUITE)
-    if name == "ranks":
-        return tables.ranks_table(results)
-    if name in ("labels", "missing"):
-        return tables.curves_table(results, name)
-    return tables.setting_table(results, name) if name in results["settings"] else ""
+    if name in results["settings"]:
+        return suite_tables.setting_table(results, name)
+    if name in WHOLE:
+        return WHOLE[name](results)
+    kind, _, case = name.partition("-")
+    if kind == "ranks":
+        return suite_tables.ranks_table(results, case)
+    if kind in ALONG:
+        return suite_tables.curves_table(results, case, ALONG[kind])
+    return ""
+
+
+def _missing_table(results: Mapping[str, Any]) -> str:
+    """The curves over missing teachers, which were run in one case."""
+    found = (suite_tables.curves_table(results, case, "missing") for case in results["cases"])
+    return next(filter(None, found), "")
+
+
+WHOLE: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "room": suite_tables.room_table,
+    "twice": suite_tables.twice_table,
+    "missing": _missing_table,
+}
+ALONG: Mapping[str, Kind] = {"labels": "rows", "subjects": "subjects"}
+
+
+def is_fair() -> bool:
+    """Whether the suite's results have cases; of older ones no table is made."""
+    return SUITE.exists() and "cases" in read_json(SUITE)
 
 
 def draw_suite() -> None:
-    """The critical-difference figure, and the curves."""
+    """For each case the critical-difference figure, and the curves."""
     from xdistill import plotting
 
     results = read_json(SUITE)
-    ranks = results["ranks"]
-    if "mean" in ranks:
-        plotting.critical_difference(
-            DOCS / "images" / "suite_ranks.png", ranks["mean"], ranks["critical_difference"]
-        )
-    if results["curves"]:
-        plotting.share_curves(DOCS / "images" / "suite_curves.png", results["curves"])
+    for case in results["cases"]:
+        ranks = results["ranks"][case]
+        if "mean" in ranks:
+            path = DOCS / "images" / f"suite_ranks-{case}.png"
+            plotting.critical_difference(path, ranks["mean"], ranks["critical_difference"])
+        curves = {
+            name: {"labels": cases[case]["rows"], "missing": cases[case].get("missing", {})}
+            for name, cases in results["curves"].items()
+            if "rows" in cases.get(case, {})
+        }
+        if curves:
+            plotting.share_curves(DOCS / "images" / f"suite_curves-{case}.png", curves)
+
+
+def written(slot: re.Match[str]) -> str:
+    """A slot with its table, or as it is where the suite's results are of an older protocol."""
+    if slot["name"].startswith(PREFIX) and not is_fair():
+        return slot[0]
+    return slot[1] + table_of(slot["name"]) + slot[3]
 
 
 def main() -> None:
     """Write every table of the pages."""
     for page in PAGES:
-        page.write_text(SLOT.sub(lambda m: m[1] + table_of(m["name"]) + m[3], page.read_text()))
-    if SUITE.exists():
+        page.write_text(SLOT.sub(written, page.read_text()))
+    if is_fair():
         draw_suite()
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from xdistill import kernels, losses
 from xdistill.data.audit import audit
 from xdistill.data.cache import cache_teacher
+from xdistill.data.calibrate import calibrate_teacher
 from xdistill.data.labels import hide_labels, keep_labels_of
 from xdistill.data.paired import PairedDataset, collate, paired_loader
 from xdistill.data.refine import refine_targets
@@ -86,6 +87,7 @@ __all__ = [
     "__version__",
     "audit",
     "cache_teacher",
+    "calibrate_teacher",
     "capture",
     "check_disjoint",
     "collate",

@@ -85,6 +85,12 @@ def paired_interval(differences: Sequence[float]) -> dict[str, float | None]:
     return {**asdict(interval(differences)), "p_value": _p_value(differences)}
 
 
+def is_clear(gap: Mapping[str, float | None]) -> bool:
+    """Whether the interval of a difference leaves zero out; that of a single seed never does."""
+    mean, half = gap["mean"], gap["half_width"]
+    return half is not None and mean is not None and abs(mean) > half
+
+
 def _p_value(differences: Sequence[float]) -> float | None:
     """The p-value of the hypothesis that the mean of the differences is zero."""
     from scipy import stats

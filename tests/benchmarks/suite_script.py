@@ -6,6 +6,8 @@ Its worker processes import it too, and so know the settings and the methods.
 import os
 from pathlib import Path
 
+import torch
+
 import xdistill as xd
 from xdistill.experiment import Setting, SuiteOptions, cli, register_setting
 from xdistill.experiment.suite import main
@@ -16,11 +18,19 @@ def tiny(root: Path, split: int) -> xd.Splits:
     return xd.create_dataset("mfh_gaussian", gamma=0.54, seed=split, **rows)
 
 
+def subjects(root: Path, split: int) -> xd.Splits:
+    """The same with four rows a subject."""
+    parts = enumerate(tiny(root, split))
+    return xd.Splits(
+        *(part.replace(group=100 * at + torch.arange(len(part)) // 4) for at, part in parts)
+    )
+
+
 def absent(root: Path, split: int) -> xd.Splits:
     raise FileNotFoundError(f"{root / 'absent.csv'} is missing")
 
 
-for name, load in (("tiny-a", tiny), ("tiny-b", tiny), ("absent", absent)):
+for name, load in (("tiny-a", tiny), ("tiny-b", subjects), ("absent", absent)):
     setting = Setting(
         load,
         {"teacher": "mlp"},
@@ -29,6 +39,9 @@ for name, load in (("tiny-a", tiny), ("tiny-b", tiny), ("absent", absent)):
         epochs=2,
         teacher_epochs=2,
         batch_size=16,
+        labelled_per_batch=4,
+        few_labels=0.2,
+        folds=3,
     )
     register_setting(name, setting)
 

@@ -63,7 +63,7 @@ def test_the_tables_of_the_pages_are_up_to_date(monkeypatch):
         *("suite-ranks", "suite-labels", "suite-missing", "sacd_parts", "sacd_combinations"),
     } <= {slot["name"] for slot in slots}
     for slot in slots:
-        assert slot[0] == slot[1] + write_up["table_of"](slot["name"]) + slot[3]
+        assert slot[0] == write_up["written"](slot)
 
 
 def suite_runs() -> list[dict[str, str]]:

@@ -4,15 +4,16 @@ import csv
 import json
 import os
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from tests.experiment.scores import result
 from xdistill.experiment import Experiment, Failure, SuiteOptions, Trial, run_suite
@@ -41,75 +42,122 @@ def numbers(folder: Path) -> list[list[str]]:
     return sorted([value for key, value in one.items() if key != "seconds"] for one in lines)
 
 
+OPTIONS = (
+    "--datasets tiny --baselines labelled pseudo_label --methods kd dist --seeds 2 "
+    "--cases transfer cross_fitted --label-fractions 0.1 1 --label-groups 1 2 99 --missing 0.5 "
+    "--twice"
+).split()
+METHODS = {"student", "labelled", "pseudo_label", "kd", "dist"}
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("suite")
-    done = start(
-        *"--datasets tiny --methods kd rkd --seeds 2 --label-fractions 0.1 --missing 0.5".split(),
-        *["--out", out],
-    )
+    done = start(*OPTIONS, "--out", out)
     assert done.returncode == 0, done.stderr
-    assert "tiny-a: test set" in done.stdout and "rkd" in done.stdout
+    assert "tiny-a: test set" in done.stdout and "| dist |" in done.stdout
     return out
+
+
+def runs_of(finished: Path) -> list[dict[str, str]]:
+    with (finished / "suite_runs.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def values_of(lines: list[dict[str, str]], **wanted: str) -> np.ndarray:
+    """Macro-F1 on test of the two runs that differ in their seed alone."""
+    usual = {"epochs": "1", "missing": "0", "groups": "", "labels": "0.2"}
+    wanted = {**usual, **wanted}
+    found = [line for line in lines if all(line[key] == value for key, value in wanted.items())]
+    assert sorted(line["seed"] for line in found) == ["0", "1"], wanted
+    return np.array([float(x["test_macro_f1"]) for x in sorted(found, key=lambda x: x["seed"])])
 
 
 @pytest.mark.slow
 def test_what_the_json_says_follows_from_the_runs(finished):
     results = json.loads((finished / "suite.json").read_text())
     assert results["versions"]["torch"] and results["hours"] > 0 and not results["failures"]
-    with (finished / "suite_runs.csv").open() as file:
-        lines = list(csv.DictReader(file))
+    assert results["cases"] == ["transfer", "cross_fitted"]
+    lines = runs_of(finished)
     assert results["runs"] == len(lines)
-    for name in ("tiny-a", "tiny-b"):
-        methods = results["settings"][name]["methods"]
-        assert set(methods) == {"student", "kd", "rkd"}
-        alone = np.array(methods["student"]["test"]["macro_f1"])
-        for method, one in methods.items():
+    for name, case in product(("tiny-a", "tiny-b"), results["cases"]):
+        setting = results["settings"][name]
+        assert set(setting["methods"][case]) == METHODS
+        found = {}
+        for method, one in setting["methods"][case].items():
+            own = case if method not in ("student", "labelled") else "in_sample"
             for seed in range(2):
-                run = [
-                    line
-                    for line in lines
-                    if (line["setting"], line["method"], line["seed"]) == (name, method, str(seed))
-                    and float(line["lr_factor"]) == pytest.approx(one["lr_factor"][seed], rel=1e-3)
-                    and float(line["strength"]) == pytest.approx(one["strength"][seed], rel=1e-3)
-                    and (line["labels"], line["missing"]) == ("1", "0")
-                ]
-                assert len(run) == 1
-                found = one["test"]["macro_f1"][seed]
-                assert found == pytest.approx(float(run[0]["test_macro_f1"]), abs=1e-5)
-            values = np.array(one["test"]["macro_f1"])
-            assert one["macro_f1"] == pytest.approx(values.mean())
-            if method != "student":
-                gap = one["difference"]["macro_f1"]
-                assert gap["mean"] == pytest.approx((values - alone).mean())
-                if np.ptp(values - alone) > 0:
-                    expected = stats.ttest_rel(values, alone).pvalue
-                    assert gap["p_value"] == pytest.approx(expected)
+                numbers = {"setting": name, "method": method, "case": own, "seed": str(seed)}
+                numbers |= {"labels": "0.2", "groups": "", "missing": "0", "epochs": "1"}
+                numbers |= {key: f"{one[key][seed]:.4g}" for key in ("lr_factor", "strength")}
+                (run,) = [x for x in lines if all(x[k] == v for k, v in numbers.items())]
+                expected = float(run["test_macro_f1"])
+                assert one["test"]["macro_f1"][seed] == pytest.approx(expected, abs=1e-5)
+            found[method] = np.array(one["test"]["macro_f1"])
+            assert one["macro_f1"] == pytest.approx(found[method].mean())
+        best = max(("labelled", "pseudo_label"), key=lambda method: found[method].mean())
+        assert setting["baseline"][case] == best
+        for method, one in setting["methods"][case].items():
+            for key, other in (("difference", "student"), ("difference_to_baseline", best)):
+                assert (key in one) is (method != other)
+                if method != other:
+                    gap = (found[method] - found[other]).mean()
+                    assert one[key]["macro_f1"]["mean"] == pytest.approx(gap)
+        bound = values_of(lines, setting=name, method="student", labels="1")
+        assert setting["bound"]["macro_f1"] == pytest.approx(bound.mean(), abs=1e-5)
+        room = (bound - found["dist"]).mean()
+        assert setting["room"][case]["mean"] == pytest.approx(room, abs=2e-5)
 
 
 @pytest.mark.slow
-def test_the_trial_is_chosen_on_validation_of_its_own_split(finished):
+def test_curves_and_twice_the_epochs_follow_from_the_runs(finished):
+    results, lines = json.loads((finished / "suite.json").read_text()), runs_of(finished)
+    for name, case in product(("tiny-a", "tiny-b"), results["cases"]):
+        curves = results["curves"][name][case]
+        assert set(curves) == {
+            "rows",
+            *(["subjects"] if name == "tiny-b" else []),  # rows of tiny-a are their own subjects
+            *(["missing"] if case == "transfer" else []),
+        }
+        assert list(curves["rows"]["dist"]) == ["0.1", "0.2", "1"]
+        one = {"setting": name, "method": "dist", "case": case}
+        value = values_of(lines, **one, labels="0.1").mean()
+        assert curves["rows"]["dist"]["0.1"]["mean"] == pytest.approx(value, abs=1e-5)
+        if name == "tiny-b":
+            assert list(curves["subjects"]["labelled"]) == ["1", "2"]
+            value = values_of(lines, **one, labels="1", groups="2").mean()
+            assert curves["subjects"]["dist"]["2"]["mean"] == pytest.approx(value, abs=1e-5)
+    twice = results["settings"]["tiny-a"]["twice"]
+    assert set(twice) == {"bound", "labelled", "dist"}
+    numbers = {"setting": "tiny-a", "method": "student", "labels": "1"}
+    gap = values_of(lines, **numbers, epochs="2") - values_of(lines, **numbers)
+    assert twice["bound"]["mean"] == pytest.approx(gap.mean(), abs=2e-5)
+
+
+@pytest.mark.slow
+def test_the_trial_is_chosen_on_validation_of_its_own_split_in_the_first_case(finished):
     results = json.loads((finished / "suite.json").read_text())
-    for name in ("tiny-a", "tiny-b"):
-        for method in ("student", "kd", "rkd"):
-            one = results["settings"][name]["methods"][method]
-            for seed in range(2):
-                searched = seed if name == "tiny-a" else 0
-                files = (finished / name / f"seed{searched}" / method).glob("*/result.json")
-                runs = [json.loads(path.read_text()) for path in files]
-                runs = [{**run, **run["trial"]} for run in runs]
-                runs = [run for run in runs if (run["labels"], run["missing"]) == (1, 0)]
-                if method != "student":
-                    runs = [run for run in runs if run["lr_factor"] == one["lr_factor"][seed]]
-                top = max(run["val"]["macro_f1"] for run in runs)
-                chosen = [
-                    run["val"]["macro_f1"]
-                    for run in runs
-                    if run["strength"] == one["strength"][seed]
-                    and run["lr_factor"] == one["lr_factor"][seed]
-                ]
-                assert chosen == [top]
-                assert len(runs) >= 3
+    for name, method in product(("tiny-a", "tiny-b"), ("student", "labelled", "kd", "dist")):
+        entries = [results["settings"][name]["methods"][case][method] for case in results["cases"]]
+        one, other = entries
+        assert (one["lr_factor"], one["strength"]) == (other["lr_factor"], other["strength"])
+        for seed in range(2):
+            searched = seed if name == "tiny-a" else 0
+            files = (finished / name / f"seed{searched}" / method).glob("*/result.json")
+            runs = [json.loads(path.read_text()) for path in files]
+            runs = [{**run, **run["trial"]} for run in runs]
+            case = "transfer" if method in ("kd", "dist") else "in_sample"
+            usual = {"labels": 0.2, "missing": 0, "groups": None, "epochs": 1, "case": case}
+            runs = [run for run in runs if all(run[key] == usual[key] for key in usual)]
+            assert len(runs) == 3
+            top = max(run["val"]["macro_f1"] for run in runs)
+            chosen = [
+                run["val"]["macro_f1"]
+                for run in runs
+                if run["strength"] == one["strength"][seed]
+                and run["lr_factor"] == one["lr_factor"][seed]
+            ]
+            assert chosen == [top]
 
 
 @pytest.mark.slow
@@ -126,13 +174,27 @@ def test_every_student_of_a_seed_starts_and_is_taught_alike(finished):
 @pytest.mark.slow
 def test_a_finished_suite_is_read_not_run(finished):
     before = numbers(finished)
-    again = start(
-        *"--datasets tiny --methods kd rkd --seeds 2 --label-fractions 0.1 --missing 0.5".split(),
-        *["--out", finished],
-    )
+    again = start(*OPTIONS, "--out", finished)
     assert again.returncode == 0, again.stderr
-    assert again.stdout.count(", 0 to do") == 5
+    assert again.stdout.count(", 0 to do") == 8
     assert numbers(finished) == before
+
+
+@pytest.mark.slow
+def test_without_a_search_there_is_one_run_of_a_method(finished):
+    """Into a copy of the folder, so that the teachers are there."""
+    out = finished.parent / "no_search"
+    shutil.copytree(finished, out)
+    options = "--datasets tiny-b --cases transfer --baselines labelled --methods sp --seeds 2"
+    done = start(*options.split(), "--no-search", "--out", out)
+    assert done.returncode == 0, done.stderr
+    methods = json.loads((out / "suite.json").read_text())["settings"]["tiny-b"]["methods"]
+    entries = methods["transfer"]
+    assert entries["sp"]["strength"] == [1.0, 1.0]
+    assert {tuple(one["lr_factor"]) for one in entries.values()} == {
+        tuple(entries["student"]["lr_factor"])
+    }
+    assert len(list((out / "tiny-b").glob("seed*/sp/*"))) == 2
 
 
 @pytest.mark.slow
@@ -151,12 +213,16 @@ def test_other_settings_do_not_mix(finished):
 
 @pytest.mark.slow
 def test_failures_are_recorded_and_the_rest_goes_on(tmp_path):
-    options = "--datasets tiny-a absent --methods kd raises nan dies --seeds 1 --out".split()
-    done = start(*options, tmp_path)
+    options = "--datasets tiny-a absent --methods kd raises nan dies --seeds 1 --baselines labelled"
+    done = start(*options.split(), "--cases", "transfer", "--label-groups", 1, "--out", tmp_path)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     results = json.loads((tmp_path / "suite.json").read_text())
-    assert set(results["settings"]["tiny-a"]["methods"]) == {"student", "kd"}
-    assert not results["settings"]["absent"]["methods"]
+    assert set(results["settings"]["tiny-a"]["methods"]["transfer"]) == {
+        "student",
+        "labelled",
+        "kd",
+    }
+    assert results["settings"]["absent"]["methods"] == {"transfer": {}}
     errors = {(one["setting"], one["method"]): one["error"] for one in results["failures"]}
     assert "no such thing" in errors["tiny-a", "raises"]
     assert "FloatingPointError" in errors["tiny-a", "nan"]
@@ -168,8 +234,7 @@ def test_failures_are_recorded_and_the_rest_goes_on(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("after_s", [14, 20])
 def test_a_killed_suite_goes_on_with_the_same_numbers(finished, tmp_path, after_s):
-    options = "--datasets tiny --methods kd rkd --seeds 2 --label-fractions 0.1 --missing 0.5"
-    options = [*options.split(), "--out", tmp_path / "killed"]
+    options = [*OPTIONS, "--out", tmp_path / "killed"]
     process = subprocess.Popen(
         command(*options),
         cwd=ROOT,
@@ -196,6 +261,18 @@ def test_a_killed_suite_goes_on_with_the_same_numbers(finished, tmp_path, after_
         ({"methods": ("at",)}, "Setting.layers"),
         ({"seeds": 0}, "--seeds and --processes must be at least 1, got 0"),
         ({"missing": (1.5,)}, "--missing must lie between 0 and 1"),
+        ({"labels": 0.0}, r"--labels and --label-fractions must be above 0.*got \(0.0,\)"),
+        ({"label_fractions": (0.1, 2.0)}, "--labels and --label-fractions must be above 0"),
+        ({"label_groups": (0,)}, "--label-groups must be at least 1 each"),
+        ({"teacher_share": 0.0}, "a transfer teacher .*--teacher-share"),
+        ({"teacher_share": 1.0}, "teacher_share of a setting must be from 0 to below 1"),
+        ({"cases": ()}, "--cases names none of the cases transfer"),
+        ({"cases": ("elsewhere",)}, "unknown case 'elsewhere'"),
+        (
+            {"cases": ("in_sample",), "missing": (0.5,)},
+            "--curve-cases names none of the cases in_sample",
+        ),
+        ({"baselines": ("calibrated",)}, "names no loss"),
         ({"datasets": ("s3ve",), "curve_datasets": ("uci_mfeat",)}, "among --datasets"),
     ],
 )
@@ -216,7 +293,7 @@ def test_a_strangers_method_gets_its_row(tmp_path):
     options = ["--seeds", 1, "--methods", "centred_cosine", "--out", tmp_path]
     done = start(*options, script="examples/bring_your_own_method.py")
     assert done.returncode == 0, done.stderr
-    row = next(line for line in done.stdout.splitlines() if line.startswith("  centred_cosine"))
+    row = next(line for line in done.stdout.splitlines() if line.startswith("| centred_cosine |"))
     assert len(row.split()) >= 3
 
 

@@ -10,7 +10,7 @@ import xdistill as xd
 from tests.experiment.test_experiment import SETTING, load
 from xdistill import registry
 from xdistill.experiment import LABELLED, Experiment, Setting, Trial
-from xdistill.experiment.rows import has_both_kinds, labelled_only
+from xdistill.experiment.rows import epoch_rows, has_both_kinds, labelled_only
 from xdistill.losses.parts.checks import require_logits
 
 FEW = replace(
@@ -82,8 +82,8 @@ def test_every_step_has_its_labelled_rows(tmp_path, watch):
 
 def test_the_labelled_rows_alone_for_as_many_steps(tmp_path):
     train = xd.hide_labels(few(tmp_path).splits().train, 0.2)
-    alone = labelled_only(train)
-    assert len(alone) == len(train) and bool((alone.target >= 0).all())
+    alone = labelled_only(train, 50)
+    assert len(alone) == 50 and bool((alone.target >= 0).all())
     labelled = int((train.target >= 0).sum())
     assert set(alone.ids) == {train.ids[row] for row in (train.target >= 0).nonzero().flatten()}
     counts = [alone.ids.count(name) for name in set(alone.ids)]
@@ -107,7 +107,7 @@ def test_no_teacher_saw_the_labels_of_its_pupils(tmp_path, watch):
     for place, loader in (("a", FEW.load), ("b", other_labels)):
         watch.steps.clear()
         experiment = few(tmp_path / place, replace(FEW, folds=3, load=loader))
-        experiment.student("watch", labels=0.2)
+        experiment.student("watch", labels=0.2, case="cross_fitted")
         _, index, logits = (torch.cat(each) for each in zip(*watch.steps, strict=True))
         by_row = torch.zeros(len(experiment.splits().train), 2)
         by_row[index] = logits
@@ -119,10 +119,41 @@ def test_no_teacher_saw_the_labels_of_its_pupils(tmp_path, watch):
 
 def test_cross_fitted_runs_are_read_again(tmp_path):
     setting = replace(FEW, folds=3)
-    first = few(tmp_path, setting).student("kd", labels=0.2)
-    (tmp_path / "runs" / Trial("sleepers", "kd", 0, labels=0.2).folder / "result.json").unlink()
-    again = few(tmp_path, setting).student("kd", labels=0.2)
+    few_crossed = {"labels": 0.2, "case": "cross_fitted"}
+    first = few(tmp_path, setting).student("kd", **few_crossed)
+    (tmp_path / "runs" / Trial("sleepers", "kd", 0, **few_crossed).folder / "result.json").unlink()
+    again = few(tmp_path, setting).student("kd", **few_crossed)
     assert again.history == first.history and again.predicted == first.predicted
+
+
+def test_labelled_rows_alone_take_as_many_steps_as_two_streams(tmp_path):
+    train = xd.hide_labels(few(tmp_path).splits().train, 0.2)
+    for batch_size, labelled in ((8, 3), (8, None), (16, 1), (7, 6)):
+        streams = xd.paired_loader(
+            train, batch_size, shuffle=True, labelled_per_batch=labelled, balanced=bool(labelled)
+        )
+        alone = labelled_only(train, epoch_rows(train, batch_size, labelled))
+        steps = len(list(xd.paired_loader(alone, batch_size)))
+        assert steps == len(list(streams))
+
+
+def test_balanced_classes_are_passed_on(tmp_path, watch):
+    def rare(root, split):
+        """One row in six is of class 1."""
+        splits = FEW.load(root, split)
+        target = (torch.arange(len(splits.train)) % 6 == 0).long()
+        return splits._replace(train=splits.train.replace(target=target))
+
+    share = {}
+    for balanced in (False, True):
+        watch.steps.clear()
+        setting = replace(FEW, load=rare, epochs=4, labelled_per_batch=4, balanced=balanced)
+        few(tmp_path / str(balanced), setting).student("watch", labels=0.5)
+        target = torch.cat([target for target, _, _ in watch.steps])
+        share[balanced] = float((target[target >= 0] == 1).float().mean())
+    assert share[True] == 0.5 and share[False] < 0.3
+    with pytest.raises(ValueError, match="balanced .* needs labelled_per_batch"):
+        replace(FEW, balanced=True)
 
 
 def test_pseudo_labels_are_a_method(tmp_path):

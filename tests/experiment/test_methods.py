@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 import xdistill as xd
-from xdistill.experiment import Options, Setting, create_losses
+from xdistill.experiment import BASELINES, Options, Setting, create_losses
 from xdistill.experiment.methods import create_term
 from xdistill.experiment.settings import OURS
 from xdistill.experiment.variants import VARIANTS
 
-METHODS = ["kd", "sacd", "dkd", "kd+sacd", "dist+sacd/bank_0", *VARIANTS]
+METHODS = ["kd", "sacd", "dkd", "kd+sacd", "dist+sacd/bank_0", *BASELINES[1:], *VARIANTS]
 
 
 def setting(**options) -> Setting:
@@ -34,7 +34,7 @@ def test_the_tasks_loss_is_there_once_however_many_teachers(method):
     assert isinstance(next(first.leaves()), xd.CrossEntropy)
     assert len(list(first.leaves())) == 1 + len(list(second.leaves()))
     assert [leaf.name for leaf in second.leaves()] == [
-        name.partition("/")[0] for name in method.split("+")
+        name.partition("/")[0] for name in method.split("+") if name != "calibrated"
     ]
 
 
@@ -80,6 +80,22 @@ def test_a_loss_on_hidden_layers_gets_the_settings_layers():
         create_term("at")
     with pytest.raises(ValueError, match="expects student:teacher, .* got 'late'"):
         of_a_script("late")
+
+
+def test_a_variant_has_its_own_options_beside_the_settings_of_its_loss():
+    assert not create_term("pseudo_label/soft").hard and create_term("pseudo_label").hard
+    where = setting(loss_options={"pseudo_label": {"threshold": 0.5}})
+    (soft,) = create_losses("pseudo_label/soft", where)["two"].leaves()
+    assert (soft.hard, soft.threshold) == (False, 0.5)
+
+
+def test_a_preparation_of_targets_is_no_loss():
+    plain, prepared = (
+        create_losses(name, setting())["two"] for name in ("dist", "refined+calibrated+dist")
+    )
+    assert [type(one) for one in plain.leaves()] == [type(one) for one in prepared.leaves()]
+    with pytest.raises(ValueError, match="names no loss; name one, as in refined.pseudo_label"):
+        create_losses("refined", setting())
 
 
 def test_an_unknown_name_is_refused():

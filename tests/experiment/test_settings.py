@@ -3,14 +3,16 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import xdistill as xd
 from tests.fake_package import install
 from xdistill import registry
-from xdistill.experiment import Setting, get_setting, list_settings, register_setting
-from xdistill.experiment.settings import OURS, chosen_settings
+from xdistill.data import samples
+from xdistill.experiment import Experiment, Setting, get_setting, list_settings, register_setting
+from xdistill.experiment.settings import OURS, SPEAKERS, chosen_settings
 
 
 @pytest.fixture
@@ -31,6 +33,41 @@ def test_every_setting_of_ours_has_a_data_set_and_encoders():
         assert registry.settings.provider(name) == "xdistill.experiment.settings"
         assert name.partition("-")[0] in xd.list_datasets()
         assert {setting.encoder, *setting.teachers.values()} <= set(xd.list_encoders())
+
+
+def test_every_setting_of_ours_shows_labels_in_every_step():
+    for name, setting in OURS.items():
+        assert setting.labelled_per_batch == setting.batch_size // 4, name
+        assert not setting.teacher_share  # the suite sets it
+    few = {name: OURS[name].few_labels for name in ("utd_mhad-both", "mfh_gaussian", "av_digits")}
+    assert few == {"utd_mhad-both": 0.25, "mfh_gaussian": 0.1, "av_digits": 0.02}
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory) -> Path:
+    """Samples of the data sets in their true layouts."""
+    root = tmp_path_factory.mktemp("data")
+    samples.write_utd_mhad_sample(root / "utd_mhad")
+    samples.write_sleep_edf_features_sample(root / "sleep_edf_features")
+    features = ("fac", "fou", "kar", "mor", "pix", "zer")
+    samples.write_uci_mfeat_sample(root / "uci_mfeat", modalities=features)
+    samples.write_av_digits_sample(root / "av_digits")
+    for ours, theirs in zip(("ada", "ben", "cleo"), SPEAKERS[:3], strict=True):
+        for path in (root / "av_digits").rglob(f"*_{ours}_*.wav"):
+            path.rename(path.with_name(path.name.replace(ours, theirs)))
+    return root
+
+
+@pytest.mark.parametrize("name", sorted(set(OURS) - {"s3ve"}))
+def test_the_rows_of_every_setting_of_ours_can_be_trained_on(name, data_root, tmp_path):
+    """s3ve makes its own sample, in minutes, and has its own tests."""
+    experiment = Experiment(name, tmp_path, data_root=data_root)
+    splits = experiment.splits()
+    setting = experiment.setting
+    for modality in (setting.student, *setting.teachers):
+        encoder = experiment.network(modality)
+        batch = next(iter(xd.paired_loader(splits.train, 2)))
+        assert encoder(batch.inputs[modality]).logits.shape == (2, len(splits.train.classes))
 
 
 def test_the_name_of_a_data_set_stands_for_all_its_settings():

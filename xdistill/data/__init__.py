@@ -3,6 +3,7 @@
 from xdistill.data.audit import audit
 from xdistill.data.augment import flip_and_shift
 from xdistill.data.cache import cache_teacher
+from xdistill.data.calibrate import calibrate_teacher
 from xdistill.data.cards import DatasetCard
 from xdistill.data.labels import hide_labels, keep_labels_of
 from xdistill.data.paired import PairedDataset, collate, paired_loader
@@ -22,6 +23,7 @@ __all__ = [
     "Splits",
     "audit",
     "cache_teacher",
+    "calibrate_teacher",
     "check_disjoint",
     "collate",
     "flip_and_shift",

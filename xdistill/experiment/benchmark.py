@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from xdistill.encoders.checkpoint import load_weights
+from xdistill.experiment.case import check_case
 from xdistill.experiment.experiment import SETTING, Experiment
-from xdistill.experiment.methods import ALONE, TEACHER, check_method
+from xdistill.experiment.methods import ALONE, BASELINES, BOUND, ROWS, TEACHER, check_method
 from xdistill.experiment.networks import encoder_options
 from xdistill.experiment.options import Options
 from xdistill.experiment.run_folder import (
@@ -30,10 +31,11 @@ from xdistill.registry import create_encoder
 from xdistill.report import environment, paired_difference, read_json, summarise, table, write_json
 
 # A resumed benchmark may add methods and seeds; what is done stays.
-MAY_DIFFER = ("methods", "seeds", "devices", "accelerator", "num_workers")
+MAY_DIFFER = ("methods", "bound", "seeds", "devices", "accelerator", "num_workers")
 
 Runs = Mapping[str, list[Result]]
-"""The results of each network, one per seed: the teacher, the student alone, each method."""
+"""The results of each network, one per seed: the teacher, the student alone, each method, and the
+student with all labels."""
 
 
 class Night(NamedTuple):
@@ -64,10 +66,11 @@ def run_benchmark(
     Raises:
         FileExistsError: the run folder is not empty and `resume` is False.
         FileNotFoundError: there is no run to resume.
-        ValueError: a split shares subjects, bad rows, an unknown method or encoder, or a resumed
-            run with other options.
+        ValueError: a split shares subjects, bad rows, an unknown method or encoder, a case without
+            a teacher, or a resumed run with other options.
     """
     (teacher,) = setting.teachers
+    check_case(options.case, setting)
     for method in options.methods:
         check_method(method, setting)
     folder = options.out or numbered_folder(Path("runs") / name, options.resume)
@@ -80,9 +83,11 @@ def run_benchmark(
     numbers = options.numbers()
     runs: dict[str, list[Result]] = {network: [] for network in (TEACHER, *students)}
     for seed in range(options.seeds):
-        runs[TEACHER].append(experiment.teacher(teacher, seed))
+        runs[TEACHER].append(experiment.teacher(teacher, seed, options.case))
         for method in students:
             runs[method].append(experiment.student(method, seed, **numbers))
+        if options.bound and options.hides_labels:
+            runs.setdefault(BOUND, []).append(experiment.student(ALONE, seed))
     results = _results(experiment, options, runs)
     if main_process():
         _write(experiment, options, runs, results, night)
@@ -106,13 +111,18 @@ def with_earlier_runs(options: Options, folder: Path) -> Options:
         )
     before = read_json(folder / CONFIG)
     methods = tuple(dict.fromkeys([*before["methods"], *options.methods]))
-    return replace(options, methods=methods, seeds=max(before["seeds"], options.seeds))
+    return replace(
+        options,
+        methods=methods,
+        seeds=max(before["seeds"], options.seeds),
+        bound=before.get("bound", False) or options.bound,
+    )
 
 
 def _results(experiment: Experiment, options: Options, runs: Runs) -> dict[str, Any]:
     splits = experiment.splits()
     config = options.config(experiment.name)
-    return {
+    results = {
         "benchmark": experiment.name,
         "seed": 0,
         "seeds": list(range(options.seeds)),
@@ -122,6 +132,24 @@ def _results(experiment: Experiment, options: Options, runs: Runs) -> dict[str, 
         "config": {key: value for key, value in config.items() if key != "data"},
         **{name: _entry(name, some, runs[ALONE]) for name, some in runs.items()},
     }
+    baseline = best_baseline(results)
+    if baseline is not None:
+        results["baseline"] = baseline
+        for name, some in runs.items():
+            if name not in (TEACHER, baseline):
+                gap = _difference(some, runs[baseline])
+                results[name]["difference_to_baseline"] = gap
+    return results
+
+
+def best_baseline(entries: Mapping[str, Any]) -> str | None:
+    """Of the baselines that have an entry, the one with the highest macro-F1 on test."""
+    found = [name for name in BASELINES if name in entries]
+    return max(found, key=lambda name: entries[name]["macro_f1"], default=None)
+
+
+def _difference(runs: list[Result], others: list[Result]) -> dict[str, Any]:
+    return paired_difference([one.test for one in runs], [one.test for one in others])
 
 
 def _entry(name: str, runs: list[Result], alone: list[Result]) -> dict[str, Any]:
@@ -131,9 +159,7 @@ def _entry(name: str, runs: list[Result], alone: list[Result]) -> dict[str, Any]
     entry["best_epoch"] = [one.best_epoch for one in runs]
     entry["seconds"] = [one.seconds for one in runs]
     if name not in (TEACHER, ALONE):
-        entry["difference_to_student"] = paired_difference(
-            [one.test for one in runs], [one.test for one in alone]
-        )
+        entry["difference_to_student"] = _difference(runs, alone)
     return entry
 
 
@@ -148,7 +174,7 @@ def _write(
     write_json(folder / "results.json", results)
     _draw(experiment, runs, night)
     _save_best(experiment, options, runs)
-    text = table({name: results[name] for name in runs}, classes)
+    text = table({ROWS.get(name, name): results[name] for name in runs}, classes)
     print(f"\n{experiment.name}: test set, per cent\n\n{text}\n\nwritten: {folder}", flush=True)
 
 
@@ -180,7 +206,7 @@ def _save_best(experiment: Experiment, options: Options, runs: Runs) -> None:
     students = [
         (getattr(result.val, metric), method, seed)
         for method, results in runs.items()
-        if method != TEACHER
+        if method not in (TEACHER, BOUND)  # the latter saw labels that are hidden
         for seed, result in enumerate(results)
     ]
     _, method, seed = max(students, key=lambda one: one[0])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,23 @@ from xdistill.data.paired import PairedDataset, collate
 from xdistill.data.splits import Splits, check_disjoint
 from xdistill.distiller import Distiller
 from xdistill.encoders.checkpoint import load_weights
+from xdistill.experiment.case import DEFAULT_CASE, Case, Parts, check_case, set_aside
 from xdistill.experiment.hardware import Hardware
 from xdistill.experiment.methods import LABELLED, UNTAUGHT, create_losses
 from xdistill.experiment.networks import new_network
-from xdistill.experiment.rows import hide_teachers, labelled_only, only
-from xdistill.experiment.run_folder import WEIGHTS, Failure, Result, check_config, read_outcome
+from xdistill.experiment.rows import epoch_rows, hide_teachers, labelled_only, only
+from xdistill.experiment.run_folder import (
+    WEIGHTS,
+    Failure,
+    Result,
+    check_config,
+    main_process,
+    read_outcome,
+    wait_for_main_process,
+    write_outcome,
+)
 from xdistill.experiment.setting import Setting, get_setting
+from xdistill.experiment.targets import Given, prepare_targets
 from xdistill.experiment.trial import AnyTrial, TeacherTrial, Training, Trial, run_trial
 from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.types import Outputs
@@ -66,8 +79,8 @@ class Experiment:
         self.hardware = Hardware() if hardware is None else hardware
         self._load = lru_cache(maxsize=2)(self._load_split)
         self._audited = lru_cache(maxsize=2)(self._audit)
+        self._parts = lru_cache(maxsize=2)(self._divide)
         self._taught = lru_cache(maxsize=2)(self._teach)
-        self._cross_fitted = lru_cache(maxsize=4)(self._cross_fit)
 
     def student(self, method: str, seed: int = 0, **numbers: Any) -> Result:
         """Train a student, or read its result. Its teachers are trained before.
@@ -75,23 +88,24 @@ class Experiment:
         Args:
             method: names of losses joined by "+", or one of `UNTAUGHT`.
             seed: of weights and order, and of the split where seeds have their own.
-            **numbers: lr_factor, strength, labels, missing or groups; see `Trial`.
+            **numbers: lr_factor, strength, labels, missing, groups, case or epochs; see `Trial`.
 
         Raises:
             ValueError: as `run` does.
         """
         return self.run(Trial(self.name, method, seed, **numbers))
 
-    def teacher(self, modality: str, seed: int = 0) -> Result:
+    def teacher(self, modality: str, seed: int = 0, case: Case = DEFAULT_CASE) -> Result:
         """Train the teacher of a modality, or read its result."""
-        return self.run(TeacherTrial(self.name, modality, seed))
+        return self.run(TeacherTrial(self.name, modality, seed, case=case))
 
     def run(self, trial: AnyTrial) -> Result:
         """Train the network of a trial into its folder, or read the result that is there.
 
         Raises:
-            ValueError: a trial of another setting, an unknown method, data that cannot be trained
-                on, or a folder whose runs were made with another setting.
+            ValueError: a trial of another setting, an unknown method, a case that the setting has
+                no teacher for, data that cannot be trained on, or a folder whose runs were made
+                with another setting.
             FloatingPointError: the training loss became NaN or infinite.
             RuntimeError: a teacher of the student failed.
         """
@@ -99,15 +113,15 @@ class Experiment:
             raise ValueError(
                 f"this experiment is on setting {self.name!r}, got a trial of {trial.setting!r}"
             )
+        check_case(trial.case, self.setting)
         self.check_folder()
         if isinstance(trial, Trial):
             prepare = partial(self._student, trial)
-            return run_trial(trial, self.folder / trial.folder, prepare, self.hardware)
-        prepare = partial(self._teacher, trial)
-        result = run_trial(trial, self.folder / trial.folder, prepare, self.hardware)
-        if self.setting.folds is not None:  # here, so that no two students do it at a time
-            self._cross_fitted(trial.modality, trial.seed)
-        return result
+        elif trial.case == "cross_fitted":
+            return self._cross_fitted_teacher(trial)
+        else:
+            prepare = partial(self._teacher, trial)
+        return run_trial(trial, self.folder / trial.folder, prepare, self.hardware)
 
     def check_folder(self) -> None:
         """Write the setting into the folder, or compare it with the one that is written there.
@@ -119,8 +133,8 @@ class Experiment:
         check_config(self.folder, SETTING, config)
 
     def splits(self, seed: int = 0) -> Splits:
-        """The audited parts that a seed trains, validates and tests on."""
-        return self._audited(self.setting.split(seed))
+        """The audited parts that a seed trains students on (the pairs), validates and tests on."""
+        return self._audited(self.setting.split(seed))._replace(train=self._parts(seed).pairs)
 
     def network(self, modality: str, seed: int = 0) -> nn.Module:
         """The untrained encoder of the student's modality or of a teacher's."""
@@ -139,9 +153,30 @@ class Experiment:
             *(audit(part, required=student, optional=teachers, name=name) for name, part in parts)
         )
 
+    def _divide(self, seed: int) -> Parts:
+        train = self._audited(self.setting.split(seed)).train
+        return set_aside(train, self.setting.teacher_share, seed)
+
+    def _rows_of_teacher(self, trial: TeacherTrial) -> PairedDataset:
+        """What a teacher is trained on: the pairs, rows set aside, or another corpus."""
+        parts, load = self._parts(trial.seed), self.setting.teacher_load
+        if trial.case != "transfer":
+            return parts.pairs
+        if load is None:
+            assert parts.teacher is not None  # check_case has refused it
+            return parts.teacher
+        foreign = load(self.data_root, self.setting.split(trial.seed))
+        if foreign.classes != parts.pairs.classes:
+            raise ValueError(
+                f"the teacher's corpus has the classes {foreign.classes} and the pairs "
+                f"{parts.pairs.classes}; map them to the same ones in the same order"
+            )
+        return audit(foreign, optional=(trial.modality,), name="the teacher's corpus")
+
     def _teacher(self, trial: TeacherTrial) -> Training:
         setting = self.setting
-        splits = Splits(*(only(part, trial.modality) for part in self.splits(trial.seed)))
+        splits = self.splits(trial.seed)._replace(train=self._rows_of_teacher(trial))
+        splits = Splits(*(only(part, trial.modality) for part in splits))
         encoder = self.network(trial.modality, trial.seed)
         return Training(
             lambda: Distiller(encoder, None, CrossEntropy()),
@@ -151,19 +186,40 @@ class Experiment:
             setting.lr,
         )
 
+    def _cross_fitted_teacher(self, trial: TeacherTrial) -> Result:
+        """The in-sample teacher; the teachers of folds are trained beside it.
+
+        They are trained here, so that no two students do it at a time.
+        """
+        folder = self.folder / trial.folder
+        done = read_outcome(folder)
+        if isinstance(done, Result):
+            return done
+        result = self.run(replace(trial, case="in_sample"))
+        begin = time.perf_counter()
+        self._cross_fit(trial.modality, trial.seed)
+        result = replace(result, seconds=round(time.perf_counter() - begin, 2))
+        if main_process():
+            write_outcome(folder, trial, result)
+        wait_for_main_process()
+        return result
+
     def _student(self, trial: Trial) -> Training:
-        setting, seed = self.setting, trial.seed
+        setting, seed = trial.lasting(self.setting), trial.seed
         splits = Splits(*(only(part, setting.student) for part in self.splits(seed)))
         teachers: Mapping[str, nn.Module] = {}
         train = splits.train
         if trial.method not in UNTAUGHT:
-            teachers, train = self._taught(seed)
+            teachers, train = self._taught(seed, trial.case)
             train = hide_teachers(train, teachers, trial.missing, seed)
         if trial.groups is not None:
             train = keep_labels_of(train, trial.groups, seed)
         train = hide_labels(train, trial.labels, seed)
         if trial.method == LABELLED:
-            train = labelled_only(train)
+            shown = epoch_rows(train, setting.batch_size, setting.labelled_per_batch)
+            train = labelled_only(train, shown)
+        given = {name: Given(setting, teacher, seed) for name, teacher in teachers.items()}
+        train = prepare_targets(trial.method, train, given)
         encoder = self.network(setting.student, seed)
         example = collate([train[0]])  # read before seeding, where an augmentation may draw
 
@@ -182,37 +238,41 @@ class Experiment:
         lr = trial.lr_factor * setting.lr
         return Training(make, splits._replace(train=train), setting, setting.epochs, lr)
 
-    def _teach(self, seed: int) -> tuple[Mapping[str, nn.Module], PairedDataset]:
-        """The teachers of a seed, and the training rows with their outputs instead of inputs."""
+    def _teach(self, seed: int, case: Case) -> tuple[Mapping[str, nn.Module], PairedDataset]:
+        """The teachers of a seed, and the pairs with their outputs instead of inputs."""
         teachers, train = {}, self.splits(seed).train
         for modality in self.setting.teachers:
-            trial = TeacherTrial(self.name, modality, seed)
-            folder = self.folder / trial.folder
-            done = read_outcome(folder)
+            trial = TeacherTrial(self.name, modality, seed, case=case)
+            done = read_outcome(self.folder / trial.folder)
             if isinstance(done, Failure):
                 raise RuntimeError(f"the teacher on {modality} failed: {done.error}")
             self.run(trial)
             teachers[modality] = self.network(modality, seed)
-            load_weights(teachers[modality], folder / WEIGHTS)
-            hidden = [layer for _, layer in self.setting.layers]
-            if self.setting.folds is None:
-                teacher = teachers[modality]
-                train = cache_teacher(train, teacher, modality, root=folder, hidden=hidden)
+            crossed = case == "cross_fitted"
+            trained = self.folder / (replace(trial, case="in_sample") if crossed else trial).folder
+            load_weights(teachers[modality], trained / WEIGHTS)
+            if crossed:
+                outputs = self._cross_fit(modality, seed)
+                train = train.with_outputs(modality, outputs)
             else:
-                train = train.with_outputs(modality, self._cross_fitted(modality, seed))
+                layers = [layer for _, layer in self.setting.layers]
+                teacher = teachers[modality]
+                train = cache_teacher(train, teacher, modality, root=trained, hidden=layers)
         return teachers, train
 
     def _cross_fit(self, modality: str, seed: int) -> Outputs:
-        """What teachers say about the training rows whose groups' labels they did not see."""
+        """What teachers say about the pairs whose labels they did not see."""
         from xdistill.engine.cross_fit import cross_fit_teacher  # it imports Lightning
 
-        setting = self.setting
-        folder = self.folder / TeacherTrial(self.name, modality, seed).folder
+        setting, pairs = self.setting, self.splits(seed).train
+        if setting.fold_rows:
+            pairs = pairs.replace(group=None)
+        folder = self.folder / TeacherTrial(self.name, modality, seed, case="cross_fitted").folder
         crossed = cross_fit_teacher(
-            self.splits(seed).train,
+            pairs,
             lambda: self.network(modality, seed),
             modality,
-            folds=setting.folds or 0,
+            folds=setting.folds,
             hidden=[layer for _, layer in setting.layers],
             batch_size=setting.batch_size,
             seed=seed,

@@ -1,7 +1,8 @@
 """What a method is: one or several losses by name, beside the task's cross-entropy.
 
-A name is that of a registered loss, a plugin's included, or of a variant of SACD ("sacd/bank_0").
-Names joined by "+" are trained together: "dist+sacd/bank_0".
+A name is that of a registered loss, a plugin's included, or of a variant of one ("sacd/bank_0").
+Names joined by "+" are trained together: "dist+sacd/bank_0". A name of `targets.PREPARED` changes
+the teacher's outputs before: "calibrated+pseudo_label/soft".
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from xdistill.experiment.hidden_layers import Pairs
 from xdistill.experiment.setting import Setting
+from xdistill.experiment.targets import PREPARED
 from xdistill.experiment.variants import VARIANTS
 from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.parts.loss import Loss
@@ -25,7 +27,14 @@ ALONE = "student"
 LABELLED = "labelled"
 """The student alone on the labelled rows alone, for as many steps as with all rows."""
 UNTAUGHT = (ALONE, LABELLED)
-"""The methods without a teacher: the baselines of all others."""
+"""The methods without a teacher."""
+BASELINES = (LABELLED, "pseudo_label", "pseudo_label/soft", "calibrated+pseudo_label/soft")
+"""What a reader would try before any method: the labelled rows alone, or the teacher's classes or
+probabilities in the place of missing labels. A method has to beat the best of them."""
+BOUND = "bound"
+"""The student alone with all labels, beside students from which some are hidden."""
+ROWS: Mapping[str, str] = {BOUND: "all labels"}
+"""What a table calls a row, where it is another name than in the results."""
 TEACHER = "teacher"
 """A teacher, trained alone on its own modality."""
 
@@ -43,9 +52,12 @@ def create_losses(method: str, setting: Setting, strength: float = 1.0) -> dict[
         strength: factor on every weight except the task's. Several teachers share it equally.
 
     Raises:
-        ValueError: an unknown name, or a loss on hidden layers in a setting without layers.
+        ValueError: an unknown name, none of a loss, or a loss on hidden layers in a setting without
+            layers.
     """
-    names = method.split("+")
+    names = [name for name in method.split("+") if name not in PREPARED]
+    if not names:
+        raise ValueError(f"method {method!r} names no loss; name one, as in {method}+pseudo_label")
     task = (0.1 if "kd" in names else 1.0) * CrossEntropy()
     found: dict[str, Loss] = {}
     for teacher in setting.teachers:
@@ -65,7 +77,7 @@ def check_method(method: str, setting: Setting) -> None:
 
 
 def _weighted(name: str, setting: Setting, strength: float) -> Loss:
-    term = create_term(name, setting.layers, setting.loss_options.get(name, {}))
+    term = create_term(name, setting.layers, setting.loss_options.get(_loss_of(name), {}))
     weight = 0.9 if name == "kd" else term.recommended_weight
     epochs = warmup_epochs(term, setting)
     return strength / len(setting.teachers) * weight * (warmup(term, epochs) if epochs else term)
@@ -82,19 +94,18 @@ def create_term(name: str, layers: Pairs = (), options: Mapping[str, Any] | None
     """One loss by its name.
 
     Args:
-        name: a registered loss, or a variant of SACD.
+        name: a registered loss, or a variant of one.
         layers: pairs of hidden layers, for a loss that compares them.
-        options: of the loss, where they differ from its defaults.
+        options: of the loss, where they differ from its defaults; a variant's come on top.
 
     Raises:
         ValueError: an unknown name, or a loss on hidden layers without layers.
     """
-    if name in VARIANTS:
-        return create_loss("sacd", **VARIANTS[name])
-    if "/" in name:
+    loss = _loss_of(name)
+    if name != loss and name not in VARIANTS:
         raise ValueError(f"unknown variant {name!r}; known variants: {', '.join(VARIANTS)}")
-    own = dict(options or {})
-    kind = losses.get(name)
+    own = {**(options or {}), **VARIANTS.get(name, {})}
+    kind = losses.get(loss)
     if "hidden" in kind.needs and "layers" in inspect.signature(kind).parameters:
         if not layers:
             raise ValueError(
@@ -102,4 +113,9 @@ def create_term(name: str, layers: Pairs = (), options: Mapping[str, Any] | None
                 "with --layers student:teacher, as in --layers layer2:layer1 layer4:layer3"
             )
         own["layers"] = list(layers)
-    return create_loss(name, **own)
+    return create_loss(loss, **own)
+
+
+def _loss_of(name: str) -> str:
+    """The loss of a variant, or the name itself."""
+    return name.partition("/")[0]

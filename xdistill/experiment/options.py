@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from xdistill.data.paired import PairedDataset
 from xdistill.data.splits import Splits
+from xdistill.experiment.case import DEFAULT_CASE, Case
 from xdistill.experiment.hardware import Hardware
 from xdistill.experiment.hidden_layers import parse_pairs
 from xdistill.experiment.setting import Setting
@@ -49,18 +51,27 @@ class Options:
     """Peak learning rate of AdamW, the same for every run."""
     label_fraction: float = 1.0
     """Share of the training labels that the students see; the other rows stay as unlabelled pairs.
-    The teacher sees all labels, as if it had been trained before on a labelled corpus; see
-    --teacher-folds."""
+    What the teacher sees is chosen with --case."""
     labelled_groups: int | None = None
     """Number of training subjects whose labels the students see, of these --label-fraction; all
     when left out."""
     labelled_per_batch: int | None = None
     """Labelled rows of every step where some training rows have no label, so that the task sees
     labels in each; rows are mixed as they come when left out."""
-    teacher_folds: int | None = None
-    """Teach every training row by a teacher that was trained on other subjects, one for each of so
-    many folds, so that no student is told its hidden labels; when left out, the teacher has seen
-    all training labels."""
+    balanced: bool = False
+    """Draw those labelled rows of every class equally often."""
+    bound: bool = False
+    """Where labels are hidden, also train the student alone with all of them: what no method can
+    be expected to pass."""
+    case: Case = DEFAULT_CASE
+    """What the teacher saw of the rows that it teaches. in_sample: their labels, the hidden ones,
+    too, so that students are told those. cross_fitted: every row is taught by a teacher of other
+    subjects, one for each of --teacher-folds. transfer: it was trained on the subjects that
+    --teacher-share sets aside."""
+    teacher_folds: int = 4
+    """Folds of the cross_fitted case."""
+    teacher_share: float = 0.0
+    """Share of the training subjects that is set aside for the teacher of the transfer case."""
     devices: str = "1"
     """Lightning's devices: a number, "auto", or a list such as "0,1"."""
     accelerator: str = "auto"
@@ -84,6 +95,13 @@ class Options:
             raise ValueError(
                 f"--label-fraction must be above 0 and at most 1, got {self.label_fraction}"
             )
+        if self.teacher_folds < 3 or not 0 <= self.teacher_share < 1:
+            raise ValueError(
+                f"--teacher-folds must be at least 3, and --teacher-share from 0 to below 1, got "
+                f"{self.teacher_folds} and {self.teacher_share}"
+            )
+        if self.balanced and self.labelled_per_batch is None:
+            raise ValueError("--balanced draws labelled rows, so it needs --labelled-per-batch")
         if not self.lr > 0:
             raise ValueError(f"--lr must be above 0, got {self.lr}")
         if len(set(self.methods)) < len(self.methods):
@@ -106,6 +124,7 @@ class Options:
         student: str,
         teacher: str,
         encoder_options: Mapping[str, Mapping[str, Any]] | None = None,
+        teacher_load: Callable[[Path, int], PairedDataset] | None = None,
     ) -> Setting:
         """The setting of one student and one teacher on one split, with every loss as recommended.
 
@@ -114,6 +133,7 @@ class Options:
             student: modality of the student.
             teacher: modality of the teacher.
             encoder_options: further options of `create_encoder`, by modality.
+            teacher_load: another corpus that a transfer teacher is trained on; see `Setting`.
 
         Raises:
             ValueError: a pair of --layers that is not written as student:teacher.
@@ -130,7 +150,10 @@ class Options:
             teacher_epochs=self.teacher_epochs,
             batch_size=self.batch_size,
             labelled_per_batch=self.labelled_per_batch,
+            balanced=self.balanced,
             folds=self.teacher_folds,
+            teacher_share=self.teacher_share,
+            teacher_load=teacher_load,
             lr=self.lr,
             monitor=self.monitor,
             warmup_share=None,
@@ -138,8 +161,13 @@ class Options:
         )
 
     def numbers(self) -> dict[str, Any]:
-        """What the options say about the labels of every student; see `Trial`."""
-        return {"labels": self.label_fraction, "groups": self.labelled_groups}
+        """What the options say about the labels and the teacher of every student; see `Trial`."""
+        return {"labels": self.label_fraction, "groups": self.labelled_groups, "case": self.case}
+
+    @property
+    def hides_labels(self) -> bool:
+        """Whether students see only some of the training labels."""
+        return self.label_fraction < 1 or self.labelled_groups is not None
 
     def config(self, name: str) -> dict[str, Any]:
         """What config.json keeps of the options, for a benchmark of that name."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from xdistill.data.order import TwoStreams
 from xdistill.data.paired import PairedDataset
 
 
@@ -24,13 +25,20 @@ def has_both_kinds(train: PairedDataset) -> bool:
     return bool(train.labelled.any()) and not bool(train.labelled.all())
 
 
-def labelled_only(train: PairedDataset) -> PairedDataset:
-    """The labelled rows, repeated in turn until there are as many as before.
+def epoch_rows(train: PairedDataset, batch_size: int, labelled_per_batch: int | None) -> int:
+    """How many rows an epoch shows: with two streams, labelled ones as often as that takes."""
+    if labelled_per_batch is None or not has_both_kinds(train):
+        return len(train)
+    return len(TwoStreams(train.target, batch_size, labelled_per_batch))
 
-    So an epoch of them has as many steps as one of all rows.
+
+def labelled_only(train: PairedDataset, count: int) -> PairedDataset:
+    """The labelled rows, repeated in turn until there are `count`.
+
+    With as many as other students see in an epoch, it has as many steps as theirs.
     """
     labelled = train.labelled.nonzero().flatten()
-    return train.subset(labelled[torch.arange(len(train)) % len(labelled)])
+    return train.subset(labelled[torch.arange(count) % len(labelled)])
 
 
 def first_sample(dataset: PairedDataset, modality: str) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from xdistill.data.paired import PairedDataset
 from xdistill.data.splits import Splits
 from xdistill.experiment.hidden_layers import Pairs
 from xdistill.registry import settings
@@ -34,9 +35,17 @@ class Setting:
         batch_size: rows per training step; an evaluation step has twice as many.
         labelled_per_batch: labelled rows of a step where a student has some labels and some rows
             without, so that the task sees labels in every step; None mixes rows as they come.
-        folds: groups are dealt into so many folds, and each training row is taught by a teacher
-            that was trained on other folds (`cross_fit_teacher`); None: by a teacher that saw the
-            labels of all of them. The teacher that is reported was trained on all in either case.
+        balanced: draw those labelled rows of every class equally often.
+        few_labels: share of the labels that the suite leaves to students where it is not told one.
+        folds: of the cross-fitted case: the groups of the pairs are dealt into so many.
+        fold_rows: deal rows instead of groups into the folds, for pairs of very few groups: no row
+            is taught by a teacher that saw it, but by one that saw others of its group.
+        teacher_share: share of the training groups that is set aside for the transfer case's
+            teacher. In every case the other groups are the pairs, so that the cases differ in what
+            the teacher saw alone.
+        teacher_load: rows of another corpus that the transfer case's teacher is trained on instead,
+            given the folder of all data sets and the number of the split. They need the teachers'
+            modalities and the same classes.
         lr: peak learning rate, which a search varies.
         monitor: validation metric that chooses the epoch.
         warmup_share: the longest warm-up of a loss, as a share of the epochs; None leaves every
@@ -44,8 +53,9 @@ class Setting:
         loss_options: options of losses that differ from their defaults, by the loss's name.
 
     Raises:
-        ValueError: no epoch, batches of fewer than two rows, no teacher, or one of the student's
-            modality.
+        ValueError: no epoch, batches of fewer than two rows, fewer than three folds, a share out of
+            range, balanced classes without `labelled_per_batch`, no teacher, or one of the
+            student's modality.
     """
 
     load: Callable[[Path, int], Splits]
@@ -59,19 +69,34 @@ class Setting:
     teacher_epochs: int = 10
     batch_size: int = 64
     labelled_per_batch: int | None = None
-    folds: int | None = None
+    balanced: bool = False
+    few_labels: float = 0.02
+    folds: int = 4
+    fold_rows: bool = False
+    teacher_share: float = 0.0
+    teacher_load: Callable[[Path, int], PairedDataset] | None = None
     lr: float = 2e-3
     monitor: str = "val/macro_f1"
     warmup_share: float | None = 0.25
     loss_options: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: SHORT_RUNS)
 
     def __post_init__(self) -> None:
-        counts = {"epochs": 1, "teacher_epochs": 1, "batch_size": 2}
+        counts = {"epochs": 1, "teacher_epochs": 1, "batch_size": 2, "folds": 3}
         for name, least in counts.items():
             if getattr(self, name) < least:
                 raise ValueError(
                     f"{name} of a setting must be at least {least}, got {getattr(self, name)}"
                 )
+        if not 0 <= self.teacher_share < 1 or not 0 < self.few_labels <= 1:
+            raise ValueError(
+                f"teacher_share of a setting must be from 0 to below 1, and few_labels above 0 and "
+                f"at most 1, got {self.teacher_share} and {self.few_labels}"
+            )
+        if self.balanced and self.labelled_per_batch is None:
+            raise ValueError(
+                "balanced draws the labelled rows of a batch, so it needs labelled_per_batch; set "
+                "both (--labelled-per-batch 16 --balanced)"
+            )
         if not self.teachers or self.student in self.teachers:
             raise ValueError(
                 "a setting needs teachers of other modalities than the student's, got student "
@@ -87,8 +112,11 @@ class Setting:
         return self.encoder if modality == self.student else self.teachers[modality]
 
     def config(self) -> dict[str, Any]:
-        """Everything that a file can keep of it: all fields but `load`."""
-        return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "load"}
+        """What a file keeps of it: all that finished runs follow from, but the functions."""
+        left_out = ("load", "teacher_load", "few_labels")
+        return {
+            one.name: getattr(self, one.name) for one in fields(self) if one.name not in left_out
+        }
 
 
 def register_setting(name: str, setting: Setting) -> Setting:

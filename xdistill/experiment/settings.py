@@ -10,6 +10,7 @@ from types import MappingProxyType
 import torch
 
 from xdistill.data.augment import flip_and_shift
+from xdistill.data.paired import PairedDataset
 from xdistill.data.splits import Splits
 from xdistill.experiment.setting import Setting, get_setting, register_setting
 from xdistill.registry import create_dataset, list_settings
@@ -46,13 +47,18 @@ def _av_digits(root: Path, split: int) -> Splits:
         size=4,
         seed=split,
     )
-    flat = {"image": torch.flatten}  # 16 numbers
-    return Splits(*(part.replace(transforms=flat) for part in splits))
+    return Splits(*(_as_numbers(part) for part in splits))
 
 
-def _uci_mfeat(root: Path, split: int, *, teacher: str) -> Splits:
+def _as_numbers(part: PairedDataset) -> PairedDataset:
+    """Each image as 16 numbers, which are no image any more."""
+    inputs = {"audio": part.inputs["audio"], "pixels": part.inputs["image"]}
+    return part.replace(inputs=inputs, transforms={"pixels": torch.flatten})
+
+
+def _uci_mfeat(root: Path, split: int, *, teacher: str, student: str) -> Splits:
     return create_dataset(
-        "uci_mfeat", root=_folder(root, "uci_mfeat"), modalities=(teacher, "mor"), fold=split % 5
+        "uci_mfeat", root=_folder(root, "uci_mfeat"), modalities=(teacher, student), fold=split % 5
     )
 
 
@@ -85,11 +91,13 @@ def _sleep_edf_setting(student: str) -> Setting:
         student,
         epochs=3,
         teacher_epochs=5,
+        labelled_per_batch=16,
     )
 
 
-def _uci_mfeat_setting(teacher: str) -> Setting:
-    return Setting(partial(_uci_mfeat, teacher=teacher), {teacher: "mlp"}, "mor", epochs=15)
+def _uci_mfeat_setting(teacher: str, student: str = "mor") -> Setting:
+    load = partial(_uci_mfeat, teacher=teacher, student=student)
+    return Setting(load, {teacher: "mlp"}, student, epochs=15, labelled_per_batch=16)
 
 
 def _utd_mhad_setting(*teachers: str) -> Setting:
@@ -103,6 +111,9 @@ def _utd_mhad_setting(*teachers: str) -> Setting:
         epochs=30,
         teacher_epochs=40,
         batch_size=16,
+        labelled_per_batch=4,
+        few_labels=0.25,
+        fold_rows=True,  # of three subjects
     )
 
 
@@ -117,6 +128,7 @@ OURS: Mapping[str, Setting] = MappingProxyType(
             epochs=6,
             teacher_epochs=8,
             batch_size=16,
+            labelled_per_batch=4,
         ),
         "utd_mhad-inertial": _utd_mhad_setting("inertial"),
         "utd_mhad-skeleton": _utd_mhad_setting("skeleton"),
@@ -127,12 +139,17 @@ OURS: Mapping[str, Setting] = MappingProxyType(
         "av_digits": Setting(
             _av_digits,
             {"audio": "audio_small"},
-            "image",
+            "pixels",
             epochs=15,
             teacher_epochs=8,
+            labelled_per_batch=16,
+            fold_rows=True,  # of four speakers
         ),
         "uci_mfeat-fac": _uci_mfeat_setting("fac"),
         "uci_mfeat-pix": _uci_mfeat_setting("pix"),
+        "uci_mfeat-fou_zer": _uci_mfeat_setting("fou", "zer"),
+        "uci_mfeat-mor_fac": _uci_mfeat_setting("mor", "fac"),
+        "uci_mfeat-zer_kar": _uci_mfeat_setting("zer", "kar"),
         "mfh_gaussian": Setting(
             _mfh_gaussian,
             {"teacher": "mlp"},
@@ -140,6 +157,8 @@ OURS: Mapping[str, Setting] = MappingProxyType(
             epochs=30,
             teacher_epochs=30,
             batch_size=32,
+            labelled_per_batch=8,
+            few_labels=0.1,
         ),
     }
 )

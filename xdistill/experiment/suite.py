@@ -1,8 +1,9 @@
 """Compare distillation methods on many data sets under one protocol.
 
-Every method of a setting has the same encoders, optimiser, number of epochs and number of trials.
-The student alone searches its learning rate; every method takes over what it found and searches
-the strength of its loss. Epoch and trial are chosen by macro-F1 on validation and reported on test.
+Every method of a setting has the same encoders, optimiser, number of epochs and number of trials,
+and sees the same pairs, few of which have labels. Cases differ in what the teacher saw. The student
+alone searches its learning rate; every method takes over what it found and searches the strength of
+its loss. Epoch and trial are chosen by macro-F1 on validation and reported on test.
 """
 
 from __future__ import annotations
@@ -10,21 +11,29 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from xdistill.experiment.methods import ALONE, check_method
+from xdistill.experiment.case import CASES, Case, check_case
+from xdistill.experiment.methods import ALONE, BASELINES, check_method
 from xdistill.experiment.run_folder import Outcome
 from xdistill.experiment.search import (
+    Curves,
+    Plan,
     Settings,
+    bounds,
     chosen_trials,
     curves,
     searches,
     teachers,
+    twice,
 )
 from xdistill.experiment.settings import OURS, chosen_settings
-from xdistill.experiment.summary import Suite, summary, write_runs
+from xdistill.experiment.suite_runs import Suite
+from xdistill.experiment.suite_tables import setting_table
+from xdistill.experiment.summary import summary, write_runs
 from xdistill.experiment.trial import AnyTrial
 from xdistill.experiment.workers import Place, Workers
 from xdistill.report import environment, write_json
@@ -57,19 +66,39 @@ class SuiteOptions:
     datasets: tuple[str, ...] = tuple(OURS)
     """Settings, plugins' included, or data sets for all their settings."""
     methods: tuple[str, ...] = METHODS
-    """Losses beside the student alone; several at once as "kd+sacd"."""
+    """Losses beside the student alone and the baselines; several at once as "kd+sacd"."""
+    baselines: tuple[str, ...] = BASELINES
+    """What methods are compared with, beside the student alone: the best of these."""
+    cases: tuple[Case, ...] = CASES
+    """What teachers saw of the rows that they teach; methods search in the first one."""
+    teacher_share: float = 0.5
+    """Share of the training subjects set aside for the teacher of the transfer case, where a
+    setting has no other corpus for it; in every case students see the other subjects alone."""
+    labels: float | None = None
+    """Share of the training labels that students see; each setting's own when left out, which is
+    0.02 for most."""
+    search: bool = True
+    """Let every method search the strength of its loss; if not, it has its recommended weight."""
     seeds: int = 5
     """Repetitions; where a data set has folds, seed k tests fold k."""
     data_root: Path = Path("data")
     """Folder that holds a folder for each data set."""
     label_fractions: tuple[float, ...] = ()
-    """Runs with fewer labels, as in 0.01 0.05 0.1, at recommended weights."""
+    """Runs with other shares of labels, as in 0.01 0.05 0.1 1."""
+    label_groups: tuple[int, ...] = ()
+    """Runs with the labels of so many whole subjects, as in 1 2 4, where a data set has as many."""
     missing: tuple[float, ...] = ()
-    """Runs in which this share of the rows has no teacher modality, as in 0.3 0.6 0.9."""
+    """Runs in which this share of the rows has no teacher modality, as in 0.3 0.6 0.9, in the first
+    of --curve-cases."""
     curve_datasets: tuple[str, ...] = ()
-    """Where to run these two; all of --datasets when left out."""
+    """Where to run these three; all of --datasets when left out."""
     curve_methods: tuple[str, ...] = ()
-    """Which methods; all of --methods when left out."""
+    """Which methods, beside the student alone and the baselines; all of --methods when left out."""
+    curve_cases: tuple[Case, ...] = ("transfer", "cross_fitted")
+    """In which of --cases."""
+    twice: bool = False
+    """Run the student alone with all labels, the labelled rows alone and dist with twice the
+    epochs, too: what longer trainings would change."""
     processes: int = os.cpu_count() or 1
     """Processes at a time, each with one thread."""
     out: Path = Path("runs/suite")
@@ -82,35 +111,34 @@ def run_suite(options: SuiteOptions) -> dict[str, Any]:
     """Run all that has not been run, write suite.json and suite_runs.csv, and return the former.
 
     Raises:
-        ValueError: an unknown data set or method, a number out of range, or a folder whose runs
-            were made under other settings.
+        ValueError: an unknown data set or method, a number out of range, a case that a setting has
+            no teacher for, or a folder whose runs were made under other settings.
     """
-    place = Place(options.data_root.expanduser(), options.out)
-    settings = chosen_settings(options.datasets)
-    along = chosen_settings(options.curve_datasets or options.datasets)
-    _check(options, settings, along)
-    for name in settings:
+    place = Place(options.data_root.expanduser(), options.out, options.teacher_share)
+    plan = _plan(options, place)
+    along = _curves(options, plan)
+    _check(options, plan, along)
+    for name in plan.settings:
         place.experiment(name).check_folder()
-    seeds, names = tuple(range(options.seeds)), (ALONE, *options.methods)
+    if along.groups:
+        present = {name: _groups(place, name, plan) for name in along.settings}
+        along = replace(along, present=present)
     done: dict[AnyTrial, Outcome] = {}
     with Workers(place, options.processes) as workers:
-        done |= workers.run("teachers", teachers(settings, seeds))
-        done |= workers.run("search, student alone", searches(settings, (ALONE,), seeds, done))
-        done |= workers.run("search", searches(settings, options.methods, seeds, done))
-        chosen = chosen_trials(settings, names, seeds, done)
+        # In-sample before cross-fitted, which takes its teacher over.
+        for case in sorted(plan.cases, key=CASES.index, reverse=True):
+            done |= workers.run(f"teachers, {case}", teachers(plan, case))
+        done |= workers.run("search, student alone", searches(plan, (ALONE,), done))
+        done |= workers.run("search", searches(plan, plan.methods[1:], done))
+        chosen = chosen_trials(plan, done)
         done |= workers.run("chosen", chosen.values())
-        on_curves = tuple(
-            curves(
-                along,
-                options.curve_methods or options.methods,
-                seeds,
-                chosen,
-                options.label_fractions,
-                options.missing,
-            )
-        )
-        done |= workers.run("curves", on_curves)
-    found = Suite(settings, names, seeds, chosen, on_curves, done)
+        bound = bounds(plan, chosen)
+        done |= workers.run("all labels", bound.values())
+        on_curves = curves(along, chosen)
+        done |= workers.run("curves", chain(*on_curves.values()))
+        longer = twice(plan, chosen, bound) if options.twice else []
+        done |= workers.run("twice the epochs", longer)
+    found = Suite(plan, options.baselines, chosen, bound, on_curves, tuple(longer), done)
     target = options.results or options.out
     target.mkdir(parents=True, exist_ok=True)
     results = {**environment(), "processes": options.processes, **summary(found)}
@@ -119,24 +147,71 @@ def run_suite(options: SuiteOptions) -> dict[str, Any]:
     return results
 
 
-def _check(options: SuiteOptions, settings: Settings, along: Settings) -> None:
-    check_methods((*options.methods, *options.curve_methods), settings)
-    if set(along) - set(settings) or set(options.curve_methods) - set(options.methods):
+def _plan(options: SuiteOptions, place: Place) -> Plan:
+    return Plan(
+        {name: place.setting(name) for name in chosen_settings(options.datasets)},
+        tuple(dict.fromkeys((ALONE, *options.baselines, *options.methods))),
+        tuple(range(options.seeds)),
+        tuple(dict.fromkeys(options.cases)),
+        options.labels,
+        options.search,
+    )
+
+
+def _curves(options: SuiteOptions, plan: Plan) -> Curves:
+    methods = options.curve_methods or options.methods
+    return Curves(
+        tuple(chosen_settings(options.curve_datasets or options.datasets)),
+        tuple(dict.fromkeys((ALONE, *options.baselines, *methods))),
+        tuple(case for case in plan.cases if case in options.curve_cases),
+        options.label_fractions,
+        options.label_groups,
+        options.missing,
+    )
+
+
+def _groups(place: Place, name: str, plan: Plan) -> int:
+    """How many groups with labels the pairs of every seed have; 0 where each row is its own."""
+    experiment = place.experiment(name)
+    try:
+        pairs = [experiment.splits(seed).train for seed in plan.seeds]
+    except Exception:  # the trials of this setting fail with the same error, which is recorded
+        return 0
+    if any(len(one.group.unique()) == len(one) for one in pairs):
+        return 0
+    return min(len(one.group[one.labelled].unique()) for one in pairs)
+
+
+def _check(options: SuiteOptions, plan: Plan, along: Curves) -> None:
+    check_methods(plan.methods[1:], plan.settings)
+    for setting in plan.settings.values():
+        for case in plan.cases:
+            check_case(case, setting)
+    if set(along.settings) - set(plan.settings) or set(along.methods) - set(plan.methods):
         raise ValueError(
             "--curve-datasets and --curve-methods must be among --datasets and --methods, whose "
-            "learning rates the curves take over"
+            "learning rates and strengths the curves take over"
         )
+    for name, given in (("cases", plan.cases), ("curve-cases", along.cases)):
+        on_curves = options.label_fractions or options.label_groups or options.missing
+        if not given and (name == "cases" or on_curves):
+            raise ValueError(f"--{name} names none of the cases {', '.join(plan.cases or CASES)}")
     if options.seeds < 1 or options.processes < 1:
         raise ValueError(
             f"--seeds and --processes must be at least 1, got {options.seeds} and "
             f"{options.processes}"
         )
-    for name, shares in (
-        ("label-fractions", options.label_fractions),
-        ("missing", options.missing),
-    ):
-        if not all(0 < share < 1 for share in shares):
-            raise ValueError(f"--{name} must lie between 0 and 1, both excluded, got {shares}")
+    shares = (*options.label_fractions, *(() if options.labels is None else (options.labels,)))
+    if not all(0 < share <= 1 for share in shares):
+        raise ValueError(
+            f"--labels and --label-fractions must be above 0 and at most 1, got {shares}"
+        )
+    if not all(0 < share < 1 for share in options.missing):
+        raise ValueError(
+            f"--missing must lie between 0 and 1, both excluded, got {options.missing}"
+        )
+    if not all(one >= 1 for one in options.label_groups):
+        raise ValueError(f"--label-groups must be at least 1 each, got {options.label_groups}")
 
 
 def check_methods(methods: Sequence[str], settings: Settings) -> None:
@@ -153,7 +228,8 @@ def check_methods(methods: Sequence[str], settings: Settings) -> None:
 def main(options: SuiteOptions) -> None:
     """Run the suite and print its tables; exit with a message where runs failed."""
     results = run_suite(options)
-    print(results["text"])
+    for name in results["settings"]:
+        print(f"\n{name}: test set, per cent\n\n{setting_table(results, name)}")
     print(f"\nwritten: {(options.results or options.out) / 'suite.json'}")
     if results["failures"]:
         sys.exit(f"{len(results['failures'])} runs failed; suite.json says why")

@@ -3,51 +3,39 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from xdistill.experiment.case import Case
+from xdistill.experiment.curve_summary import curve_points, twice_the_epochs
 from xdistill.experiment.methods import ALONE
 from xdistill.experiment.run_folder import Failure, Outcome, Result
-from xdistill.experiment.search import Chosen, Done, Settings
-from xdistill.experiment.trial import AnyTrial, TeacherTrial, Trial
-from xdistill.report import SCALARS, Interval, interval, paired_difference, paired_interval
+from xdistill.experiment.search import Done
+from xdistill.experiment.suite_runs import Suite, best_of, gaps
+from xdistill.experiment.trial import TeacherTrial
+from xdistill.report import SCALARS, interval, is_clear, paired_difference, paired_interval
 
 MEASURE = "macro_f1"
-COLUMNS = ("setting", "method", "modality", "seed", "lr_factor", "strength", "labels", "missing")
-
-
-@dataclass(frozen=True)
-class Suite:
-    """What was run.
-
-    Attributes:
-        settings: by name.
-        methods: names of the methods, the student alone first.
-        seeds: of every method.
-        chosen: the trial that is reported, by setting, method and seed.
-        curves: the trials with fewer labels or teachers.
-        done: what every trial left.
-    """
-
-    settings: Settings
-    methods: tuple[str, ...]
-    seeds: tuple[int, ...]
-    chosen: Chosen
-    curves: tuple[Trial, ...]
-    done: Done
+COLUMNS = (
+    *("setting", "method", "modality", "case", "seed", "lr_factor", "strength", "labels"),
+    *("groups", "missing", "epochs"),
+)
+ROOM_BESIDE = "dist"
+"""The method whose distance to the bound says how much room a setting leaves."""
 
 
 def summary(suite: Suite) -> dict[str, Any]:
     """What suite.json holds besides the environment."""
-    settings = {name: _setting(suite, name) for name in suite.settings}
+    plan = suite.plan
+    settings = {name: _setting(suite, name) for name in plan.settings}
     failures = [
         {
             "setting": trial.setting,
             "method": trial.method,
+            "case": trial.case,
             "seed": trial.seed,
             "error": outcome.error,
         }
@@ -56,45 +44,61 @@ def summary(suite: Suite) -> dict[str, Any]:
     ]
     return {
         "measure": MEASURE,
-        "seeds": list(suite.seeds),
+        "seeds": list(plan.seeds),
+        "cases": list(plan.cases),
+        "baselines": list(suite.baselines),
         "runs": len(suite.done),
         "hours": sum(one.seconds or 0 for one in suite.done.values()) / 3600,
         "settings": settings,
-        "ranks": ranks(settings, suite.methods),
-        "curves": _curves(suite),
+        "ranks": {case: ranks(settings, case, plan.methods) for case in plan.cases},
+        "counts": {case: _counts(settings, case, plan.methods) for case in plan.cases},
+        "curves": curve_points(suite),
         "failures": failures,
-        "text": "\n\n".join(_text(name, one) for name, one in settings.items()),
     }
 
 
-def ranks(settings: Mapping[str, Any], methods: Sequence[str]) -> dict[str, Any]:
-    """Average ranks on the settings in which every method has a result.
+def ranks(settings: Mapping[str, Any], case: Case, methods: Sequence[str]) -> dict[str, Any]:
+    """Average ranks in a case, of the methods that have a result in every setting.
 
-    With the p-value of Friedman's test that all methods are equal, and the critical difference of
-    Nemenyi's test: average ranks that differ by less do not differ at 5 % (Demšar, JMLR 2006).
+    A setting in which nothing finished does not count. With the p-value of Friedman's test that all
+    methods are equal, and the critical difference of Nemenyi's test: average ranks that differ by
+    less do not differ at 5 % (Demšar, JMLR 2006).
     """
-    whole = [
-        name
-        for name, one in settings.items()
-        if all(method in one["methods"] for method in methods)
-    ]
-    if len(whole) < 2 or len(methods) < 3:
-        return {"settings": whole}
+    tables = {name: one["methods"][case] for name, one in settings.items() if one["methods"][case]}
+    whole = [method for method in methods if all(method in one for one in tables.values())]
+    left_out = [method for method in methods if method not in whole]
+    if len(tables) < 2 or len(whole) < 3:
+        return {"settings": list(tables), "left_out": left_out}
     from scipy import stats
 
-    score = np.array(
-        [[settings[name]["methods"][method][MEASURE] for method in methods] for name in whole]
-    )
+    score = np.array([[one[method][MEASURE] for method in whole] for one in tables.values()])
     each = stats.rankdata(-score, axis=1)
-    count = len(methods)
+    count = len(whole)
     quantile = float(stats.studentized_range.ppf(0.95, count, np.inf)) / 2**0.5
     return {
-        "settings": whole,
-        "mean": dict(zip(methods, each.mean(axis=0).tolist(), strict=True)),
-        "each": dict(zip(methods, each.T.tolist(), strict=True)),
+        "settings": list(tables),
+        "left_out": left_out,
+        "mean": dict(zip(whole, each.mean(axis=0).tolist(), strict=True)),
+        "each": dict(zip(whole, each.T.tolist(), strict=True)),
         "friedman_p": float(stats.friedmanchisquare(*score.T).pvalue),
-        "critical_difference": quantile * (count * (count + 1) / (6 * len(whole))) ** 0.5,
+        "critical_difference": quantile * (count * (count + 1) / (6 * len(tables))) ** 0.5,
     }
+
+
+def _counts(settings: Mapping[str, Any], case: Case, methods: Sequence[str]) -> dict[str, Any]:
+    """In how many settings a method is clearly better or worse than student and best baseline."""
+    found: dict[str, Any] = {}
+    for method in methods:
+        entries = [one["methods"][case].get(method, {}) for one in settings.values()]
+        for key in ("difference", "difference_to_baseline"):
+            found_gaps = [entry[key][MEASURE] for entry in entries if key in entry]
+            clear = [gap["mean"] for gap in found_gaps if is_clear(gap)]
+            found.setdefault(method, {})[key] = {
+                "settings": len(found_gaps),
+                "better": sum(gap > 0 for gap in clear),
+                "worse": sum(gap < 0 for gap in clear),
+            }
+    return found
 
 
 def write_runs(path: Path, done: Done) -> None:
@@ -122,36 +126,62 @@ def _short(value: Any) -> Any:
 
 
 def _setting(suite: Suite, name: str) -> dict[str, Any]:
-    """The teachers and every method of a setting, those that finished with all seeds."""
-    teachers: dict[str, Any] = {}
-    for modality in suite.settings[name].teachers:
-        runs = _results(suite, [TeacherTrial(name, modality, seed) for seed in suite.seeds])
-        if runs is not None:
-            teachers[modality] = _entry(runs)
-    methods: dict[str, Any] = {}
-    alone: list[Result] | None = None
-    for method in suite.methods:
-        trials = [suite.chosen.get((name, method, seed)) for seed in suite.seeds]
-        runs = _results(suite, trials)
-        if runs is None:
-            continue
-        methods[method] = _entry(runs)
-        methods[method]["lr_factor"] = [trial.lr_factor for trial in trials if trial]
-        methods[method]["strength"] = [trial.strength for trial in trials if trial]
-        if method == ALONE:
-            alone = runs
-        elif alone is not None:
-            methods[method]["difference"] = paired_difference(
-                [run.test for run in runs], [run.test for run in alone]
-            )
-    return {"teachers": teachers, "methods": methods}
+    """The teachers, the bound and, by case, every method that finished with all seeds."""
+    plan = suite.plan
+    teachers: dict[str, Any] = {modality: {} for modality in plan.settings[name].teachers}
+    for modality, found in teachers.items():
+        for case in plan.cases:
+            trials = [TeacherTrial(name, modality, seed, case=case) for seed in plan.seeds]
+            if (runs := suite.results(trials)) is not None:
+                found[case] = _entry(runs)
+    bound = suite.results([suite.bound.get((name, seed)) for seed in plan.seeds])
+    methods, best, room = {}, {}, {}
+    for case in plan.cases:
+        runs = dict(_finished(suite, name, case))
+        methods[case], best[case] = _methods(suite, name, case, runs)
+        if bound is not None and ROOM_BESIDE in runs:
+            room[case] = paired_interval(gaps(bound, runs[ROOM_BESIDE]))
+    return {
+        "labels": plan.share(name),
+        "teachers": teachers,
+        "bound": None if bound is None else _entry(bound),
+        "methods": methods,
+        "baseline": best,
+        "room": room,
+        "twice": twice_the_epochs(suite, name),
+    }
 
 
-def _results(suite: Suite, trials: Sequence[AnyTrial | None]) -> list[Result] | None:
-    """The results of all these trials; None if one is missing or failed."""
-    found = [suite.done.get(trial) for trial in trials if trial is not None]
-    results = [one for one in found if isinstance(one, Result)]
-    return results if len(results) == len(trials) else None
+def _finished(suite: Suite, name: str, case: Case) -> Iterator[tuple[str, list[Result]]]:
+    """The methods that have a result for every seed."""
+    for method in suite.plan.methods:
+        trials = [suite.chosen.get((name, case, method, seed)) for seed in suite.plan.seeds]
+        if (runs := suite.results(trials)) is not None:
+            yield method, runs
+
+
+def _methods(
+    suite: Suite, name: str, case: Case, runs: Mapping[str, list[Result]]
+) -> tuple[dict[str, Any], str | None]:
+    """The entry of every method of a setting and case, and which baseline is the best."""
+    mean = {method: float(np.mean([one.test.macro_f1 for one in runs[method]])) for method in runs}
+    baseline = best_of(mean, suite.baselines)
+    entries = {}
+    for method, some in runs.items():
+        trials = [suite.chosen[name, case, method, seed] for seed in suite.plan.seeds]
+        entry = _entry(some)
+        entry["lr_factor"] = [trial.lr_factor for trial in trials]
+        entry["strength"] = [trial.strength for trial in trials]
+        if method != ALONE and ALONE in runs:
+            entry["difference"] = _difference(some, runs[ALONE])
+        if baseline is not None and method != baseline:
+            entry["difference_to_baseline"] = _difference(some, runs[baseline])
+        entries[method] = entry
+    return entries, baseline
+
+
+def _difference(runs: Sequence[Result], others: Sequence[Result]) -> dict[str, Any]:
+    return paired_difference([run.test for run in runs], [run.test for run in others])
 
 
 def _entry(runs: Sequence[Result]) -> dict[str, Any]:
@@ -159,70 +189,8 @@ def _entry(runs: Sequence[Result]) -> dict[str, Any]:
     return {
         **{name: float(np.mean(value)) for name, value in values.items()},
         "confidence_95": {name: interval(value).half_width for name, value in values.items()},
+        "f1_per_class": np.mean([run.test.f1_per_class for run in runs], axis=0).tolist(),
         "test": values,
         "val": {name: [getattr(run.val, name) for run in runs] for name in SCALARS},
         "seconds": round(float(np.mean([run.seconds for run in runs])), 1),
     }
-
-
-def _curves(suite: Suite) -> dict[str, Any]:
-    """The points of each curve: setting → "labels" or "missing" → method → share.
-
-    A point has a mean over seeds with its interval, and the paired difference to the student alone
-    with as many labels.
-    """
-    values: dict[tuple[str, str, str, float], dict[int, float]] = {}
-    for trial in dict.fromkeys(suite.curves):
-        outcome = suite.done[trial]
-        if isinstance(outcome, Failure):
-            continue
-        value = getattr(outcome.test, MEASURE)
-        if trial.missing == 0:
-            values.setdefault((trial.setting, "labels", trial.method, trial.labels), {})[
-                trial.seed
-            ] = value
-        if trial.labels == 1:
-            values.setdefault((trial.setting, "missing", trial.method, trial.missing), {})[
-                trial.seed
-            ] = value
-    found: dict[str, Any] = {}
-    for (setting, kind, method, share), runs in sorted(values.items(), key=lambda item: item[0][3]):
-        alone = values.get((setting, "labels", ALONE, share if kind == "labels" else 1.0), {})
-        point: dict[str, Any] = asdict(interval(list(runs.values())))
-        if method != ALONE and runs.keys() == alone.keys():
-            gaps = [runs[seed] - alone[seed] for seed in runs]
-            point["difference"] = paired_interval(gaps)
-        methods = found.setdefault(setting, {}).setdefault(kind, {})
-        methods.setdefault(method, {})[f"{share:g}"] = point
-    return {
-        name: {
-            kind: {method: kinds[kind][method] for method in suite.methods if method in kinds[kind]}
-            for kind in ("labels", "missing")
-        }
-        for name, kinds in ((name, found[name]) for name in suite.settings if name in found)
-    }
-
-
-def _text(name: str, setting: Mapping[str, Any]) -> str:
-    """A table of a setting for the terminal, in per cent, best first."""
-    lines = [f"{name}: test set, macro-F1 in per cent, difference to the student alone"]
-    for modality, one in setting["teachers"].items():
-        lines.append(f"  {'teacher ' + modality:<28} {_mean(one)}")
-    methods = sorted(setting["methods"].items(), key=lambda item: -item[1][MEASURE])
-    for method, one in methods:
-        lines.append(f"  {method:<28} {_mean(one):<14} {difference(one)}")
-    return "\n".join(lines)
-
-
-def _mean(entry: Mapping[str, Any]) -> str:
-    return str(Interval(entry[MEASURE], entry["confidence_95"][MEASURE]))
-
-
-def difference(entry: Mapping[str, Any]) -> str:
-    """The paired difference in macro-F1 with sign, interval and p-value."""
-    if "difference" not in entry:
-        return ""
-    one = entry["difference"][MEASURE]
-    if one["half_width"] is None:
-        return f"{100 * one['mean']:+.1f}"
-    return f"{100 * one['mean']:+.1f} ± {100 * one['half_width']:.1f} (p = {one['p_value']:.3f})"

@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xdistill.data.paired import paired_loader
 from xdistill.data.splits import Splits
 from xdistill.distiller import Distiller
 from xdistill.encoders.checkpoint import save_weights
+from xdistill.experiment.case import DEFAULT_CASE, Case
 from xdistill.experiment.hardware import Hardware
-from xdistill.experiment.methods import TEACHER
+from xdistill.experiment.methods import TEACHER, UNTAUGHT
 from xdistill.experiment.networks import seeded
 from xdistill.experiment.rows import has_both_kinds
 from xdistill.experiment.run_folder import (
@@ -31,23 +32,27 @@ from xdistill.metrics import predict
 
 @dataclass(frozen=True)
 class TeacherTrial:
-    """A teacher of a setting, trained alone on its own modality, on all labels.
+    """A teacher of a setting, trained alone on its own modality, on all labels of its rows.
 
     Attributes:
         setting: name of the setting.
         modality: the teacher's.
         seed: of weights and order, and of the split where seeds have their own.
+        case: what it is trained on. The cross-fitted one is that of the in-sample case, with the
+            outputs that the teachers of folds have for the pairs.
     """
 
     setting: str
     modality: str
     seed: int
     method: str = TEACHER
+    case: Case = DEFAULT_CASE
 
     @property
     def folder(self) -> Path:
         """Its folder, inside that of the setting."""
-        return Path(f"seed{self.seed}", f"{TEACHER}-{self.modality}")
+        case = "" if self.case == DEFAULT_CASE else f"~{self.case}"
+        return Path(f"seed{self.seed}", f"{TEACHER}-{self.modality}{case}")
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,8 @@ class Trial:
         missing: share of the training rows without the teachers' modalities.
         groups: number of whole groups (subjects) of which the student sees labels, of these the
             share `labels`; None: all.
+        case: what its teachers saw; a method without a teacher always has the default.
+        epochs: multiple of the setting's epochs.
     """
 
     setting: str
@@ -75,6 +82,12 @@ class Trial:
     labels: float = 1.0
     missing: float = 0.0
     groups: int | None = None
+    case: Case = DEFAULT_CASE
+    epochs: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.method in UNTAUGHT:  # so that it is run once, however many cases there are
+            object.__setattr__(self, "case", DEFAULT_CASE)
 
     @property
     def folder(self) -> Path:
@@ -82,7 +95,13 @@ class Trial:
         numbers = map(float, (self.lr_factor, self.strength, self.labels, self.missing))
         name = "lr{}_strength{}_labels{}_missing{}".format(*numbers)
         name += "" if self.groups is None else f"_groups{self.groups}"
+        name += "" if self.case == DEFAULT_CASE else f"_{self.case}"
+        name += "" if self.epochs == 1 else f"_epochs{float(self.epochs)}"
         return Path(f"seed{self.seed}", self.method.replace("/", "~"), name)
+
+    def lasting(self, setting: Setting) -> Setting:
+        """The setting with the trial's number of epochs."""
+        return replace(setting, epochs=max(1, round(self.epochs * setting.epochs)))
 
 
 AnyTrial = Trial | TeacherTrial
@@ -175,6 +194,7 @@ def _fit(
             # BatchNorm has no statistics for a last batch of a single row.
             drop_last=len(train) % setting.batch_size == 1 and streams is None,
             labelled_per_batch=streams,
+            balanced=setting.balanced and streams is not None,
         ),
         _evaluation_loaders(training, hardware)[0],
         max_epochs=training.epochs,

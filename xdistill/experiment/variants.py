@@ -1,4 +1,4 @@
-"""SACD with parts changed, under names that a method can use."""
+"""Losses with options changed, under names that a method can use: loss/variant."""
 
 from __future__ import annotations
 
@@ -35,4 +35,8 @@ LIGHT: Mapping[str, Mapping[str, Any]] = {
 }
 """SACD without its bank and with more changed, to be combined with other losses."""
 
-VARIANTS: Mapping[str, Mapping[str, Any]] = {**PARTS, **LIGHT}
+OTHERS: Mapping[str, Mapping[str, Any]] = {"pseudo_label/soft": {"hard": False}}
+"""Of other losses."""
+
+VARIANTS: Mapping[str, Mapping[str, Any]] = {**PARTS, **LIGHT, **OTHERS}
+"""The options of each variant, which differ from the defaults of the loss before the "/"."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import torch
 
 from xdistill.experiment.experiment import Experiment
 from xdistill.experiment.run_folder import Failure, Outcome, Result, read_outcome, write_outcome
+from xdistill.experiment.setting import Setting, get_setting
 from xdistill.experiment.trial import AnyTrial
 
 
@@ -27,14 +28,25 @@ class Place:
     Attributes:
         data_root: folder that holds a folder for each data set.
         out: folder of all runs, with a folder for each setting.
+        teacher_share: share of the training groups set aside for the transfer case's teacher, in
+            settings that name neither one nor another corpus for it.
     """
 
     data_root: Path
     out: Path
+    teacher_share: float = 0.0
+
+    def setting(self, name: str) -> Setting:
+        """A registered setting, with the share of its transfer teacher."""
+        setting = get_setting(name)
+        if setting.teacher_share or setting.teacher_load is not None:
+            return setting
+        return replace(setting, teacher_share=self.teacher_share)
 
     def experiment(self, setting: str) -> Experiment:
         """The experiment of a registered setting."""
-        return Experiment(setting, self.out / setting, data_root=self.data_root)
+        folder = self.out / setting
+        return Experiment(setting, folder, self.setting(setting), data_root=self.data_root)
 
     def folder(self, trial: AnyTrial) -> Path:
         """The folder of a trial."""

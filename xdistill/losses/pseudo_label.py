@@ -20,11 +20,14 @@ def pseudo_label(
     target: Int64[Tensor, " b"] | None = None,
     valid: Bool[Tensor, " b"] | None = None,
     threshold: float = 0.0,
+    hard: bool = True,
 ) -> Float[Tensor, ""]:
     """Mean over unlabelled rows of −log softmax(z_s)[argmax z_t] (Lee, ICML workshop 2013, eq. 15).
 
     There the network labels its own rows; here the teacher of the other modality does. A threshold
     on its probability as in Sohn et al., FixMatch, NeurIPS 2020, eq. 4: rows below it count with 0.
+    With `hard` False the teacher's probabilities take the place of its class,
+    −Σ_k softmax(z_t)_k · log softmax(z_s)_k (Hinton et al., 2015, at temperature 1).
 
     Args:
         student: logits z_s.
@@ -32,13 +35,15 @@ def pseudo_label(
         target: [B] class, -1 where unlabelled; None: all rows are.
         valid: [B] False where the teacher is missing.
         threshold: smallest probability of the teacher's class that counts.
+        hard: the teacher's class, or its probabilities.
     """
     keep = row_mask(valid, student)
     if target is not None:
         keep = keep & (target < 0)
     student, teacher = zero_rows(student, keep), zero_rows(teacher.detach(), keep)
-    confidence, label = teacher.softmax(dim=1).max(dim=1)
-    values = F.cross_entropy(student, label, reduction="none")
+    probabilities = teacher.softmax(dim=1)
+    confidence, label = probabilities.max(dim=1)
+    values = F.cross_entropy(student, label if hard else probabilities, reduction="none")
     values = torch.where(confidence < threshold, torch.zeros_like(values), values)
     values = values + 0 * confidence  # a teacher's NaN must not become a class
     return masked_mean(values, keep)
@@ -48,11 +53,12 @@ def pseudo_label(
 class PseudoLabel(Loss):
     """The cross-entropy of unlabelled rows with the class that the teacher finds likeliest.
 
-    It keeps nothing of the teacher but its decision, and so is the baseline that a method has to
-    beat which claims to transfer more.
+    It keeps nothing of the teacher but its decision, or with `hard` False its probabilities, and so
+    is the baseline that a method has to beat which claims to transfer more.
 
     Args:
         threshold: smallest probability of the teacher's class that counts; 0 takes every row.
+        hard: the teacher's class, or its probabilities.
     """
 
     name = "pseudo_label"
@@ -62,12 +68,14 @@ class PseudoLabel(Loss):
     uses = ("labels",)
     shared_space = False
 
-    def __init__(self, threshold: float = 0.0):
+    def __init__(self, threshold: float = 0.0, hard: bool = True):
         super().__init__()
         if not 0 <= threshold < 1:
             raise ValueError(f"pseudo_label: threshold must be from 0 to below 1, got {threshold}")
         self.threshold = threshold
+        self.hard = hard
 
     def forward(self, student, teacher, target=None, *, valid=None, index=None):
         require_logits(self.name, student, teacher)
-        return pseudo_label(student.logits, teacher.logits, target, valid, self.threshold)
+        logits = student.logits, teacher.logits
+        return pseudo_label(*logits, target, valid, self.threshold, self.hard)
