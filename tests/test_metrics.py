@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import xdistill as xd
-from xdistill.metrics import predict, score
+from xdistill.metrics import calibration_error, predict, score
 from xdistill.multi_label import predict_multi_label
 
 
@@ -29,6 +29,37 @@ def test_scores_in_closed_form():
     assert found.f1_per_class == pytest.approx((4 / 5, 4 / 5))
     assert found.kappa == pytest.approx((4 / 5 - 12 / 25) / (1 - 12 / 25))
     assert found.confusion == ((2, 1), (0, 2))
+
+
+def test_calibration_error_in_closed_form():
+    """Two rows of confidence 0.8, one right; two of 0.6, both right; one that has no label."""
+    confidence = torch.tensor([0.8, 0.8, 0.6, 0.6, 0.99])
+    logits = torch.stack([confidence.log(), (1 - confidence).log()], dim=1)
+    target = torch.tensor([0, 1, 0, 0, -1])
+    assert score(logits, target, 2).ece == pytest.approx((2 * 0.3 + 2 * 0.4) / 4)
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 30.0])
+def test_calibration_error_against_a_slow_twin(scale):
+    generator = torch.Generator().manual_seed(3)
+    logits = scale * torch.randn(400, 4, generator=generator)
+    target = torch.randint(0, 4, (400,), generator=generator)
+    bins = [[] for _ in range(15)]
+    for row, label in zip(logits.double().tolist(), target.tolist(), strict=True):
+        terms = [math.exp(one - max(row)) for one in row]
+        bins[min(14, int(15 / sum(terms)))].append((1 / sum(terms), row.index(max(row)) == label))
+    gaps = [abs(sum(conf for conf, _ in one) - sum(right for _, right in one)) for one in bins]
+    assert calibration_error(logits, target) == pytest.approx(sum(gaps) / 400, abs=1e-6)
+
+
+def test_logits_between_0_and_1_are_not_taken_for_probabilities():
+    logits, target = torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 0])
+    assert calibration_error(logits, target) == pytest.approx(1 - 1 / (1 + math.exp(-1)))
+
+
+def test_without_probabilities_or_labels_there_is_no_calibration_error():
+    assert score(torch.tensor([0, 1]), torch.tensor([0, 1]), 2).ece is None
+    assert calibration_error(torch.randn(2, 3), torch.tensor([-1, -1])) is None
 
 
 def test_predictions_are_in_the_order_of_the_rows():

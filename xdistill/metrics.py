@@ -22,6 +22,8 @@ class Scores:
         kappa: Cohen's kappa.
         f1_per_class: F1 of each class, in the order of the classes.
         confusion: [K][K] counts, rows are true classes and columns predicted ones.
+        ece: expected calibration error (`calibration_error`); None where no probabilities are
+            known.
     """
 
     accuracy: float
@@ -29,6 +31,7 @@ class Scores:
     kappa: float
     f1_per_class: tuple[float, ...]
     confusion: tuple[tuple[int, ...], ...]
+    ece: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,34 @@ def score(
     target: Int64[Tensor, " n"],
     num_classes: int,
 ) -> Scores:
-    """The metrics of logits or class indices."""
+    """The metrics of logits or class indices; indices have no calibration error."""
     metrics = metric_collection(num_classes).to(target.device)
     metrics.update(answers, target)
-    return as_scores(metrics.compute())
+    ece = calibration_error(answers, target) if answers.is_floating_point() else None
+    return as_scores(metrics.compute(), ece)
 
 
-def as_scores(computed: dict[str, Tensor]) -> Scores:
+def calibration_error(logits: Float[Tensor, "n k"], target: Int64[Tensor, " n"]) -> float | None:
+    """Expected calibration error: how far the confidence of the answers is from their accuracy.
+
+    Σ_b |B_b| / n · |accuracy(B_b) − confidence(B_b)| over 15 bins of equal width, where the
+    confidence is the probability of the predicted class (Naeini et al., AAAI 2015; Guo et al.,
+    ICML 2017, equation 3). Rows with target -1 are left out; None if there is no other.
+    """
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    known = target != -1
+    if not bool(known.any()):
+        return None
+    # Softmax here: torchmetrics would take logits that lie between 0 and 1 for probabilities.
+    probabilities = logits[known].double().softmax(dim=1)
+    error = multiclass_calibration_error(
+        probabilities, target[known], logits.shape[1], n_bins=15, validate_args=False
+    )
+    return float(error)
+
+
+def as_scores(computed: dict[str, Tensor], ece: float | None = None) -> Scores:
     """The computed metrics as plain numbers; kappa is 0 where it is undefined (one class)."""
     return Scores(
         accuracy=float(computed["accuracy"]),
@@ -88,6 +112,7 @@ def as_scores(computed: dict[str, Tensor]) -> Scores:
         kappa=float(torch.nan_to_num(computed["kappa"])),
         f1_per_class=tuple(computed["f1_per_class"].tolist()),
         confusion=tuple(tuple(row) for row in computed["confusion"].tolist()),
+        ece=ece,
     )
 
 

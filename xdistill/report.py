@@ -47,8 +47,12 @@ def interval(values: Sequence[float]) -> Interval:
 
 
 def summarise(runs: Sequence[Scores]) -> dict[str, Any]:
-    """The entry of one method in results.json: means over seeds, intervals, and every run."""
-    scalars = {name: [getattr(run, name) for run in runs] for name in SCALARS}
+    """The entry of one method in results.json: means over seeds, intervals, and every run.
+
+    It has the calibration error `ece` only where every run has one.
+    """
+    names = (*SCALARS, ECE) if all(run.ece is not None for run in runs) else SCALARS
+    scalars = {name: [getattr(run, name) for run in runs] for name in names}
     intervals = {name: interval(values) for name, values in scalars.items()}
     return {
         **{name: one.mean for name, one in intervals.items()},
@@ -59,6 +63,9 @@ def summarise(runs: Sequence[Scores]) -> dict[str, Any]:
 
 
 SCALARS = ("accuracy", "macro_f1", "kappa")
+"""The scores that every run has, each better the larger it is."""
+ECE = "ece"
+"""The calibration error, better the smaller it is; runs of class indices have none."""
 
 
 def paired_difference(runs: Sequence[Scores], baseline: Sequence[Scores]) -> dict[str, Any]:
@@ -93,6 +100,68 @@ def _p_value(differences: Sequence[float]) -> float | None:
     if np.ptp(differences) == 0:  # the test would divide by zero
         return float(differences[0] == 0)
     return float(np.asarray(stats.ttest_1samp(differences, 0.0))[1])
+
+
+NOISE = 0.02
+"""Seeds of a small run differ by about so much macro-F1; with one seed nothing less counts."""
+
+
+def gain(
+    entries: Mapping[str, Any],
+    methods: Sequence[str],
+    baselines: Sequence[str],
+    alone: str = "student",
+) -> str:
+    """One sentence: what the best method gains on the best baseline, whichever way it falls.
+
+    Both have their mean macro-F1 on test compared, paired by seed. The method is chosen on
+    validation, the baseline on test, which is in the baseline's favour.
+
+    Args:
+        entries: those of results.json, by method.
+        methods: which of them were run; those that are baselines are no candidates.
+        baselines: names that count as baselines, beside the student alone.
+        alone: name of the student alone.
+    """
+    candidates = [name for name in methods if name not in baselines]
+    if not candidates:
+        return "Nothing was compared: only baselines were run."
+    best = max(candidates, key=lambda name: float(np.mean(entries[name]["val_macro_f1"])))
+    rivals = [alone, *(name for name in baselines if name in entries)]
+    rival = max(rivals, key=lambda name: entries[name]["macro_f1"])
+    gaps = {
+        name: paired_interval(
+            [
+                one[name] - other[name]
+                for one, other in zip(entries[best]["runs"], entries[rival]["runs"], strict=True)
+            ]
+        )
+        for name in ("macro_f1", "accuracy")
+    }
+    f1, accuracy = (_points(gap) for gap in gaps.values())
+    count = len(entries[best]["runs"])
+    seeds = "1 seed" if count == 1 else f"{count} seeds"
+    return (
+        f"{best} against {rival}, the best baseline: {f1} macro-F1 and {accuracy} accuracy "
+        f"({seeds}): {_verdict(gaps['macro_f1'])}."
+    )
+
+
+def _points(gap: Mapping[str, float | None]) -> str:
+    """A difference in points, with half its interval."""
+    text = f"{100 * (gap['mean'] or 0):+.1f}"
+    return text if gap["half_width"] is None else f"{text} ± {100 * gap['half_width']:.1f}"
+
+
+def _verdict(gap: Mapping[str, float | None]) -> str:
+    mean, half = gap["mean"] or 0.0, gap["half_width"]
+    if half is None:
+        if abs(mean) < NOISE:
+            return "within noise"
+        return f"a {'gain' if mean > 0 else 'loss'}, as far as a single seed can tell"
+    if abs(mean) <= half:
+        return "within noise"
+    return "a gain" if mean > 0 else "a loss"
 
 
 def environment() -> dict[str, Any]:
@@ -131,12 +200,17 @@ def read_json(path: Path) -> Any:
 
 
 def table(entries: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> str:
-    """The results as text: a row per method, in per cent, with 95 % intervals over seeds."""
-    header = ["", "accuracy", "macro-F1", "kappa", *[f"F1 {name}" for name in classes]]
+    """The results as text: a row per method, in per cent, with 95 % intervals over seeds.
+
+    The calibration error has a column where at least one entry has one.
+    """
+    names = {"accuracy": "accuracy", "macro_f1": "macro-F1", "kappa": "kappa"}
+    names |= {ECE: "ECE"} if any(ECE in entry for entry in entries.values()) else {}
+    header = ["", *names.values(), *[f"F1 {name}" for name in classes]]
     rows = [header]
     for name, entry in entries.items():
         half = entry["confidence_95"]
-        cells = [str(Interval(entry[one], half[one])) for one in SCALARS]
+        cells = [str(Interval(entry[one], half[one])) if one in entry else "" for one in names]
         rows.append([name, *cells, *[f"{100 * value:.1f}" for value in entry["f1_per_class"]]])
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     lines = [

@@ -53,6 +53,7 @@ def test_every_promised_encoder_is_registered():
         "mlp",
         "r2plus1d_18",
         "skeleton_small",
+        "video_breathing",
         "video_small",
     }
 
@@ -158,7 +159,7 @@ def test_refuses_a_count_of_zero(name, option):
         create_encoder(name, **{"num_classes": 5, "in_channels": 1, option: 0})
 
 
-@pytest.mark.parametrize("name", ["video_small", "mlp"])
+@pytest.mark.parametrize("name", ["video_breathing", "video_small", "mlp"])
 def test_compiles_as_one_graph(name):
     encoder = make(name).eval()
     x = batch(encoder)
@@ -167,7 +168,9 @@ def test_compiles_as_one_graph(name):
         torch.testing.assert_close(compiled(x).embedding, encoder(x).embedding)
 
 
-@pytest.mark.parametrize("name", ["video_small", "eeg_small", "audio_small", "mlp"])
+@pytest.mark.parametrize(
+    "name", ["video_breathing", "video_small", "eeg_small", "mlp", "audio_small"]
+)
 def test_runs_under_autocast(name):
     encoder = make(name)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -201,7 +204,7 @@ def test_r2plus1d_18_reads_torchvisions_file_and_returns_stages(tmp_path):
     assert list(outputs.hidden) == ["layer1", "layer2", "layer3", "layer4"]
 
 
-@pytest.mark.parametrize("name", ["video_small", "r2plus1d_18"])
+@pytest.mark.parametrize("name", ["video_breathing", "video_small", "r2plus1d_18"])
 def test_video_encoders_take_depth(name):
     encoder = make(name, 1, modality="depth").eval()
     with torch.no_grad():

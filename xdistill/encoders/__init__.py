@@ -1,10 +1,11 @@
 """Encoders by modality. Importing this package registers them and loads no heavy library."""
 
-from xdistill.encoders import audio, eeg, image, providers, signal, tabular, video
+from xdistill.encoders import audio, breathing, eeg, image, providers, signal, tabular, video
 from xdistill.encoders.checkpoint import load_weights, save_weights
 
 __all__ = [
     "audio",
+    "breathing",
     "eeg",
     "image",
     "load_weights",

@@ -13,12 +13,13 @@ import pytest
 
 from xdistill.data.files.clips import read_clip
 from xdistill.data.simulation.eeg import SFREQ_HZ, render_eeg
+from xdistill.data.simulation.elsewhere import GAIN, NOISE_UV, record_elsewhere
 from xdistill.data.simulation.hypnogram import simulate_night
 from xdistill.data.simulation.infrared import draw_body, draw_pose, film_clip
 from xdistill.data.simulation.sample import SampleConfig, default_root, generate, is_complete
 from xdistill.data.sleep_stages import N1, N2, N3, REM, STAGES, W
 
-TINY = SampleConfig(subjects=4, clips_per_night=12)
+TINY = SampleConfig(subjects=4, teacher_subjects=2, clips_per_night=12)
 MIDDLE_DEPTH = {W: 0.0, N1: 0.12, N2: 0.4, N3: 0.85, REM: 0.0}
 
 
@@ -143,6 +144,21 @@ class TestEeg:
         assert band_power(roused, 25, 45) > 2 * band_power(quiet, 25, 45)
 
 
+class TestElsewhere:
+    def test_another_recorder_changes_gain_noise_and_high_frequencies(self):
+        eeg = pure_eeg(N2)
+        other = record_elsewhere(np.random.default_rng(0), eeg)
+        assert other.shape == eeg.shape and other.dtype == np.float32
+        slow, fast = ((other, 0.5, 4), (eeg, 0.5, 4)), ((other, 40, 49), (eeg, 40, 49))
+        gain = band_power(*slow[0]) / band_power(*slow[1])
+        assert gain == pytest.approx(GAIN**2, rel=0.05)
+        assert band_power(*fast[0]) < 0.6 * (GAIN**2 * band_power(*fast[1]) + NOISE_UV**2 * 0.18)
+
+    def test_silence_is_recorded_as_noise(self):
+        silence = record_elsewhere(np.random.default_rng(0), np.zeros((5, 3000), np.float32))
+        assert 0.7 * NOISE_UV < silence.std() < NOISE_UV
+
+
 def slow_wave_share(eeg: np.ndarray) -> float:
     """Share of seconds whose 0.5-2 Hz part spans more than 75 µV within two seconds."""
     hz = np.fft.rfftfreq(eeg.shape[1], 1 / SFREQ_HZ)
@@ -230,6 +246,40 @@ class TestFolder:
         clip = read_clip(tiny / "video" / label / f"{clip_id}.hdf5")
         assert clip.shape == (1, 30, 48, 48)
 
+    def test_sleepers_elsewhere_have_a_folder_of_their_own_and_no_film(self, tiny):
+        here = json.loads((tiny / "s3ve.json").read_text())["database"]
+        there = json.loads((tiny / "elsewhere" / "s3ve.json").read_text())["database"]
+        assert Counter(entry["subject"] for entry in there.values()) == {"e01": 12, "e02": 12}
+        assert not {one["subject"] for one in here.values()} & {"e01", "e02"}
+        for clip_id, entry in there.items():
+            path = tiny / "elsewhere" / "eeg" / entry["annotations"]["label"] / f"{clip_id}.npy"
+            assert np.load(path).shape == (3000,)
+        assert not (tiny / "elsewhere" / "video").exists()
+
+    def test_sleepers_elsewhere_change_nothing_of_the_others(self, tiny, tmp_path):
+        alone = SampleConfig(subjects=4, teacher_subjects=0, clips_per_night=12)
+        files = files_of(generate(tmp_path / "alone", alone, workers=2))
+        whole = files_of(tiny)
+        assert {name for name in whole if name not in files} == {
+            name for name in whole if name.startswith("elsewhere/eeg/")
+        }
+        assert all(files[name] == whole[name] for name in files if name.endswith((".npy", ".hdf5")))
+        assert files["s3ve.json"] == whole["s3ve.json"]
+
+    def test_no_two_sleepers_are_the_same(self, tiny):
+        courses = {
+            folder: [
+                (entry["subject"], entry["annotations"]["label"])
+                for entry in json.loads((folder / "s3ve.json").read_text())["database"].values()
+            ]
+            for folder in (tiny, tiny / "elsewhere")
+        }
+        nights = Counter()
+        for pairs in courses.values():
+            for subject in {one for one, _ in pairs}:
+                nights[tuple(label for one, label in pairs if one == subject)] += 1
+        assert len(nights) == 6
+
     def test_subsets_share_no_sleeper(self, tiny):
         database = json.loads((tiny / "s3ve.json").read_text())["database"].values()
         pairs = {(entry["subject"], entry["subset"]) for entry in database}
@@ -257,7 +307,7 @@ class TestFolder:
         assert files_of(again) == files_of(tiny)
 
     def test_another_seed_gives_another_sample(self, tiny, tmp_path):
-        other = SampleConfig(seed=1, subjects=4, clips_per_night=12)
+        other = SampleConfig(seed=1, subjects=4, teacher_subjects=2, clips_per_night=12)
         assert not is_complete(tiny, other)
         assert files_of(generate(tmp_path / "other", other, workers=1)) != files_of(tiny)
 
@@ -270,7 +320,8 @@ class TestFolder:
         root = tmp_path / "s3ve"
         script = (
             "import sys; from xdistill.data.simulation.sample import *; "
-            "generate(sys.argv[1], SampleConfig(subjects=4, clips_per_night=12), workers=1)"
+            "generate(sys.argv[1], SampleConfig(subjects=4, teacher_subjects=2, "
+            "clips_per_night=12), workers=1)"
         )
         repository = str(Path(__file__).parents[3])
         process = subprocess.Popen(
@@ -290,14 +341,15 @@ class TestFolder:
         def fail(*_):
             raise OSError("disk full")
 
-        monkeypatch.setattr("xdistill.data.simulation.sample.write_clip", fail)
+        monkeypatch.setattr("xdistill.data.simulation.nights.write_clip", fail)
         with pytest.raises(OSError, match="disk full"):
             generate(tmp_path / "s3ve", TINY, workers=1)
         assert not list(tmp_path.iterdir())
 
     def test_a_sample_of_another_version_is_not_taken_for_this_one(self, tiny, monkeypatch):
         assert json.loads((tiny / "s3ve.json").read_text())["labels"][-1] == "REM"
-        monkeypatch.setattr("xdistill.data.simulation.sample.VERSION", 1)  # said "R" instead
+        for module in ("config", "sample"):  # version 1 said "R" instead
+            monkeypatch.setattr(f"xdistill.data.simulation.{module}.VERSION", 1)
         assert not is_complete(tiny, TINY)
         with pytest.raises(ValueError, match="not the S3VE sample of version 1"):
             generate(tiny, TINY)
@@ -310,12 +362,13 @@ class TestFolder:
 
     def test_the_cache_folder_can_be_chosen(self, monkeypatch, tmp_path):
         monkeypatch.setenv("XDISTILL_CACHE", str(tmp_path))
-        assert default_root() == tmp_path / "s3ve_sample-v2"
+        assert default_root() == tmp_path / "s3ve_sample-v3"
 
     @pytest.mark.parametrize(
         ("options", "message"),
         [
             ({"subjects": 2}, "at least 3 subjects"),
+            ({"teacher_subjects": -1}, "0 or more, got -1"),
             ({"clips_per_night": 0}, "1 to 960 clips"),
             ({"clips_per_night": 961}, "1 to 960 clips"),
         ],

@@ -4,6 +4,10 @@ The pixels and the microvolts are simulated (`hypnogram`, `eeg` and `infrared` i
 what a method gains here is no evidence about people. The sample takes the same code path as the
 gated data and has the difficulties of real sleep: epochs between two stages, scorers' errors, and
 sleepers who differ. Its content is fixed: a change of it needs a new ``VERSION``.
+
+Beside it, in the folder ``ELSEWHERE``, are other sleepers in the same layout, of whom there is EEG
+but no film: the corpus of another laboratory, on which a teacher can be trained. That laboratory
+has another derivation and another amplifier (`elsewhere`).
 """
 
 from __future__ import annotations
@@ -14,69 +18,22 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
-from hashlib import sha256
+from dataclasses import asdict
 from pathlib import Path
 from uuid import uuid4
 
-import numpy as np
-
-from xdistill.data.files.clips import write_clip
-from xdistill.data.simulation.eeg import render_eeg
-from xdistill.data.simulation.hypnogram import simulate_night
-from xdistill.data.simulation.infrared import film_night
-from xdistill.data.sleep_stages import EPOCH_S, STAGES
+from xdistill.data.simulation.config import VERSION, SampleConfig
+from xdistill.data.simulation.nights import ELSEWHERE, write_night
+from xdistill.data.sleep_stages import STAGES
 from xdistill.data.store import STALE_AFTER_S
 from xdistill.data.store import default_root as cache_root
 
-VERSION = 2  # 1 called REM sleep "R"
 ANNOTATIONS = "s3ve.json"
 MARKER = "complete.json"
 
 
-@dataclass(frozen=True)
-class SampleConfig:
-    """The parameters of the sample.
-
-    Attributes:
-        seed: everything follows from it.
-        subjects: simulated sleepers, one night each; a fifth each is for validation and testing.
-        clips_per_night: clips of 30 s per sleeper, evenly over the night.
-        night_epochs: length of the night in epochs of 30 s.
-    """
-
-    seed: int = 220805814
-    subjects: int = 20
-    clips_per_night: int = 240
-    night_epochs: int = 960
-
-    def __post_init__(self):
-        if self.subjects < 3:
-            raise ValueError(
-                f"the S3VE sample needs at least 3 subjects, one for each subset, got "
-                f"{self.subjects}"
-            )
-        if not 1 <= self.clips_per_night <= self.night_epochs:
-            raise ValueError(
-                f"a night of {self.night_epochs} epochs holds 1 to {self.night_epochs} clips, got "
-                f"clips_per_night={self.clips_per_night}"
-            )
-
-    @property
-    def checksum(self) -> str:
-        """A digest of version and parameters, which identifies the sample."""
-        return sha256(json.dumps([VERSION, asdict(self)]).encode()).hexdigest()[:16]
-
-    def subset(self, subject: int) -> str:
-        """The subset of a sleeper: the last fifth is for testing, the one before for validation."""
-        held_out = max(1, self.subjects // 5)
-        if subject >= self.subjects - held_out:
-            return "testing"
-        return "validation" if subject >= self.subjects - 2 * held_out else "training"
-
-
 def default_root() -> Path:
-    """``$XDISTILL_CACHE/s3ve_sample-v2``, or the same under ``~/.cache/xdistill``."""
+    """``$XDISTILL_CACHE/s3ve_sample-v3``, or the same under ``~/.cache/xdistill``."""
     return cache_root(f"s3ve_sample-v{VERSION}")
 
 
@@ -87,7 +44,7 @@ def generate(
 
     Args:
         root: the sample's folder; `default_root()` when None.
-        config: sizes and seed; the default takes about 200 MB.
+        config: sizes and seed; the default takes about 240 MB.
         workers: number of processes that simulate sleepers.
 
     The sample is written to a sibling folder that is renamed when it is complete, so ``root``
@@ -144,15 +101,21 @@ def _publish(partial: Path, root: Path, config: SampleConfig) -> Path:
 
 
 def _write_sample(root: Path, config: SampleConfig, workers: int) -> None:
-    for modality in ("video", "eeg"):
-        for label in STAGES:
-            (root / modality / label).mkdir(parents=True)
-    nights = _write_nights_in_parallel(root, config, max(1, min(workers, config.subjects)))
+    for label in STAGES:
+        for folder in ("video", "eeg", f"{ELSEWHERE}/eeg"):
+            (root / folder / label).mkdir(parents=True)
+    sleepers = config.subjects + config.teacher_subjects
+    nights = _write_nights_in_parallel(root, config, max(1, min(workers, sleepers)))
+    _annotate(root, nights[: config.subjects])
+    _annotate(root / ELSEWHERE, nights[config.subjects :])
+    marker = {"version": VERSION, "checksum": config.checksum, "parameters": asdict(config)}
+    (root / MARKER).write_text(json.dumps(marker, indent=1))
+
+
+def _annotate(root: Path, nights: list[dict[str, dict]]) -> None:
     database = {clip: night[clip] for night in nights for clip in sorted(night)}
     annotations = {"labels": list(STAGES), "database": database}
     (root / ANNOTATIONS).write_text(json.dumps(annotations, indent=1))
-    marker = {"version": VERSION, "checksum": config.checksum, "parameters": asdict(config)}
-    (root / MARKER).write_text(json.dumps(marker, indent=1))
 
 
 def _write_nights_in_parallel(root: Path, config: SampleConfig, workers: int) -> list[dict]:
@@ -161,20 +124,21 @@ def _write_nights_in_parallel(root: Path, config: SampleConfig, workers: int) ->
     The others are plain interpreters: a process pool would either fork the caller's threads or run
     the caller's script again.
     """
-    shares = [range(first, config.subjects, workers) for first in range(workers)]
+    sleepers = config.subjects + config.teacher_subjects
+    shares = [range(first, sleepers, workers) for first in range(workers)]
     others = [_start_worker(root, config, share) for share in shares[1:]]
     try:
-        found = {subject: _write_night(root, config, subject) for subject in shares[0]}
+        found = {sleeper: write_night(root, config, sleeper) for sleeper in shares[0]}
         for worker in others:
             output, errors = worker.communicate()
             if worker.returncode:
                 raise RuntimeError(f"a process that simulates sleepers failed:\n{errors}")
-            found |= {int(subject): night for subject, night in json.loads(output).items()}
+            found |= {int(sleeper): night for sleeper, night in json.loads(output).items()}
     finally:
         for worker in others:
             worker.kill()
             worker.wait()
-    return [found[subject] for subject in range(config.subjects)]
+    return [found[sleeper] for sleeper in range(sleepers)]
 
 
 def _start_worker(root: Path, config: SampleConfig, share: range) -> subprocess.Popen:
@@ -191,30 +155,6 @@ def _start_worker(root: Path, config: SampleConfig, share: range) -> subprocess.
 
 def _work() -> None:
     """The main function of a worker process: prints the annotations of its sleepers as JSON."""
-    root, config, subjects = json.loads(sys.argv[1])
+    root, config, sleepers = json.loads(sys.argv[1])
     config = SampleConfig(**config)
-    print(json.dumps({subject: _write_night(Path(root), config, subject) for subject in subjects}))
-
-
-def _write_night(root: Path, config: SampleConfig, subject: int) -> dict[str, dict]:
-    """Simulates and writes one sleeper; returns the annotations of the clips."""
-    seed = np.random.SeedSequence(config.seed, spawn_key=(subject,))
-    sleep_rng, eeg_rng, video_rng = map(np.random.default_rng, seed.spawn(3))
-    night = simulate_night(sleep_rng, config.night_epochs)
-    keep = np.linspace(0, config.night_epochs, config.clips_per_night, endpoint=False).astype(int)
-    eeg = render_eeg(eeg_rng, night.state[keep], night.depth[keep], night.arousal[keep])
-    video = film_night(video_rng, night.state, night.depth, night.arousal, keep)
-    name = f"s{subject + 1:02d}"
-    entries = {}
-    for epoch, wave, clip in zip(keep.tolist(), eeg, video, strict=True):
-        label = STAGES[night.stage[epoch]]
-        clip_id = f"{name}_{epoch:04d}"
-        np.save(root / "eeg" / label / f"{clip_id}.npy", wave)
-        write_clip(root / "video" / label / f"{clip_id}.hdf5", clip)
-        entries[clip_id] = {
-            "subset": config.subset(subject),
-            "subject": name,
-            "night_s": epoch * EPOCH_S,
-            "annotations": {"label": label, "segment": [1, len(clip) + 1]},
-        }
-    return entries
+    print(json.dumps({sleeper: write_night(Path(root), config, sleeper) for sleeper in sleepers}))

@@ -7,7 +7,7 @@ import pytest
 
 from xdistill.data.simulation.sample import SampleConfig, generate
 
-CONFIG = SampleConfig(subjects=4, clips_per_night=12)
+CONFIG = SampleConfig(subjects=4, teacher_subjects=2, clips_per_night=12)
 
 
 @pytest.fixture(scope="session")
