@@ -35,10 +35,10 @@ class S3VEOptions(Options):
     Without an argument: the embedded sample of simulated sleepers, in a few minutes on two cores.
     """
 
-    methods: tuple[str, ...] = ("labelled", "pseudo_label", "kd", "sacd")
+    methods: tuple[str, ...] = ("labelled", "pseudo_label", "kd", "sacd", "recipe")
     """Losses to distil with, beside the student alone; several at once as "kd+sacd". "labelled" is
     the student alone on the labelled rows alone, for as many steps; "pseudo_label" takes the
-    teacher's answer for a missing label."""
+    teacher's answer for a missing label; "recipe" is three students, of which validation keeps one."""
     student: str = "video_breathing"
     """Encoder of the student: a registered name, timm/…, torchvision/…"""
     max_epochs: int = 10
