@@ -19,9 +19,9 @@ import xdistill as xd
 from xdistill.data.adapters.s3ve import teacher_rows
 from xdistill.data.augment import flip_and_shift
 from xdistill.data.simulation.nights import ELSEWHERE
-from xdistill.experiment import BASELINES, Case, Night, Options, cli, run_benchmark
+from xdistill.experiment import Case, Night, Options, cli, run_benchmark
+from xdistill.experiment.gain import gain
 from xdistill.experiment.run_folder import main_process
-from xdistill.report import gain
 
 # A quarter of the pixels that the sample is rendered with; breathing is seen as well.
 SAMPLE_SIZE = 24
@@ -112,7 +112,7 @@ def main(options: S3VEOptions) -> None:
     setting = options.setting(splits, student, teacher, teacher_load=corpus)
     results = run_benchmark("s3ve", setting, options, first_night(splits.test))
     if main_process():
-        print("\n" + gain(results, options.methods, BASELINES), flush=True)
+        print("\n" + gain(results, options.methods), flush=True)
 
 
 def teacher_corpus(

@@ -7,7 +7,6 @@ from xdistill.experiment import Result, Trial
 from xdistill.experiment.run_folder import RESULT, read_outcome, write_outcome
 from xdistill.metrics import score
 from xdistill.report import (
-    gain,
     interval,
     paired_difference,
     read_json,
@@ -77,46 +76,6 @@ def test_one_run_without_a_calibration_error_leaves_it_out_of_the_mean():
     target = torch.arange(20) % 4
     logits = torch.nn.functional.one_hot(target, 4).float()
     assert "ece" not in summarise([score(logits, target, 4), scores(10)])
-
-
-def entries(**right: list[int]) -> dict:
-    """An entry per method, from how many of 20 rows each seed predicts correctly."""
-    found = {}
-    for name, seeds in right.items():
-        found[name] = summarise([scores(one) for one in seeds])
-        found[name]["val_macro_f1"] = [scores(one).macro_f1 for one in seeds]
-    return found
-
-
-METHODS, BASELINES = ("labelled", "kd", "sacd"), ("labelled", "pseudo_label")
-
-
-@pytest.mark.parametrize(
-    ("right", "said"),
-    [
-        ({"kd": [16], "labelled": [12]}, "kd against labelled, the best baseline: +20.0 macro-F1"),
-        ({"kd": [16], "labelled": [12]}, "+20.0 accuracy (1 seed): a gain, as far as a single"),
-        ({"kd": [8], "labelled": [12]}, "(1 seed): a loss, as far as a single seed can tell."),
-        ({"kd": [12], "labelled": [12]}, "+0.0 accuracy (1 seed): within noise."),
-        ({"kd": [4], "labelled": [2], "student": [12]}, "kd against student, the best baseline"),
-        ({"kd": [14, 15, 16], "labelled": [10, 11, 12]}, "± 0.0 accuracy (3 seeds): a gain."),
-        ({"kd": [10, 11, 12], "labelled": [14, 15, 16]}, "(3 seeds): a loss."),
-        ({"kd": [10, 14, 12], "labelled": [12, 11, 12]}, "(3 seeds): within noise."),
-    ],
-)
-def test_what_was_gained_is_said_whichever_way_it_falls(right, said):
-    found = entries(**{"student": [0] * len(right["kd"]), "sacd": [0] * len(right["kd"]), **right})
-    assert said in gain(found, METHODS, BASELINES)
-
-
-def test_the_method_is_chosen_on_validation():
-    found = entries(student=[0], labelled=[10], kd=[12], sacd=[14])
-    found["kd"]["val_macro_f1"], found["sacd"]["val_macro_f1"] = [0.9], [0.1]
-    assert gain(found, METHODS, BASELINES).startswith("kd against labelled")
-
-
-def test_baselines_alone_gain_nothing():
-    assert "only baselines" in gain(entries(student=[0], labelled=[1]), ("labelled",), BASELINES)
 
 
 def test_a_result_from_before_the_calibration_error_is_still_read(tmp_path):

@@ -102,68 +102,6 @@ def _p_value(differences: Sequence[float]) -> float | None:
     return float(np.asarray(stats.ttest_1samp(differences, 0.0))[1])
 
 
-NOISE = 0.02
-"""Seeds of a small run differ by about so much macro-F1; with one seed nothing less counts."""
-
-
-def gain(
-    entries: Mapping[str, Any],
-    methods: Sequence[str],
-    baselines: Sequence[str],
-    alone: str = "student",
-) -> str:
-    """One sentence: what the best method gains on the best baseline, whichever way it falls.
-
-    Both have their mean macro-F1 on test compared, paired by seed. The method is chosen on
-    validation, the baseline on test, which is in the baseline's favour.
-
-    Args:
-        entries: those of results.json, by method.
-        methods: which of them were run; those that are baselines are no candidates.
-        baselines: names that count as baselines, beside the student alone.
-        alone: name of the student alone.
-    """
-    candidates = [name for name in methods if name not in baselines]
-    if not candidates:
-        return "Nothing was compared: only baselines were run."
-    best = max(candidates, key=lambda name: float(np.mean(entries[name]["val_macro_f1"])))
-    rivals = [alone, *(name for name in baselines if name in entries)]
-    rival = max(rivals, key=lambda name: entries[name]["macro_f1"])
-    gaps = {
-        name: paired_interval(
-            [
-                one[name] - other[name]
-                for one, other in zip(entries[best]["runs"], entries[rival]["runs"], strict=True)
-            ]
-        )
-        for name in ("macro_f1", "accuracy")
-    }
-    f1, accuracy = (_points(gap) for gap in gaps.values())
-    count = len(entries[best]["runs"])
-    seeds = "1 seed" if count == 1 else f"{count} seeds"
-    return (
-        f"{best} against {rival}, the best baseline: {f1} macro-F1 and {accuracy} accuracy "
-        f"({seeds}): {_verdict(gaps['macro_f1'])}."
-    )
-
-
-def _points(gap: Mapping[str, float | None]) -> str:
-    """A difference in points, with half its interval."""
-    text = f"{100 * (gap['mean'] or 0):+.1f}"
-    return text if gap["half_width"] is None else f"{text} ± {100 * gap['half_width']:.1f}"
-
-
-def _verdict(gap: Mapping[str, float | None]) -> str:
-    mean, half = gap["mean"] or 0.0, gap["half_width"]
-    if half is None:
-        if abs(mean) < NOISE:
-            return "within noise"
-        return f"a {'gain' if mean > 0 else 'loss'}, as far as a single seed can tell"
-    if abs(mean) <= half:
-        return "within noise"
-    return "a gain" if mean > 0 else "a loss"
-
-
 def environment() -> dict[str, Any]:
     """Versions of the packages that computed the numbers, and the device."""
     versions = {"python": platform.python_version()}

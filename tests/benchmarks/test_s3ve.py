@@ -162,7 +162,6 @@ def test_methods_on_hidden_layers(clips, tmp_path):
         (["--methods", "at"], "--layers student:teacher"),
         (["--methods", "at", "--layers", "layer4"], "got 'layer4'"),
         (["--methods", "at", "--layers", "layer9:layer3"], "returns ['layer1'"),
-        (["--labelled-groups", "4"], "from 1 to the 3 groups with labels, got 4"),
         (["--student", "video_smal"], "did you mean 'video_small'"),
         (["--devices", "one"], 'devices is a number, "auto"'),
         (["--data", "nowhere"], "nowhere"),
