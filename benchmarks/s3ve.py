@@ -38,7 +38,8 @@ class S3VEOptions(Options):
     methods: tuple[str, ...] = ("labelled", "pseudo_label", "kd", "sacd", "recipe")
     """Losses to distil with, beside the student alone; several at once as "kd+sacd". "labelled" is
     the student alone on the labelled rows alone, for as many steps; "pseudo_label" takes the
-    teacher's answer for a missing label; "recipe" is three students, of which validation keeps one."""
+    teacher's answer for a missing label; "recipe" trains three students, of which validation keeps
+    one."""
     student: str = "video_breathing"
     """Encoder of the student: a registered name, timm/…, torchvision/…"""
     max_epochs: int = 10
