@@ -44,7 +44,7 @@ def generate(
 
     Args:
         root: the sample's folder; `default_root()` when None.
-        config: sizes and seed; the default takes about 240 MB.
+        config: sizes and seed; the default takes about 260 MB.
         workers: number of processes that simulate sleepers.
 
     The sample is written to a sibling folder that is renamed when it is complete, so ``root``
