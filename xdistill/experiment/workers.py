@@ -113,8 +113,14 @@ class Workers(AbstractContextManager):
         while waiting or running:
             # Only as many as can run are handed over: those are lost when a process dies.
             while waiting and len(running) < self.processes:
-                trial = waiting.popleft()
-                running[self.pool.submit(run_and_keep, trial, self.place)] = trial
+                try:
+                    running[self.pool.submit(run_and_keep, waiting[0], self.place)] = waiting[0]
+                except BrokenProcessPool:  # a process died since; what ran with it is found below
+                    break
+                waiting.popleft()
+            if not running:
+                self.pool = self._new_pool(self.processes)
+                continue
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             if any(isinstance(one.exception(), BrokenProcessPool) for one in done):
                 lost = list(running.values())
