@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from xdistill.data.frozen import device_of, frozen
 from xdistill.data.paired import PairedDataset
 from xdistill.data.store import default_root, digest, stored_tensors, update
 from xdistill.types import Outputs
@@ -63,7 +63,7 @@ def cache_teacher(
     if not len(rows):
         raise ValueError(f"no row of the dataset has {modality}; there is nothing to cache")
     _refuse_random(dataset, modality, rows)
-    where = _device_of(teacher) if device is None else torch.device(device)
+    where = device_of(teacher) if device is None else torch.device(device)
     data_key = _digest_rows(dataset, modality, rows)
     key = digest(_digest_teacher(teacher), data_key, where.type, *sorted(hidden))
     folder = Path(default_root("teachers") if root is None else root).expanduser()
@@ -73,6 +73,22 @@ def cache_teacher(
 
     stored = stored_tensors(folder / f"{modality}-{key}.safetensors", make)
     return dataset.with_outputs(modality, _outputs(stored))
+
+
+def cached_logits(dataset: PairedDataset, modality: str, caller: str) -> Float[Tensor, "n k"]:
+    """A teacher's cached logits, for what changes them.
+
+    Raises:
+        ValueError: there are none; names the caller.
+    """
+    cached = dataset.cached.get(modality)
+    if cached is None or cached.logits is None:
+        raise ValueError(
+            f"{caller} needs cached logits of the {modality!r} teacher, the dataset has cached "
+            f"outputs of {sorted(dataset.cached)}; call cache_teacher first, with a teacher that "
+            "has a classifier"
+        )
+    return cached.logits
 
 
 def _run(
@@ -87,7 +103,7 @@ def _run(
 ) -> dict[str, Tensor]:
     """Each output of the teacher as a tensor with one row for each row of the dataset."""
     hasher, result = _row_hasher(dataset), {}
-    with _frozen(teacher, device):
+    with frozen(teacher, device):
         for chunk in rows.split(batch_size):
             samples = [dataset.read(modality, row) for row in chunk.tolist()]
             for row, sample in zip(chunk.tolist(), samples, strict=True):
@@ -103,27 +119,6 @@ def _run(
     if hasher.digest() != data_key:
         raise ValueError(_random_message(modality))
     return result
-
-
-@contextmanager
-def _frozen(teacher: nn.Module, device: torch.device) -> Iterator[None]:
-    """Eval mode on the device, without gradient and autocast; restored afterwards."""
-    training = [(module, module.training) for module in teacher.modules()]
-    home = _device_of(teacher)
-    try:
-        teacher.eval().to(device)
-        with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        teacher.to(home)
-        for module, flag in training:
-            module.training = flag
-
-
-def _device_of(teacher: nn.Module) -> torch.device:
-    for tensor in (*teacher.parameters(), *teacher.buffers()):
-        return tensor.device
-    return torch.device("cpu")
 
 
 def _named(outputs: object, rows: Tensor, hidden: Sequence[str]) -> dict[str, Tensor]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
+from xdistill.data.cache import cached_logits
 from xdistill.data.paired import PairedDataset
-from xdistill.types import Outputs
 
 LARGEST = 20.0
 """Largest temperature that is tried; the smallest is its inverse."""
@@ -60,13 +61,7 @@ def calibrate_teacher(dataset: PairedDataset, modality: str) -> PairedDataset:
         ValueError: no cached logits of that teacher, several classes a row, no labelled row that
             has the teacher, or NaN or infinity in one.
     """
-    cached = dataset.cached.get(modality)
-    if cached is None or cached.logits is None:
-        raise ValueError(
-            f"calibrate_teacher needs cached logits of the {modality!r} teacher, the dataset has "
-            f"cached outputs of {sorted(dataset.cached)}; call cache_teacher first, with a teacher "
-            "that has a classifier"
-        )
+    given = cached_logits(dataset, modality, "calibrate_teacher")
     if dataset.multi_label:
         raise ValueError(
             f"calibrate_teacher takes one class a row, got target {list(dataset.target.shape)}"
@@ -76,7 +71,7 @@ def calibrate_teacher(dataset: PairedDataset, modality: str) -> PairedDataset:
         raise ValueError(
             f"no labelled row has {modality}; a temperature is fitted on labels, so keep some"
         )
-    logits = cached.logits[rows]
+    logits = given[rows]
     broken = rows[~torch.isfinite(logits).all(dim=1)]
     if len(broken):
         raise ValueError(
@@ -85,6 +80,6 @@ def calibrate_teacher(dataset: PairedDataset, modality: str) -> PairedDataset:
             "in valid"
         )
     temperature = fit_temperature(logits, dataset.target[rows])
-    scaled = (cached.logits.double() / temperature).to(cached.logits.dtype)
-    outputs = Outputs(cached.embedding, scaled, cached.hidden)
+    scaled = (given.double() / temperature).to(given.dtype)
+    outputs = replace(dataset.cached[modality], logits=scaled)
     return dataset.replace(cached={**dataset.cached, modality: outputs})

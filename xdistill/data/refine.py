@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -9,9 +10,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
+from xdistill.data.cache import cached_logits
 from xdistill.data.paired import PairedDataset
 from xdistill.kernels.passes.neighbours import nearest_keys
-from xdistill.types import Outputs
 
 Targets = Literal["own", "smoothed", "corrected"]
 """What a student can learn from: the teacher's own probabilities, those smoothed over a graph of
@@ -139,13 +140,8 @@ def refine_targets(
         ValueError: no cached logits of that teacher, several classes a row, another number of rows,
             no row that has the teacher, NaN or infinity, or a number out of range.
     """
-    cached = dataset.cached.get(modality)
-    if cached is None or cached.logits is None:
-        raise ValueError(
-            f"refine_targets needs cached logits of the {modality!r} teacher, the dataset has "
-            f"cached outputs of {sorted(dataset.cached)}; call cache_teacher first, with a teacher "
-            "that has a classifier"
-        )
+    given = cached_logits(dataset, modality, "refine_targets")
+    embedding = dataset.cached[modality].embedding
     if dataset.multi_label or len(student) != len(dataset):
         raise ValueError(
             f"refine_targets takes one class a row and one row of student for each, got target "
@@ -158,7 +154,7 @@ def refine_targets(
     rows = dataset.rows_with(modality).nonzero().flatten()
     if not len(rows):
         raise ValueError(f"no row of the dataset has {modality}; there is nothing to refine")
-    named = {"embedding": cached.embedding, "logits": cached.logits, "student": student}
+    named = {"embedding": embedding, "logits": given, "student": student}
     for name, tensor in named.items():
         finite = torch.isfinite(tensor[rows].flatten(1)).all(dim=1)
         if not bool(finite.all()):  # one such row would take a place among every row's neighbours
@@ -170,15 +166,13 @@ def refine_targets(
     target = dataset.target[rows]
     if correct is None:
         correct = len(dataset.group[rows][target >= 0].unique()) > 1
-    graph = joint_graph(
-        cached.embedding[rows].double(), student[rows].flatten(1).double(), neighbours
-    )
+    graph = joint_graph(embedding[rows].double(), student[rows].flatten(1).double(), neighbours)
     refined = correct_and_smooth(
-        cached.logits[rows].double().softmax(dim=1), target, graph, correct=correct, steps=steps
+        given[rows].double().softmax(dim=1), target, graph, correct=correct, steps=steps
     )
-    logits = torch.zeros_like(cached.logits)
+    logits = torch.zeros_like(given)
     logits[rows] = refined.log().to(logits.dtype)
-    outputs = Outputs(cached.embedding, logits, cached.hidden)
+    outputs = replace(dataset.cached[modality], logits=logits)
     return dataset.replace(cached={**dataset.cached, modality: outputs})
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from xdistill.data.frozen import device_of, frozen
 from xdistill.data.paired import PairedDataset
 
 
@@ -37,20 +37,21 @@ def seen_rows(
         ValueError: the dataset or all of its rows lack the modality, or rows are no vectors and
             there is no encoder.
     """
-    vectors, rows = has_vectors(dataset, modality), _rows_with(dataset, modality)
-    with torch.random.fork_rng(devices=[]), torch.no_grad(), _evaluating(encoder):
+    example = _first_row(dataset, modality)
+    vectors = example.ndim == 1
+    if not vectors and encoder is None:
+        raise ValueError(
+            f"a row of {modality} has shape {list(example.shape)}, expected a vector; pass an "
+            "encoder of that modality, best one that was trained on these pairs"
+        )
+    rows = dataset.rows_with(modality).nonzero().flatten()
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        parts = []
-        for first in range(0, len(rows), batch_size):
-            some = [dataset.read(modality, row) for row in rows[first : first + batch_size]]
-            if not vectors and encoder is None:
-                raise ValueError(
-                    f"a row of {modality} has shape {list(some[0].shape)}, expected a vector; pass "
-                    "an encoder of that modality, best one that was trained on these pairs"
-                )
-            batch = torch.stack(some)
-            parts.append(batch if vectors else _embedding(encoder, batch))
-    found = torch.cat(parts)
+        batches = (
+            torch.stack([dataset.read(modality, row) for row in some.tolist()])
+            for some in rows.split(batch_size)
+        )
+        found = torch.cat(list(batches if vectors else _embeddings(encoder, batches)))
     out = found.new_zeros(len(dataset), found.shape[1])
     out[rows] = found
     return out
@@ -62,35 +63,27 @@ def has_vectors(dataset: PairedDataset, modality: str) -> bool:
     Raises:
         ValueError: the dataset or all of its rows lack the modality.
     """
-    with torch.random.fork_rng(devices=[]):
-        return dataset.read(modality, _rows_with(dataset, modality)[0]).ndim == 1
+    return _first_row(dataset, modality).ndim == 1
 
 
-def _rows_with(dataset: PairedDataset, modality: str) -> list[int]:
+def _first_row(dataset: PairedDataset, modality: str) -> Tensor:
     if modality not in dataset.inputs:
         raise ValueError(
             f"the dataset has inputs {list(dataset.modalities)}, and no {modality!r}; name one of "
             "them"
         )
-    rows = dataset.rows_with(modality).nonzero().flatten().tolist()
-    if not rows:
+    rows = dataset.rows_with(modality).nonzero().flatten()
+    if not len(rows):
         raise ValueError(f"no row of the dataset has {modality}")
-    return rows
+    with torch.random.fork_rng(devices=[]):
+        return dataset.read(modality, int(rows[0]))
 
 
-def _embedding(encoder: nn.Module | None, batch: Tensor) -> Float[Tensor, "b d"]:
-    assert encoder is not None
-    device = next((one.device for one in encoder.parameters()), torch.device("cpu"))
-    return encoder(batch.to(device)).embedding.flatten(1).float().cpu()
-
-
-@contextmanager
-def _evaluating(encoder: nn.Module | None) -> Iterator[None]:
-    before = [] if encoder is None else [(one, one.training) for one in encoder.modules()]
-    try:
-        if encoder is not None:
-            encoder.eval()
-        yield
-    finally:
-        for module, flag in before:
-            module.training = flag
+def _embeddings(
+    encoder: nn.Module | None, batches: Iterator[Tensor]
+) -> Iterator[Float[Tensor, "b d"]]:
+    assert encoder is not None  # seen_rows has refused it
+    device = device_of(encoder)
+    with frozen(encoder, device):
+        for batch in batches:
+            yield encoder(batch.to(device)).embedding.flatten(1).float().cpu()

@@ -11,7 +11,7 @@ from torch import nn
 
 from xdistill.data.cache import cache_teacher
 from xdistill.data.paired import PairedDataset, paired_loader
-from xdistill.data.refine import TARGETS, Targets, refine_targets
+from xdistill.data.refine import Targets, refine_targets
 from xdistill.data.seen import seen_rows
 from xdistill.distiller import Distiller
 from xdistill.engine.fit import fit
@@ -20,6 +20,9 @@ from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.dist import DIST
 from xdistill.losses.parts.loss import Loss
 from xdistill.losses.pseudo_label import PseudoLabel
+
+REFINED: Mapping[Targets, bool] = {"smoothed": False, "corrected": True}
+"""The targets that are not the teacher's own, and whether labels correct them first."""
 
 
 class Recipe(NamedTuple):
@@ -94,14 +97,10 @@ def recipe(
     streams = (labelled_per_batch or max(1, batch_size // 4)) if unlabelled else None
     students: dict[Targets, nn.Module] = {}
     results: dict[Targets, FitResult] = {}
-    for targets in TARGETS:
+
+    def learn(targets: Targets, rows: PairedDataset) -> None:
         torch.manual_seed(seed)
         student = make_student()
-        rows = cached
-        if targets != "own":
-            seen = seen_rows(train, str(student.modality), students["own"], seed=seed)
-            correct = targets == "corrected"
-            rows = refine_targets(cached, modality, seen, neighbours=neighbours, correct=correct)
         results[targets] = fit(
             Distiller(student, teacher, recipe_loss()),
             paired_loader(rows, batch_size, shuffle=True, seed=seed, labelled_per_batch=streams),
@@ -113,6 +112,13 @@ def recipe(
             **fit_options,
         )
         students[targets] = student.eval()
+
+    learn("own", cached)
+    own = students["own"]
+    seen = seen_rows(train, str(own.modality), own, seed=seed)
+    for targets, correct in REFINED.items():
+        rows = refine_targets(cached, modality, seen, neighbours=neighbours, correct=correct)
+        learn(targets, rows)
     sign = 1 if mode == "max" else -1
     best = max(results, key=lambda one: sign * results[one].best_value)
     return Recipe(students[best], best, results, students)
