@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xdistill.data.order import EpochSampler
-from xdistill.data.paired import PairedDataset, RowView, collate, paired_loader
+from xdistill.data.paired import PairedDataset, collate, paired_loader
+from xdistill.data.rows import RowView
 from xdistill.types import Outputs, PairedSample
 
 

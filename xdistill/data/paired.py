@@ -13,10 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from xdistill.data.order import EpochSampler, TwoStreams, labelled_rows
+from xdistill.data.rows import Column, Rows, stack_rows, take
 from xdistill.types import Outputs, PairedBatch, PairedSample
-
-Column = Tensor | Sequence[Tensor] | Any
-"""N tensors of one shape: a tensor [N, ...], or any lazy object with `len` and `[i] -> Tensor`."""
 
 
 class PairedDataset(Dataset[PairedSample]):
@@ -175,7 +173,7 @@ class PairedDataset(Dataset[PairedSample]):
         if not len(rows):
             raise ValueError("the subset has no rows, expected at least one; check the split")
         return self.replace(
-            inputs={name: _take(column, rows) for name, column in self.inputs.items()},
+            inputs={name: take(column, rows) for name, column in self.inputs.items()},
             target=self.target[rows],
             group=self.group[rows],
             valid={name: mask[rows] for name, mask in self.valid.items()},
@@ -207,69 +205,6 @@ def _whole(target: Any) -> Int64[Tensor, "n ..."]:
     return whole
 
 
-class Rows(Sequence):
-    """Rows of a dataset, each a PairedSample that is read when it is asked for.
-
-    `batch` reads all of them at once, which is faster where a column is a tensor.
-    """
-
-    def __init__(self, dataset: PairedDataset, rows: Sequence[int]):
-        self.dataset = dataset
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, place):
-        return self.dataset[self.rows[place]]
-
-    def batch(self) -> PairedBatch:
-        """What `collate` makes of these rows."""
-        dataset, rows = self.dataset, torch.as_tensor(self.rows)
-        inputs = {name: self._column(name) for name in sorted(dataset.inputs)}
-        return PairedBatch(
-            inputs={name: column for name, column in inputs.items() if column is not None},
-            target=dataset.target[rows],
-            valid={name: mask[rows] for name, mask in sorted(dataset.valid.items())},
-            index=rows,
-            group=dataset.group[rows],
-            cached={name: outputs.rows(rows) for name, outputs in sorted(dataset.cached.items())},
-        )
-
-    def _column(self, name: str) -> Tensor | None:
-        """[B, ...] of a modality, zeros where a row lacks it; None where every row does."""
-        dataset = self.dataset
-        has = [dataset.has(name, row) for row in self.rows]
-        if not any(has):
-            return None
-        column = dataset.inputs[name]
-        if not isinstance(column, Tensor) or name in dataset.transforms:
-            read = zip(self.rows, has, strict=True)
-            return _stack(name, [dataset.read(name, row) if one else None for row, one in read])
-        found = column[torch.as_tensor(self.rows)]
-        if not all(has):
-            found[~torch.tensor(has)] = 0
-        return found
-
-
-class RowView(Sequence):
-    """Some rows of a lazy column, in any order."""
-
-    def __init__(self, column: Any, rows: Int64[Tensor, " n"]):
-        self.column = column
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, row):
-        return self.column[int(self.rows[row])]
-
-
-def _take(column: Column, rows: Int64[Tensor, " n"]) -> Column:
-    return column[rows] if isinstance(column, Tensor) else RowView(column, rows)
-
-
 def collate(samples: Sequence[PairedSample]) -> PairedBatch:
     """Stack samples into a batch; a modality that a row lacks becomes zeros, marked in `valid`.
 
@@ -280,7 +215,9 @@ def collate(samples: Sequence[PairedSample]) -> PairedBatch:
     masked = sorted({name for sample in samples for name in sample.valid})
     cached = sorted({name for sample in samples for name in sample.cached})
     return PairedBatch(
-        inputs={name: _stack(name, [one.inputs.get(name) for one in samples]) for name in names},
+        inputs={
+            name: stack_rows(name, [one.inputs.get(name) for one in samples]) for name in names
+        },
         target=torch.stack([torch.as_tensor(sample.target) for sample in samples]),
         valid={
             name: torch.tensor([sample.valid.get(name, True) for sample in samples])
@@ -292,18 +229,6 @@ def collate(samples: Sequence[PairedSample]) -> PairedBatch:
             name: _stack_outputs([sample.cached[name] for sample in samples]) for name in cached
         },
     )
-
-
-def _stack(name: str, rows: Sequence[Tensor | None]) -> Tensor:
-    present = [row for row in rows if row is not None]
-    shapes = {tuple(row.shape) for row in present}
-    if len(shapes) > 1:
-        raise ValueError(
-            f"{name}: rows of one batch have shapes {sorted(shapes)}; give the dataset a transform "
-            "that brings them to one shape"
-        )
-    blank = torch.zeros_like(present[0])
-    return torch.stack([blank if row is None else row for row in rows])
 
 
 def _stack_outputs(rows: Sequence[Outputs]) -> Outputs:
