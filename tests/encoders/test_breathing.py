@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.encoders.films import accuracy_after, blob_film
 from xdistill.data.simulation.infrared import breathe, draw_body, draw_pose, render
 from xdistill.encoders.breathing import SeriesNet, explained_by, principal_course
 from xdistill.encoders.video import normalise_clip
@@ -98,7 +99,6 @@ def test_any_size(shape):
 @pytest.mark.slow
 def test_it_learns_how_regular_a_movement_below_one_pixel_is():
     torch.manual_seed(0)
-    grid = torch.arange(24.0)
 
     def clips(rows: int):
         target = torch.randint(0, 2, (rows,))
@@ -106,18 +106,7 @@ def test_it_learns_how_regular_a_movement_below_one_pixel_is():
         steps_hz = 0.25 * (1 + jitter * torch.randn(rows, 30)).clamp(min=0)
         shift_px = 0.3 * torch.sin(6.28 * (steps_hz.cumsum(1) + torch.rand(rows, 1)))  # b t
         centre = 9 + 6 * torch.rand(rows, 1)
-        down = (grid - (centre + shift_px)[..., None]) ** 2  # b t h
-        across = (grid - centre) ** 2  # b w
-        blob = torch.exp(-(down[..., None] + across[:, None, None]) / 30)
-        return (blob + 0.01 * torch.randn_like(blob))[:, None], target
+        return blob_film(shift_px, centre, 24, 30), target
 
     encoder = make(num_classes=2)
-    optimizer = torch.optim.AdamW(encoder.parameters(), lr=2e-3)
-    for _ in range(80):
-        x, target = clips(32)
-        optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(encoder(x).logits, target).backward()
-        optimizer.step()
-    x, target = clips(200)
-    with torch.no_grad():
-        assert (encoder.eval()(x).logits.argmax(1) == target).float().mean() > 0.9
+    assert accuracy_after(encoder, clips, steps=80, rows=32, test=200) > 0.9

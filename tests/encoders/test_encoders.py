@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.encoders.films import accuracy_after, blob_film
 from xdistill.encoders.checkpoint import load_weights, save_weights
 from xdistill.encoders.head import Head
 from xdistill.encoders.video import add_motion, normalise_clip, pool_mean_std
@@ -255,7 +256,6 @@ def test_pooling_tells_a_rhythm_from_stillness():
 @pytest.mark.slow
 def test_video_small_learns_the_rate_of_a_movement_below_one_pixel():
     torch.manual_seed(0)
-    grid = torch.arange(32.0)
 
     def clips(rows: int):
         target = torch.randint(0, 2, (rows,))
@@ -263,21 +263,10 @@ def test_video_small_learns_the_rate_of_a_movement_below_one_pixel():
         phase = 6.28 * torch.rand(rows, 1)
         shift_px = 0.4 * torch.sin(6.28 * rate_hz * torch.arange(30.0) + phase)  # b t
         centre = 12 + 8 * torch.rand(rows, 1)
-        down = (grid - (centre + shift_px)[..., None]) ** 2  # b t h
-        across = (grid - centre) ** 2  # b w
-        blob = torch.exp(-(down[..., None] + across[:, None, None]) / 40)
-        return (blob + 0.01 * torch.randn_like(blob))[:, None], target
+        return blob_film(shift_px, centre, 32, 40), target
 
     encoder = make("video_small", 1, 2)
-    optimizer = torch.optim.AdamW(encoder.parameters(), lr=2e-3)
-    for _ in range(60):
-        x, target = clips(16)
-        optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(encoder(x).logits, target).backward()
-        optimizer.step()
-    x, target = clips(64)
-    with torch.no_grad():
-        assert (encoder.eval()(x).logits.argmax(1) == target).float().mean() > 0.8
+    assert accuracy_after(encoder, clips, steps=60, rows=16, test=64) > 0.8
 
 
 def test_eeg_small_keeps_the_amplitude():

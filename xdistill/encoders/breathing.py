@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from xdistill.encoders.head import Head, require_positive
 from xdistill.encoders.image import conv_block
-from xdistill.encoders.video import MOTION_GAIN, normalise_clip
+from xdistill.encoders.video import MOTION_GAIN, mean_and_std, normalise_clip
 from xdistill.modalities import get_modality
 from xdistill.registry import register_encoder
 from xdistill.types import Outputs
@@ -112,8 +112,7 @@ class SeriesNet(nn.Module):
             x = sum(self.layers(torch.cat([x, -x])).chunk(2))  # type: ignore[assignment]
         else:
             x = self.layers(self.norm(x))
-        std = (x.var(dim=2, correction=0) + 1e-5).sqrt()
-        return torch.cat([x.mean(dim=2), std], dim=1)
+        return mean_and_std(x)
 
 
 @register_encoder("video_breathing", modality="video")

@@ -43,7 +43,11 @@ def add_motion(x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b 2*c t h w"]:
 
 def pool_mean_std(x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b 2*c"]:
     """Mean over space, then mean and standard deviation over time: what is there, how it moves."""
-    series = x.mean(dim=(3, 4))  # b c t
+    return mean_and_std(x.mean(dim=(3, 4)))
+
+
+def mean_and_std(series: Float[Tensor, "b c t"]) -> Float[Tensor, "b 2*c"]:
+    """Mean and standard deviation over time, side by side."""
     std = (series.var(dim=2, correction=0) + 1e-5).sqrt()
     return torch.cat([series.mean(dim=2), std], dim=1)
 
