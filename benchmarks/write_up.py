@@ -23,14 +23,13 @@ from xdistill.report import read_json
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
-PAGES = tuple(DOCS / f"{page}.md" for page in ("benchmarks", "suite", "kernels", "sacd"))
+PAGES = tuple(DOCS / f"{page}.md" for page in ("benchmarks", "suite", "kernels"))
 SUITE = HERE / "results" / "suite.json"
 KERNELS = {"kernels-figures": figures_table, "kernels-targets": targets_table}
 TABLES = {
     **KERNELS,
     "sacd_parts": tables.parts_table,
     "sacd_combinations": tables.combinations_table,
-    "sacd_targets": tables.targets_table,
 }
 PREFIX = "suite-"
 SLOT = re.compile(r"(<!-- table (?P<name>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -39,13 +38,12 @@ SLOT = re.compile(r"(<!-- table (?P<name>\S+) -->\n).*?(<!-- end -->)", re.DOTAL
 def table_of(name: str) -> str:
     """The table of a slot, from its results."""
     if name.startswith(PREFIX):
-        return _suite_table(name.removeprefix(PREFIX)) if is_fair() else ""
+        return _suite_table(read_json(SUITE), name.removeprefix(PREFIX)) if SUITE.exists() else ""
     path = HERE / "results" / f"{'kernels' if name in KERNELS else name}.json"
     return TABLES.get(name, tables.benchmark_table)(read_json(path)) if path.exists() else ""
 
 
-def _suite_table(name: str) -> str:
-    results = read_json(SUITE)
+def _suite_table(results: Mapping[str, Any], name: str) -> str:
     if name in results["settings"]:
         return suite_tables.setting_table(results, name)
     if name in WHOLE:
@@ -73,11 +71,6 @@ WHOLE: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 ALONG: Mapping[str, Kind] = {"labels": "rows", "subjects": "subjects"}
 
 
-def is_fair() -> bool:
-    """Whether the suite's results have cases; of older ones no table is made."""
-    return SUITE.exists() and "cases" in read_json(SUITE)
-
-
 def draw_suite() -> None:
     """For each case the critical-difference figure, and the curves."""
     from xdistill import plotting
@@ -98,9 +91,7 @@ def draw_suite() -> None:
 
 
 def written(slot: re.Match[str]) -> str:
-    """A slot with its table, or as it is where the suite's results are of an older protocol."""
-    if slot["name"].startswith(PREFIX) and not is_fair():
-        return slot[0]
+    """A slot with its table."""
     return slot[1] + table_of(slot["name"]) + slot[3]
 
 
@@ -108,7 +99,7 @@ def main() -> None:
     """Write every table of the pages."""
     for page in PAGES:
         page.write_text(SLOT.sub(written, page.read_text()))
-    if is_fair():
+    if SUITE.exists():
         draw_suite()
 
 

@@ -9,6 +9,7 @@ from tests.experiment.test_experiment import SETTING
 from tests.experiment.test_few_labels import FEW, few
 from xdistill.data.seen import seen_rows
 from xdistill.data.splits import Splits
+from xdistill.engine.recipe import recipe_loss
 from xdistill.experiment import Experiment, Trial
 from xdistill.experiment.methods import create_losses
 from xdistill.experiment.targets import PREPARED
@@ -79,6 +80,7 @@ def test_the_recipe_keeps_the_targets_that_validation_prefers(tmp_path):
     assert tried[kept.targets].val.macro_f1 == max(one.val.macro_f1 for one in tried.values())
     assert experiment.student("recipe", labels=0.3) == tried[kept.targets]
     assert repr(create_losses("recipe", FEW)) == repr(create_losses("pseudo_label/soft+dist", FEW))
+    assert repr(create_losses("recipe", FEW)["belt"]) == repr(recipe_loss())
     own = experiment.student("pseudo_label/soft+dist", labels=0.3)
     assert own.predicted == tried["own"].predicted and own.history == tried["own"].history
     other = experiment.student("corrected+pseudo_label/soft+dist", labels=0.3)

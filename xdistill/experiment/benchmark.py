@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from xdistill.encoders.checkpoint import load_weights
 from xdistill.experiment.case import check_case
+from xdistill.experiment.compare import best_of, difference_on_test
 from xdistill.experiment.experiment import SETTING, Experiment
 from xdistill.experiment.methods import ALONE, BASELINES, BOUND, ROWS, TEACHER, check_method
 from xdistill.experiment.networks import encoder_options
@@ -27,7 +28,7 @@ from xdistill.experiment.run_folder import (
 from xdistill.experiment.setting import Setting
 from xdistill.export import CONFIG, save_student
 from xdistill.registry import create_encoder
-from xdistill.report import environment, paired_difference, read_json, summarise, table, write_json
+from xdistill.report import environment, read_json, summarise, table, write_json
 
 # A resumed benchmark may add methods and seeds; what is done stays.
 MAY_DIFFER = ("methods", "bound", "seeds", "devices", "accelerator", "num_workers")
@@ -131,24 +132,15 @@ def _results(experiment: Experiment, options: Options, runs: Runs) -> dict[str, 
         "config": {key: value for key, value in config.items() if key != "data"},
         **{name: _entry(name, some, runs[ALONE]) for name, some in runs.items()},
     }
-    baseline = best_baseline(results)
+    mean = {name: results[name]["macro_f1"] for name in runs}
+    baseline = best_of(mean, BASELINES)
     if baseline is not None:
         results["baseline"] = baseline
         for name, some in runs.items():
             if name not in (TEACHER, baseline):
-                gap = _difference(some, runs[baseline])
+                gap = difference_on_test(some, runs[baseline])
                 results[name]["difference_to_baseline"] = gap
     return results
-
-
-def best_baseline(entries: Mapping[str, Any]) -> str | None:
-    """Of the baselines that have an entry, the one with the highest macro-F1 on test."""
-    found = [name for name in BASELINES if name in entries]
-    return max(found, key=lambda name: entries[name]["macro_f1"], default=None)
-
-
-def _difference(runs: list[Result], others: list[Result]) -> dict[str, Any]:
-    return paired_difference([one.test for one in runs], [one.test for one in others])
 
 
 def _entry(name: str, runs: list[Result], alone: list[Result]) -> dict[str, Any]:
@@ -158,7 +150,7 @@ def _entry(name: str, runs: list[Result], alone: list[Result]) -> dict[str, Any]
     entry["best_epoch"] = [one.best_epoch for one in runs]
     entry["seconds"] = [one.seconds for one in runs]
     if name not in (TEACHER, ALONE):
-        entry["difference_to_student"] = _difference(runs, alone)
+        entry["difference_to_student"] = difference_on_test(runs, alone)
     return entry
 
 
@@ -182,7 +174,7 @@ def _draw(experiment: Experiment, runs: Runs, night: Night | None) -> None:
     from xdistill import plotting
 
     folder, test = experiment.folder, experiment.splits().test
-    first = {name: some[0] for name, some in runs.items()}
+    first = {ROWS.get(name, name): some[0] for name, some in runs.items()}
     scores = {name: one.test for name, one in first.items()}
     histories = {name: one.history for name, one in first.items()}
     plotting.confusion_matrices(folder / "confusion.png", scores, test.classes)

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from xdistill.experiment.compare import best_of, gaps
 from xdistill.experiment.methods import ALONE, BOUND
 from xdistill.experiment.run_folder import Result
 from xdistill.experiment.search import Kind
-from xdistill.experiment.suite_runs import Suite, best_of, gaps
+from xdistill.experiment.suite_runs import Suite
 from xdistill.experiment.trial import Trial
 from xdistill.report import interval, paired_interval
 

@@ -38,13 +38,3 @@ class Suite:
         found = [self.done.get(trial) for trial in trials if trial is not None]
         results = [one for one in found if isinstance(one, Result)]
         return results if len(results) == len(trials) else None
-
-
-def best_of(mean: Mapping[str, float], names: Sequence[str]) -> str | None:
-    """The name with the highest mean, of those that have one."""
-    return max((name for name in names if name in mean), key=mean.__getitem__, default=None)
-
-
-def gaps(runs: Sequence[Result], others: Sequence[Result]) -> list[float]:
-    """The difference in macro-F1 on test, seed by seed."""
-    return [a.test.macro_f1 - b.test.macro_f1 for a, b in zip(runs, others, strict=True)]

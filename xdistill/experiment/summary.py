@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from xdistill.experiment.case import Case
+from xdistill.experiment.compare import best_of, difference_on_test, gaps
 from xdistill.experiment.curve_summary import curve_points, twice_the_epochs
 from xdistill.experiment.methods import ALONE
 from xdistill.experiment.run_folder import Failure, Outcome, Result
 from xdistill.experiment.search import Done
-from xdistill.experiment.suite_runs import Suite, best_of, gaps
+from xdistill.experiment.suite_runs import Suite
 from xdistill.experiment.trial import TeacherTrial
-from xdistill.report import SCALARS, interval, is_clear, paired_difference, paired_interval
+from xdistill.report import SCALARS, interval, is_clear, paired_interval
 
 MEASURE = "macro_f1"
 COLUMNS = (
@@ -174,15 +175,11 @@ def _methods(
         entry["strength"] = [trial.strength for trial in trials]
         entry["targets"] = [trial.targets for trial in trials]
         if method != ALONE and ALONE in runs:
-            entry["difference"] = _difference(some, runs[ALONE])
+            entry["difference"] = difference_on_test(some, runs[ALONE])
         if baseline is not None and method != baseline:
-            entry["difference_to_baseline"] = _difference(some, runs[baseline])
+            entry["difference_to_baseline"] = difference_on_test(some, runs[baseline])
         entries[method] = entry
     return entries, baseline
-
-
-def _difference(runs: Sequence[Result], others: Sequence[Result]) -> dict[str, Any]:
-    return paired_difference([run.test for run in runs], [run.test for run in others])
 
 
 def _entry(runs: Sequence[Result]) -> dict[str, Any]:

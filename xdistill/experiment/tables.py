@@ -66,19 +66,6 @@ def parts_table(results: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def targets_table(results: Mapping[str, Any]) -> str:
-    """Macro-F1 on validation of each method in each condition, best mean first."""
-    mean = results["mean"]
-    head = ["", "mean", *(condition.partition(",")[0] for condition in mean)]
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    methods = next(iter(mean.values()))
-    average = {name: sum(one[name] for one in mean.values()) / len(mean) for name in methods}
-    for name in sorted(average, key=lambda name: -average[name]):
-        values = average[name], *(condition[name] for condition in mean.values())
-        lines.append(f"| {' | '.join([name, *(f'{100 * one:.1f}' for one in values)])} |")
-    return "\n".join(lines) + "\n"
-
-
 def combinations_table(results: Mapping[str, Any]) -> str:
     """Gain over the student alone on validation, in points, and average rank, best rank first."""
     mean, ranks = results["mean"], results["average_rank"]
