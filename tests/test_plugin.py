@@ -115,11 +115,13 @@ def test_its_data_set_and_its_loss_join_the_suite(python, tmp_path):
     options = "--datasets breathing --methods cosine kd --seeds 2 --out runs".split()
     printed = call([python, str(script), *options], cwd=tmp_path).stdout
     table = printed.partition("breathing: test set")[2].splitlines()
-    rows = {line.split()[0]: line.split() for line in table if line.startswith("  ")}
-    assert set(rows) == {"teacher", "student", "cosine", "kd"}
-    assert all(float(rows[method][1]) > 0 for method in ("student", "cosine", "kd"))
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table if "±" in line]
+    rows = {name.split()[0]: scores for name, *scores in cells}
+    assert {"teacher", "student", "labelled", "cosine", "kd"} <= set(rows)
+    assert all(float(rows[method][0].split()[0]) > 0 for method in ("student", "cosine", "kd"))
     runs = (tmp_path / "runs" / "suite_runs.csv").read_text()
-    assert runs.count("breathing,cosine,") == 6
+    # In each of two seeds: a search of three, and the chosen one in two cases.
+    assert runs.count("breathing,cosine,") == 10
 
 
 def test_the_listing_marks_what_is_broken_and_says_why(python, tmp_path):

@@ -8,7 +8,7 @@ import torch
 import xdistill as xd
 from tests.experiment.test_few_labels import FEW, Watch, few, watch  # noqa: F401 (a fixture)
 from xdistill.experiment import CASES, Experiment, Setting, TeacherTrial, Trial
-from xdistill.experiment.case import check_case, set_aside
+from xdistill.experiment.case import check_case, folds_of, set_aside
 
 HALF = replace(FEW, teacher_share=0.5, folds=3)
 
@@ -47,6 +47,17 @@ def test_a_single_group_cannot_be_divided():
     assert set_aside(data, 0.0, 0).pairs is data and set_aside(data, 0.0, 0).teacher is None
     with pytest.raises(ValueError, match="of a single one; take more groups"):
         set_aside(data, 0.5, 0)
+
+
+@pytest.mark.parametrize(("groups", "folds", "dealt"), [(9, 4, 4), (3, 4, 3), (2, 4, 3)])
+def test_few_groups_are_dealt_into_one_fold_each(groups, folds, dealt):
+    data = xd.PairedDataset(
+        {"a": torch.zeros(2 * groups)},
+        [0, 1] * groups,
+        classes=("x", "y"),
+        group=torch.arange(2 * groups) // 2,
+    )
+    assert folds_of(data, folds) == dealt  # two groups are refused by cross_fit_teacher
 
 
 def test_students_of_the_three_cases_see_the_same_pairs_and_labels(tmp_path, watch):  # noqa: F811

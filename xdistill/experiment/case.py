@@ -61,6 +61,11 @@ def set_aside(train: PairedDataset, share: float, seed: int) -> Parts:
     return Parts(train.subset(aside), train.subset(~aside))
 
 
+def folds_of(pairs: PairedDataset, folds: int) -> int:
+    """As many folds as asked for, or one for each group (at least 3) where there are fewer."""
+    return max(3, min(folds, len(pairs.group.unique())))
+
+
 def check_case(case: str, setting: Setting) -> None:
     """Refuse a case that a setting has no teacher for.
 

@@ -19,7 +19,7 @@ from xdistill.data.refine import TARGETS
 from xdistill.data.splits import Splits, check_disjoint
 from xdistill.distiller import Distiller
 from xdistill.encoders.checkpoint import load_weights
-from xdistill.experiment.case import DEFAULT_CASE, Case, Parts, check_case, set_aside
+from xdistill.experiment.case import DEFAULT_CASE, Case, Parts, check_case, folds_of, set_aside
 from xdistill.experiment.hardware import Hardware
 from xdistill.experiment.methods import LABELLED, RECIPE, UNTAUGHT, create_losses, losses_of
 from xdistill.experiment.networks import new_network
@@ -298,7 +298,7 @@ class Experiment:
             pairs,
             lambda: self.network(modality, seed),
             modality,
-            folds=setting.folds,
+            folds=folds_of(pairs, setting.folds),
             hidden=[layer for _, layer in setting.layers],
             batch_size=setting.batch_size,
             seed=seed,

@@ -41,7 +41,8 @@ class Setting:
             without, so that the task sees labels in every step; None mixes rows as they come.
         balanced: draw those labelled rows of every class equally often.
         few_labels: share of the labels that the suite leaves to students where it is not told one.
-        folds: of the cross-fitted case: the groups of the pairs are dealt into so many.
+        folds: of the cross-fitted case: the groups of the pairs are dealt into so many, or one each
+            where there are fewer groups.
         fold_rows: deal rows instead of groups into the folds, for pairs of very few groups: no row
             is taught by a teacher that saw it, but by one that saw others of its group.
         teacher_share: share of the training groups that is set aside for the transfer case's
