@@ -1,4 +1,4 @@
-"""Turn result files into the tables of docs/benchmarks.md, docs/suite.md and docs/kernels.md.
+"""Turn result files into the tables of the pages of docs.
 
 Each table stands in a page between two comments, `<!-- table NAME -->` and `<!-- end -->`, and is
 written anew from results/NAME.json. The two of results/kernels.json are `kernels-figures` and
@@ -23,13 +23,14 @@ from xdistill.report import read_json
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
-PAGES = tuple(DOCS / f"{page}.md" for page in ("benchmarks", "suite", "kernels"))
+PAGES = tuple(DOCS / f"{page}.md" for page in ("benchmarks", "suite", "sacd", "kernels"))
 SUITE = HERE / "results" / "suite.json"
 KERNELS = {"kernels-figures": figures_table, "kernels-targets": targets_table}
 TABLES = {
     **KERNELS,
     "sacd_parts": tables.parts_table,
     "sacd_combinations": tables.combinations_table,
+    "sacd_targets": tables.conditions_table,
 }
 PREFIX = "suite-"
 SLOT = re.compile(r"(<!-- table (?P<name>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -82,3 +82,14 @@ def combinations_table(results: Mapping[str, Any]) -> str:
         cells.append(f"{min(gaps.values()):+.1f}, {max(gaps.values()):+.1f}")
         lines.append(f"| {' | '.join([name, *cells])} |")
     return "\n".join(lines) + "\n"
+
+
+def conditions_table(results: Mapping[str, Any]) -> str:
+    """Macro-F1 on validation in each condition, best average rank first."""
+    mean, ranks = results["mean"], results["average_rank"]
+    head = ["", "average rank", *mean]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for name in sorted(ranks, key=ranks.__getitem__):
+        cells = [f"{ranks[name]:.1f}", *(f"{100 * one[name]:.1f}" for one in mean.values())]
+        lines.append(f"| {' | '.join([name, *cells])} |")
+    return "\n".join(lines) + "\n"
