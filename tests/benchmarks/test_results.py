@@ -63,7 +63,7 @@ def test_the_tables_of_the_pages_are_up_to_date(monkeypatch):
     assert {
         *("utd_mhad-inertial", "s3ve", "kernels-figures", "kernels-targets"),
         *("suite-ranks-transfer", "suite-room", "suite-targets", "suite-av_digits"),
-        *("sacd_parts", "sacd_combinations"),
+        *("sacd_parts", "sacd_combinations", "sacd_targets"),
     } <= {slot["name"] for slot in slots}
     for slot in slots:
         assert slot[0] == write_up["written"](slot)
@@ -128,6 +128,7 @@ def test_the_means_of_the_suite_follow_from_its_runs():
     [
         ("parts", 8, {"sacd/structure_only", "sacd/contrast_only"}),
         ("combinations", 22, {"dist", "dist+sacd", "dist+sacd/bank_0"}),
+        ("targets", 7, {"labelled", "pseudo_label", "corrected+dist"}),
     ],
 )
 def test_the_ablation_counts_every_condition_once(study, conditions, of_it):
