@@ -37,7 +37,7 @@ def find_clip(folder: Path, clip_id: str) -> Path | None:
     return (
         find_file(folder, clip_id, (".hdf5",))
         or (frames if frames.is_dir() else None)
-        or find_file(folder, clip_id, FILM_SUFFIXES)
+        or find_file(folder, clip_id, FILM_SUFFIXES, folders=True)
     )
 
 

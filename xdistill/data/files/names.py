@@ -30,17 +30,19 @@ def has_suffix(path: Path, suffixes: Sequence[str]) -> bool:
     return path.suffix.lower() in suffixes
 
 
-def find_file(folder: Path, name: str, suffixes: Sequence[str]) -> Path | None:
+def find_file(
+    folder: Path, name: str, suffixes: Sequence[str], *, folders: bool = False
+) -> Path | None:
     """The first ``name + suffix`` that the folder has; a suffix may be in upper case.
 
-    A folder of frames may be named like the film that they are from.
+    With ``folders`` also one that is a folder: frames may be named like the film they are from.
 
     Raises:
         ValueError: the name leads out of the folder.
     """
     stem = inside(folder, name)
     files = (stem.parent / (stem.name + s) for suffix in suffixes for s in (suffix, suffix.upper()))
-    return next((path for path in files if path.exists()), None)
+    return next((path for path in files if path.is_file() or (folders and path.is_dir())), None)
 
 
 def warn_of_gaps(paths: Sequence[Path]) -> None:
