@@ -72,7 +72,7 @@ def crema_d(
     root = Path(root).expanduser()
     clips = [clip for part in (TRAIN, TEST) for clip in _read_list(root, part)]
     check_unique(clips, CARD.name)
-    dataset = audio_visual_dataset(root, clips, EMOTIONS, FOLDERS, form, allow_missing=False)
+    dataset = audio_visual_dataset(root, clips, EMOTIONS, FOLDERS, form, allow_missing=None)
     if split == "published":
         return published_split(dataset, parts_of(dataset, clips), CARD.name)
     actors = sorted(set(dataset.group.tolist()))

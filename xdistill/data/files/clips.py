@@ -27,17 +27,18 @@ Make = Callable[[Any], np.ndarray]
 FILM_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".mpg", ".mpeg", ".m4v", ".flv")
 
 
-def find_clip(folder: Path, clip_id: str) -> Path | None:
+def find_clip(folder: Path, clip_id: str, *, allow_outside: bool = False) -> Path | None:
     """The HDF5 file, folder of images or film of that clip, whichever ``folder`` has.
 
     Raises:
         ValueError: the id leads out of the folder.
     """
-    frames = inside(folder, clip_id)
+    frames = inside(folder, clip_id, allow_outside=allow_outside)
+    find = partial(find_file, folder, clip_id, allow_outside=allow_outside)
     return (
-        find_file(folder, clip_id, (".hdf5",))
+        find((".hdf5",))
         or (frames if frames.is_dir() else None)
-        or find_file(folder, clip_id, FILM_SUFFIXES, folders=True)
+        or find(FILM_SUFFIXES, folders=True)
     )
 
 

@@ -31,7 +31,12 @@ def has_suffix(path: Path, suffixes: Sequence[str]) -> bool:
 
 
 def find_file(
-    folder: Path, name: str, suffixes: Sequence[str], *, folders: bool = False
+    folder: Path,
+    name: str,
+    suffixes: Sequence[str],
+    *,
+    folders: bool = False,
+    allow_outside: bool = False,
 ) -> Path | None:
     """The first ``name + suffix`` that the folder has; a suffix may be in upper case.
 
@@ -40,9 +45,24 @@ def find_file(
     Raises:
         ValueError: the name leads out of the folder.
     """
-    stem = inside(folder, name)
+    stem = inside(folder, name, allow_outside=allow_outside)
     files = (stem.parent / (stem.name + s) for suffix in suffixes for s in (suffix, suffix.upper()))
     return next((path for path in files if path.is_file() or (folders and path.is_dir())), None)
+
+
+def check_names(names: Sequence[str], where: object) -> None:
+    """Refuse rows of a list whose names are empty, or occur twice.
+
+    Raises:
+        ValueError: the message has the name.
+    """
+    for name, count in Counter(names).items():
+        if count > 1 or not name.strip():
+            raise ValueError(
+                f"{where} names {name!r} more than once; remove the other lines"
+                if count > 1
+                else f"{where} has a row without a name; correct the list"
+            )
 
 
 def warn_of_gaps(paths: Sequence[Path]) -> None:
