@@ -100,7 +100,7 @@ def vggsound_100(
             )
     rows = [(_clip(path, part, labels), path) for part in images for path in images[part]]
     clips = [clip for clip, _ in rows]
-    check_unique(clips, CARD.name)
+    check_unique(clips, f"{root}, in train, val and test,")
     classes = tuple(sorted(set(labels.values()), key=int))
     groups = {name: at for at, name in enumerate(sorted({clip.group for clip in clips}))}
     dataset = PairedDataset(

@@ -142,8 +142,8 @@ def film_index(path: Path, size: int, changed_ns: int) -> FilmIndex:
         ValueError: the film has no pictures.
     """
     with reader("av", path).open(str(path)) as film:
-        if not film.streams.video:
-            raise ValueError("the film has no pictures")
+        if not film.streams.video or film.format.name.endswith("_pipe"):
+            raise ValueError("it is no film with pictures")
         track = film.streams.video[0]
         packets, last_s = _packets(film, track)
         times, exact = _times(packets)

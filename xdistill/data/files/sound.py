@@ -17,7 +17,7 @@ from xdistill.data.files.extra import reader
 from xdistill.data.files.film import check_lost
 from xdistill.data.files.film_sound import read_film_sound
 from xdistill.data.files.names import find_file, has_suffix
-from xdistill.data.files.riff import share_of_riff_lost
+from xdistill.data.files.riff import check_wav, share_of_riff_lost
 
 WINDOW_S, HOP_S = 0.025, 0.010
 FLOOR = 1e-6
@@ -139,6 +139,7 @@ def _torchaudio() -> Any:
 def _read_sound_file(path: Path) -> tuple[np.ndarray, int, float]:
     """Samples, their rate, and the share of what the header promises that is not there."""
     soundfile = reader("soundfile", path)
+    check_wav(path)
     promised = soundfile.info(path).frames
     sound, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)  # [t, c]
     if not len(sound):

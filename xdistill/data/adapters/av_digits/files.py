@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from xdistill.data.files.extra import reader
 from xdistill.data.files.film import check_lost
-from xdistill.data.files.riff import share_of_riff_lost
+from xdistill.data.files.riff import check_wav, share_of_riff_lost
 from xdistill.data.files.sound import FLOOR, mel_spectrogram
 
 SAMPLE_RATE_HZ = 8000
@@ -81,6 +81,7 @@ def read_waveform(path: Path, samples: int) -> Float[Tensor, "1 t"]:
             f"{path} holds {len(sound)} samples of {sound.shape[1]} channel(s) at {rate_hz} Hz; "
             f"expected one channel at {SAMPLE_RATE_HZ} Hz, as in FSDD"
         )
+    check_wav(path)
     check_lost(path, share_of_riff_lost(path), 0.0, "sound")
     if not np.isfinite(sound).all():
         raise ValueError(f"{path} holds NaN or infinite samples; copy it again")

@@ -26,13 +26,13 @@ class AVClip(NamedTuple):
     part: int
 
 
-def check_unique(clips: Sequence[AVClip], name: str) -> None:
+def check_unique(clips: Sequence[AVClip], where: object) -> None:
     """Refuse a clip that is listed twice, or lacks a name, class or group.
 
     Raises:
         ValueError: the message names the clip.
     """
-    check_names([clip.id for clip in clips], f"a list of {name}")
+    check_names([clip.id for clip in clips], where)
     nameless = [clip.id for clip in clips if not clip.label.strip() or not clip.group.strip()]
     if nameless:
-        raise ValueError(f"a list of {name} has {nameless[0]!r} without a class or a film")
+        raise ValueError(f"{where} has {nameless[0]!r} without a class or a film")
