@@ -5,6 +5,7 @@ no checksum, a flipped value cannot be noticed by anybody; what must then hold i
 reader's ``unnoticed`` and ``why``.
 """
 
+import contextlib
 import gzip
 import json
 import struct
@@ -54,9 +55,9 @@ from xdistill.data.files.mapped_column import MappedColumn
 from xdistill.data.files.row_orders import read_order
 from xdistill.data.files.sound import read_sound
 
-RNG = np.random.default_rng(0)
-VALUES = RNG.normal(size=(6, 5)).astype(np.float32)
-PIXELS = RNG.integers(0, 255, (24, 32, 3)).astype(np.uint8)
+VALUES = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
+WAVE = np.random.default_rng(1).normal(size=(30, 6))
+PIXELS = np.random.default_rng(2).integers(0, 255, (24, 32, 3)).astype(np.uint8)
 START = datetime(1990, 1, 2, 20)
 RATE_HZ = 8000
 TONE = (0.5 * np.sin(np.arange(RATE_HZ // 4) / 5)).astype(np.float32)
@@ -77,7 +78,7 @@ def read_whole_night(folder: Path):
 
 
 def write_mnist(folder: Path, *, packed: bool) -> None:
-    pixels = RNG.integers(0, 255, (8, 28, 28)).astype(np.uint8)
+    pixels = np.random.default_rng(3).integers(0, 255, (8, 28, 28)).astype(np.uint8)
     images = struct.pack(">4I", 0x803, 8, 28, 28) + pixels.tobytes()
     labels = struct.pack(">2I", 0x801, 8) + bytes(range(8))
     for name, content in (("images-idx3", images), ("labels-idx1", labels)):
@@ -94,7 +95,7 @@ def write_hdf5(folder: Path) -> None:
 
 
 def write_mfeat(folder: Path) -> None:
-    np.savetxt(folder / "mfeat-mor", RNG.normal(size=(2000, 6)), fmt="%.3f")
+    np.savetxt(folder / "mfeat-mor", np.random.default_rng(4).normal(size=(2000, 6)), fmt="%.3f")
 
 
 def write_npz(folder: Path) -> None:
@@ -147,19 +148,21 @@ def film(suffix: str, codec: str, *, sound: bool = False) -> Reader:
     greys = tuple(range(10, 250, 20))
     write = partial(write_film, codec=codec, greys=greys, sound_at_s=0.0 if sound else None)
     read = partial(read_sound, rate_hz=RATE_HZ, seconds=0.4) if sound else read_clip
+    counted = sound or suffix in (".mp4", ".avi")
     return Reader(
         f"a{suffix}",
         lambda folder: write(folder / f"a{suffix}"),
         lambda folder: read(folder / f"a{suffix}"),
-        lambda found, expected: bool(np.isfinite(found).all()),
-        "the packets of a film have no checksum: frames of other pixels, or at another time, pass",
+        same_shape if counted else fewer_frames,
+        "the packets of a film have no checksum: frames of other pixels, or at another time, pass"
+        + ("" if counted else "; its container states no number of frames: one may be missing"),
         costly=True,
     )
 
 
-def prefix(found, expected) -> bool:
-    """A text list promises no length: what was cut at the end of a line is a shorter list."""
-    return same(found, expected[: len(found)])
+def fewer_frames(found, expected) -> bool:
+    """Frames of the same size. One that is lost leaves a gap in time, as variable rates do."""
+    return found.shape[0] == 1 and found.shape[2:] == expected.shape[2:] and bool(found.shape[1])
 
 
 def list_of_texts(found, expected) -> bool:
@@ -191,16 +194,14 @@ READERS = {
     ),
     "mat": Reader(
         "a.mat",
-        lambda folder: savemat(folder / "a.mat", {"d_iner": RNG.normal(size=(30, 6))}),
+        lambda folder: savemat(folder / "a.mat", {"d_iner": WAVE}),
         lambda folder: read_mat(folder / "a.mat", "inertial"),
         same_shape,
         f"an uncompressed mat {NO_SUM}",
     ),
     "mat packed": Reader(
         "a.mat",
-        lambda folder: savemat(
-            folder / "a.mat", {"d_iner": RNG.normal(size=(30, 6))}, do_compression=True
-        ),
+        lambda folder: savemat(folder / "a.mat", {"d_iner": WAVE}, do_compression=True),
         lambda folder: read_mat(folder / "a.mat", "inertial"),
     ),
     "hdf5 clip": Reader(
@@ -346,7 +347,7 @@ READERS = {
     "orders": Reader(
         "orders.csv",
         lambda folder: (folder / "orders.csv").write_text(
-            "group_0\n" + "".join(f"{at}\n" for at in RNG.permutation(40))
+            "group_0\n" + "".join(f"{at}\n" for at in np.random.default_rng(5).permutation(40))
         ),
         lambda folder: read_order(folder / "orders.csv", 0, 40),
     ),
@@ -368,6 +369,22 @@ READERS = {
     "mkv sound": film(".mkv", "mpeg4", sound=True),
     "avi sound": film(".avi", "mpeg4", sound=True),
 }
+
+
+def test_no_bit_of_a_mat_file_s_tags_ends_the_process(tmp_path):
+    """scipy takes an unknown type of values for an address."""
+    path = tmp_path / "a.mat"
+    savemat(path, {"d_iner": WAVE})
+    content = path.read_bytes()
+    for place in range(120, 200):
+        for bit in range(8):
+            damaged = bytearray(content)
+            damaged[place] ^= 1 << bit
+            path.write_bytes(bytes(damaged))
+            with contextlib.suppress(ValueError):
+                assert read_mat(path, "inertial").shape == WAVE.shape
+
+
 FILES = sorted({reader.file: name for name, reader in READERS.items()}.values())
 
 
