@@ -152,3 +152,29 @@ def test_broken_files_are_named(wav):
     wav.write_bytes(b"RIFF")
     with pytest.raises(ValueError, match=r"a\.wav cannot be read as sound"):
         read_sound(wav)
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "message"),
+    [
+        (24, 16_000, "1 channels of 16 bits at 16000 Hz in 2 bytes a sample and 16000 a second"),
+        (22, 2, "2 channels of 16 bits"),
+        (4, 36 + 16_002 - 100, r"its blocks end at byte \d+,\d+, and the file at \d+,\d+"),
+    ],
+)
+def test_a_wav_header_that_contradicts_itself(tmp_path, at, value, message):
+    soundfile = pytest.importorskip("soundfile")
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(), RATE)
+    content = bytearray(path.read_bytes())
+    content[at : at + 2] = value.to_bytes(2, "little")
+    path.write_bytes(bytes(content))
+    with pytest.warns(UserWarning, match=f"a.wav has a header that contradicts itself: {message}"):
+        read_sound(path, rate_hz=RATE)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "PCM_U8", "FLOAT", "ULAW", "IMA_ADPCM"])
+def test_wav_files_of_every_kind_are_no_contradiction(tmp_path, subtype):
+    soundfile = pytest.importorskip("soundfile")
+    soundfile.write(tmp_path / "a.wav", tone(0.1)[:799], RATE, subtype=subtype)
+    assert read_sound(tmp_path / "a.wav", rate_hz=RATE).shape[1] >= 799

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from xdistill.data.files.extra import reader
 from xdistill.data.files.film import check_segment, read_film
 from xdistill.data.files.hdf5 import open_dataset, open_hdf5
 from xdistill.data.files.images import IMAGE_SUFFIXES, upright_image
@@ -107,13 +108,11 @@ def read_clip(
 
 def write_clip(path: Path, frames: np.ndarray, *, quality: int = 90) -> None:
     """Writes uint8 frames [t, h, w], or [t, h, w, 3], as one JPEG each in the dataset ``video``."""
-    import h5py
-    from PIL import Image
-
+    h5py, images = reader("h5py", path), reader("PIL.Image", path)
     encoded = np.empty(len(frames), object)
     for at, frame in enumerate(frames):
         buffer = BytesIO()
-        Image.fromarray(frame).save(buffer, "JPEG", quality=quality)
+        images.fromarray(frame).save(buffer, "JPEG", quality=quality)
         encoded[at] = np.frombuffer(buffer.getvalue(), np.uint8)
     with h5py.File(path, "w") as file:
         file.create_dataset("video", data=encoded, dtype=h5py.vlen_dtype(np.uint8))

@@ -1,4 +1,4 @@
-"""Optional libraries that read files, imported when the first file of their kind is read."""
+"""Optional libraries for files, imported when the first file of their kind is read or written."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ def reader(module: str, file: object, extra: str | None = None) -> Any:
     except (ImportError, OSError, RuntimeError) as error:  # a binary mismatch raises the last two
         library = module.partition(".")[0]
         raise ImportError(
-            f"reading {file} needs {library}, which failed to import ({type(error).__name__}: "
+            f"files like {file} need {library}, which failed to import ({type(error).__name__}: "
             f"{error}); install it with `pip install xdistill[{extra or EXTRAS[library]}]`"
         ) from error
