@@ -173,6 +173,26 @@ def test_the_films_of_grid(shared_data):
     assert greys_in(path, frames=5) == pytest.approx([expected[at] for at in (7, 22, 37, 52, 67)])
 
 
+def test_films_of_grid_that_were_cut_between_two_packets(shared_data, tmp_path):
+    """Their packets have 2,048 bytes, and a copy that stops does so at such a place."""
+    noticed = []
+    for path in sorted(shared_data("grid_av_samples").glob("*.mpg"))[:3]:
+        content = path.read_bytes()
+        assert len(read_film(path, grey_of)) == 75
+        for sectors in range(8, len(content) // 2048, 9):
+            (tmp_path / "a.mpg").write_bytes(content[: 2048 * sectors])
+            try:
+                read_clip(tmp_path / "a.mpg", frames=2, size=8)
+            except ValueError as error:
+                noticed.append("was cut before the end of the film; how much is" in str(error))
+            else:
+                noticed.append(False)
+    assert sum(noticed) >= 0.95 * len(noticed) and len(noticed) > 50
+    (tmp_path / "a.mpg").write_bytes(content[: len(content) // 2 // 2048 * 2048 - 100])
+    with pytest.warns(UserWarning, match="how much is missing is not known"):
+        assert read_clip(tmp_path / "a.mpg", frames=4, max_lost=1.0).shape[1] == 4
+
+
 def test_the_infrared_film(shared_data):
     path = shared_data("eventsleep_ir") / "subject09_config1.mp4"
     expected = whole(path)

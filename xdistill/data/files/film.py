@@ -16,13 +16,15 @@ import numpy as np
 
 from xdistill.data.files.extra import reader
 from xdistill.data.files.matroska import share_of_bytes_lost
-from xdistill.data.files.mpeg import ends_within_a_packet
+from xdistill.data.files.mpeg import was_cut
 
 T = TypeVar("T")
 SEEKABLE = ("mov,mp4", "matroska", "avi")
 """Containers with a list of key frames; in others a seek may end between two of them."""
 SLACK_S = 0.05
 """Containers round the duration that they promise."""
+UNKNOWN_SHARE = 1.0
+"""Of a film that was cut and does not say how long it was."""
 
 
 class FilmIndex(NamedTuple):
@@ -85,10 +87,13 @@ def check_lost(path: Path, lost: float, max_lost: float, what: str = "film") -> 
     if not lost:
         return
     message = f"{path} holds {1 - lost:.1%} of the {what} that its header promises"
+    if lost >= UNKNOWN_SHARE:
+        message = f"{path} was cut before the end of the {what}; how much is missing is not known"
     if lost > max_lost:
+        enough = min(1.0, lost + 0.0005)
         raise ValueError(
-            f"{message}; it may be truncated: copy it again, or pass max_lost={lost + 0.0005:.3f} "
-            "to use what is there"
+            f"{message}; it may be truncated: copy it again, or pass max_lost={enough:.3f} to use "
+            "what is there"
         )
     warnings.warn(message, stacklevel=5)
 
@@ -182,7 +187,7 @@ def share_lost(path: Path, promised: Promise, came: int, last_s: float) -> float
 
     MP4, MOV and AVI promise a number of frames, Matroska a number of bytes and a duration, FLV a
     duration (so that frames that are shown before the last one that came may be missing). MPEG
-    promises nothing, but a file that was cut ends within a packet.
+    promises nothing, but a file that was cut ends within a packet, picture or frame of sound.
 
     Args:
         path: the file.
@@ -193,7 +198,7 @@ def share_lost(path: Path, promised: Promise, came: int, last_s: float) -> float
     if promised.frames:
         return max(0.0, 1 - came / promised.frames)
     if promised.form == "mpeg":
-        return 1 / (came + 1) if ends_within_a_packet(path) else 0.0  # how much is not known
+        return UNKNOWN_SHARE if was_cut(path) else 0.0
     if not promised.duration:
         return 0.0
     if promised.form.startswith("matroska") and (missing := share_of_bytes_lost(path)):
