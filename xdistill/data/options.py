@@ -31,3 +31,13 @@ def check_frames(frames: int, size: int, channels: int) -> None:
             f"frames and size must be 1 or more and channels 1 or 3, got frames={frames}, "
             f"size={size} and channels={channels}"
         )
+
+
+def check_share(max_lost: float) -> None:
+    """Refuse a share of a file that may be missing which is no share.
+
+    Raises:
+        ValueError: it is not from 0 to 1.
+    """
+    if not 0 <= max_lost <= 1:
+        raise ValueError(f"max_lost is a share from 0 to 1, got {max_lost}")

@@ -208,7 +208,7 @@ def test_damaged_lists_and_files_are_named(root_of, name):
         with pytest.raises(ValueError, match=f"{path.name} {message}"):
             load(name, root)
     path.write_bytes(b"\xff\xfe\x00bad")
-    with pytest.raises(ValueError, match=f"{path.name} is no text file"):
+    with pytest.raises(ValueError, match=f"{path.name} is no text in UTF-8"):
         load(name, root)
     path.write_text(content)
     if name != "ave":  # a film of AVE may have several events

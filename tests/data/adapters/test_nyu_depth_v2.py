@@ -90,7 +90,7 @@ def test_missing_and_broken_files_are_named(root):
     with pytest.raises(ValueError, match="does not name each of the 48 frames once"):
         nyu_depth_v2(root)
     (root / SPLITS_FILE).write_bytes(b"text")
-    with pytest.raises(ValueError, match="cannot be read as a .mat file"):
+    with pytest.raises(ValueError, match="cannot be read as a MATLAB 5 file"):
         nyu_depth_v2(root)
     (root / SPLITS_FILE).unlink()
     with pytest.raises(FileNotFoundError, match=r"splits.mat is missing; .*https://cs.nyu.edu"):

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import xdistill as xd
+from tests.data.files.edf_plus import write_edf_plus
 from xdistill.data.adapters.sleep_edf.adapter import CARD, sleep_edf
 from xdistill.data.adapters.sleep_edf.index import find_nights, read_hypnogram, trim_wake
 from xdistill.data.adapters.sleep_edf.nights import read_epochs
@@ -20,6 +21,7 @@ from xdistill.data.sleep_stages import STAGES, scored_epochs
 
 SMALL = {"folds": 3, "wake_minutes": 2}
 FIRST = "SC4001E0-PSG.edf"
+START = datetime(1990, 1, 2, 20)
 NAMES = ("eeg", "eog", "emg", "resp")
 
 
@@ -325,6 +327,89 @@ def test_the_card(whole):
         sleep_edf(whole, **SMALL).train.modalities
     )
     assert all(any(whole.glob(pattern)) for pattern in CARD.files)
+
+
+def test_every_label_after_a_gap_sits_on_the_right_signal(tmp_path):
+    """EDF+D: ten minutes without a record after the second epoch; values tell the second."""
+    seconds = [*range(60), *range(660, 780)]
+    start = datetime(1990, 1, 2, 20)
+    signal = {"EMG submental": np.array(seconds, float)}
+    write_edf_plus(tmp_path / FIRST, signal, 1, onsets=seconds, start=start)
+    blocks = [(0.0, 30.0, "W"), (30.0, 30.0, "1"), (60.0, 600.0, "2")]
+    blocks += [(660.0 + 30 * at, 30.0, stage) for at, stage in enumerate("123R")]
+    blocks = [(at, s, text if text == "W" else f"Sleep stage {text}") for at, s, text in blocks]
+    write_edf_annotations(tmp_path / "SC4001EW-Hypnogram.edf", blocks, start=start)
+    with pytest.warns(UserWarning, match=r"PSG.edf has gaps: 20 of 26 scored epochs were not"):
+        (night,) = find_nights(tmp_path, modalities=["emg"])
+    assert [epoch.start_s for epoch in night.epochs] == [0, 30, 660, 690, 720, 750]
+    assert [STAGES[epoch.stage] for epoch in night.epochs] == ["W", "N1", "N1", "N2", "N3", "REM"]
+    found = read_epochs(night, "emg")[:, 0]
+    expected = torch.tensor([epoch.start_s for epoch in night.epochs])[:, None] + torch.arange(30)
+    torch.testing.assert_close(found, expected.float(), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("nV", 1e-3), ("uV", 1), ("mV", 1e3), ("V", 1e6)])
+def test_values_are_in_microvolts_whatever_the_file_says(tmp_path, unit, factor):
+    start = datetime(1990, 1, 2, 20)
+    wave = Waveform("EMG submental", unit, 1, 2047.0, np.arange(120))
+    write_edf(tmp_path / FIRST, [wave], start=start)
+    blocks = [(0.0, 120.0, "Sleep stage 2")]
+    write_edf_annotations(tmp_path / "SC4001EW-Hypnogram.edf", blocks, start=start)
+    (night,) = find_nights(tmp_path, modalities=["emg"])
+    expected = torch.arange(120).view(4, 1, 30) * factor
+    torch.testing.assert_close(read_epochs(night, "emg"), expected.float(), atol=0, rtol=1e-5)
+    for wrong in ("", "mmHg", "%"):
+        write_edf(tmp_path / FIRST, [wave._replace(unit=wrong)], start=start)
+        with pytest.raises(ValueError, match=rf"'EMG submental' in {wrong or 'no unit'}, expected"):
+            find_nights(tmp_path, modalities=["emg"])
+
+
+def test_labels_in_capitals_and_without_their_type(root):
+    """The same rows as under the names of the data set."""
+    path = root / FIRST
+    (night,) = find_nights(root, modalities=NAMES, subjects=[0])
+    expected = {name: read_epochs(night, name) for name in NAMES}
+    for old, new in ((b"EEG Fpz-Cz", b"EEG FPZ-CZ"), (b"EMG submental", b"Submental    ")):
+        path.write_bytes(path.read_bytes().replace(old, new, 1))
+    (night,) = find_nights(root, modalities=NAMES, subjects=[0])
+    for name in NAMES:
+        assert torch.equal(read_epochs(night, name), expected[name])
+
+
+def test_a_signal_without_a_scale_is_refused(root):
+    path = root / FIRST
+    path.write_bytes(path.read_bytes().replace(b"-192    ", b"192     ", 1))
+    with pytest.raises(ValueError, match=r"'EEG Fpz-Cz' from 192 to 192 uV .* calibration"):
+        sleep_edf(root, **SMALL)
+    assert len(sleep_edf(root, modalities=["emg"], **SMALL).train)
+
+
+def test_a_recording_that_was_not_closed(root):
+    (night,) = find_nights(root, modalities=["emg"], subjects=[0])
+    expected = read_epochs(night, "emg")
+    path = root / FIRST
+    content = bytearray(path.read_bytes())
+    content[236:244] = b"-1      "
+    path.write_bytes(bytes(content))
+    with pytest.warns(UserWarning) as caught:
+        (night,) = find_nights(root, modalities=["emg"], subjects=[0])
+        assert torch.equal(read_epochs(night, "emg"), expected)
+    said = {str(one.message) for one in caught}
+    assert any("was not closed: its header tells no number of records" in one for one in said)
+    assert any("mne warns: Number of records from the header" in one for one in said)
+
+
+def test_annotations_in_latin_1(tmp_path):
+    path = tmp_path / "x.edf"
+    write_edf_annotations(path, [(0.0, 30.0, "Sleep stage 2"), (30.0, 30.0, "M?de")], start=START)
+    path.write_bytes(path.read_bytes().replace(b"M?de", b"M\xfcde"))
+    assert read_hypnogram(path) == [(0.0, 30.0, "Sleep stage 2"), (30.0, 30.0, "M\u00fcde")]
+
+
+def test_two_hypnograms_of_one_night_are_refused(root):
+    shutil.copy(root / "SC4001EC-Hypnogram.edf", root / "SC4001EH-Hypnogram.edf")
+    with pytest.raises(ValueError, match=r"the hypnograms SC4001EC.*, SC4001EH.*, expected one"):
+        sleep_edf(root, **SMALL)
 
 
 LABELS = ("Sleep stage W", *(f"Sleep stage {stage}" for stage in "1234R"))

@@ -14,6 +14,7 @@ from xdistill.data.files.audio_visual.dataset import audio_visual_dataset, parts
 from xdistill.data.files.audio_visual.folders import AVFolders
 from xdistill.data.files.audio_visual.format import AVFormat
 from xdistill.data.files.delimited import read_lines
+from xdistill.data.files.names import check_names
 from xdistill.data.published_split import check_split, published_or_clean
 from xdistill.data.splits import Splits
 from xdistill.registry import register_dataset
@@ -75,10 +76,12 @@ def ave(
 
 def _read_list(path: Path, part: int) -> list[AVClip]:
     clips = []
-    for at, line in enumerate(read_lines(path, FOLDERS.layout, FOLDERS.source, delimiter="&")):
+    lines = read_lines(path, FOLDERS.layout, FOLDERS.source, delimiter="&")
+    check_names(["&".join(line) for line in lines], path)
+    for at, line in enumerate(lines):
         if line[0] == "Category":  # a header
             continue
-        if len(line) != 5 or not line[0] or not line[1]:
+        if len(line) != 5 or not line[0].strip() or not line[1].strip():
             raise ValueError(
                 f"{path} has the line {'&'.join(line)!r}, expected Category&id&quality&start&end"
             )

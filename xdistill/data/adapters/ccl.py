@@ -7,7 +7,6 @@ adapter of its own (`xdistill.data.adapters.ucf51`).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,7 +16,9 @@ from xdistill.data.files import panns
 from xdistill.data.files.audio_visual.clip import AVClip
 from xdistill.data.files.audio_visual.folders import AVFolders, rows_present
 from xdistill.data.files.clips import ClipColumn, find_clip
-from xdistill.data.options import check_frames, check_modalities
+from xdistill.data.files.json_file import name_of, read_json, segment_of
+from xdistill.data.files.names import check_names, find_file, inside
+from xdistill.data.options import check_frames, check_modalities, check_share
 from xdistill.data.paired import PairedDataset
 from xdistill.data.published_split import TEST, TRAIN, VAL, check_split, published_or_clean
 from xdistill.data.splits import Splits
@@ -75,6 +76,7 @@ def activitynet(
     frames: int = 16,
     size: int = 112,
     channels: int = 3,
+    max_lost: float = 0.0,
     keep_gib: float = 1.0,
     seed: int = 0,
 ) -> Splits:
@@ -96,6 +98,8 @@ def activitynet(
         frames: frames of a clip, spread evenly.
         size: side of a frame in pixels.
         channels: 1 for grey, 3 for RGB.
+        max_lost: the share of a film that may be missing from what its container promises; a
+            warning says how much is, more is an error.
         keep_gib: rows of a modality stay in memory if all of them fit into this many GiB.
         seed: decides which films are held out.
 
@@ -104,7 +108,17 @@ def activitynet(
         ValueError: an option is out of range, or the annotations are malformed.
     """
     return _read(
-        ACTIVITYNET, root, modalities, split, allow_missing, frames, size, channels, keep_gib, seed
+        ACTIVITYNET,
+        root,
+        modalities,
+        split,
+        allow_missing,
+        frames,
+        size,
+        channels,
+        max_lost,
+        keep_gib,
+        seed,
     )
 
 
@@ -118,12 +132,23 @@ def vggsound_ccl(
     frames: int = 16,
     size: int = 112,
     channels: int = 3,
+    max_lost: float = 0.0,
     keep_gib: float = 1.0,
     seed: int = 0,
 ) -> Splits:
     """VGGSound in CCL's layout: as `activitynet`, with ``vggsound*.json``."""
     return _read(
-        VGGSOUND, root, modalities, split, allow_missing, frames, size, channels, keep_gib, seed
+        VGGSOUND,
+        root,
+        modalities,
+        split,
+        allow_missing,
+        frames,
+        size,
+        channels,
+        max_lost,
+        keep_gib,
+        seed,
     )
 
 
@@ -136,12 +161,14 @@ def _read(
     frames: int,
     size: int,
     channels: int,
+    max_lost: float,
     keep_gib: float,
     seed: int,
 ) -> Splits:
     modalities = check_modalities(modalities, MODALITIES)
     check_split(split)
     check_frames(frames, size, channels)
+    check_share(max_lost)
     root = Path(root).expanduser()
     folders = AVFolders(
         sound=panns.FOLDERS,
@@ -168,6 +195,7 @@ def _read(
             frames=frames,
             size=size,
             channels=channels,
+            max_lost=max_lost,
         )
     dataset = PairedDataset(
         columns,
@@ -197,10 +225,11 @@ def read_annotations(
         )
     path = files[0]
     try:
-        content = json.loads(path.read_text())
-        classes = tuple(map(str, content["labels"]))
+        content = read_json(path)
+        classes = tuple(name_of(label, "a label") for label in content["labels"])
+        check_names(classes, "the list of labels")
         entries = [_entry(name, entry, classes) for name, entry in content["database"].items()]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(
             f"{path} cannot be used ({type(error).__name__}: {error}); {layout}"
         ) from error
@@ -215,16 +244,13 @@ def read_annotations(
 
 def _entry(name: str, entry: Any, classes: tuple[str, ...]) -> Annotated:
     note = entry["annotations"]
-    label, subset = str(note["label"]), entry["subset"]
+    label, subset = name_of(note["label"], f"the label of {name}"), entry["subset"]
     if label not in classes:
         raise ValueError(f"{name} has the label {label!r}, which is not in the list of labels")
     if subset not in PARTS:
         raise ValueError(f"{name} has the subset {subset!r}, expected one of {', '.join(PARTS)}")
-    segment = note.get("segment")
-    return Annotated(
-        AVClip(name, label, name, name, PARTS[subset]),
-        None if segment is None else (int(segment[0]), int(segment[1])),
-    )
+    clip = AVClip(name_of(name, "an id"), label, name, name, PARTS[subset])
+    return Annotated(clip, segment_of(note.get("segment")))
 
 
 def _names(clip: AVClip) -> tuple[str, ...]:
@@ -232,12 +258,16 @@ def _names(clip: AVClip) -> tuple[str, ...]:
 
 
 def _features_of(root: Path, clip: AVClip) -> Path | None:
-    places = [root / folder / inner for folder in panns.FOLDERS for inner in (".", clip.label)]
-    files = (place / f"{name}.npy" for place in places for name in _names(clip))
-    return next((path for path in files if path.is_file()), None)
+    places = [
+        inside(root, folder, inner) for folder in panns.FOLDERS for inner in (".", clip.label)
+    ]
+    files = (find_file(place, name, (".npy",)) for place in places for name in _names(clip))
+    return next((path for path in files if path is not None), None)
 
 
 def _video_of(root: Path, clip: AVClip) -> Path | None:
-    places = [root / folder / inner for folder in VIDEO_FOLDERS for inner in (".", clip.label)]
+    places = [
+        inside(root, folder, inner) for folder in VIDEO_FOLDERS for inner in (".", clip.label)
+    ]
     found = (find_clip(place, name) for place in places for name in _names(clip))
     return next((path for path in found if path is not None), None)

@@ -71,8 +71,8 @@ def crema_d(
     form = AVFormat(**options)
     root = Path(root).expanduser()
     clips = [clip for part in (TRAIN, TEST) for clip in _read_list(root, part)]
-    check_unique(clips, CARD.name)
-    dataset = audio_visual_dataset(root, clips, EMOTIONS, FOLDERS, form, allow_missing=False)
+    check_unique(clips, f"{root}/train.csv or test.csv")
+    dataset = audio_visual_dataset(root, clips, EMOTIONS, FOLDERS, form, allow_missing=None)
     if split == "published":
         return published_split(dataset, parts_of(dataset, clips), CARD.name)
     actors = sorted(set(dataset.group.tolist()))

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from xdistill.data.cards import DatasetCard
+from xdistill.data.files.archive import check_zip
 from xdistill.data.files.row_orders import SOURCE, read_order
 from xdistill.data.options import check_modalities
 from xdistill.data.paired import PairedDataset
@@ -96,6 +97,7 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             "script makes it from the data of https://crisisnlp.qcri.org/crisismmd"
         )
     try:
+        check_zip(path)
         # NumPy arrays and nothing else: a pickle of anything more is refused, not run.
         with torch.serialization.safe_globals(_numpy_names()):
             image, text, labels = (

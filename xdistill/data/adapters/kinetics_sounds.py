@@ -72,7 +72,7 @@ def kinetics_sounds(
     form = AVFormat(**{"seconds": 10.0, **options})
     root = Path(root).expanduser()
     clips = [clip for part, name in LISTS.items() for clip in _read_list(root / name, part)]
-    check_unique(clips, CARD.name)
+    check_unique(clips, f"{root}/{' or '.join(LISTS.values())}")
     classes = tuple(sorted({clip.label for clip in clips}, key=int))
     dataset = audio_visual_dataset(root, clips, classes, FOLDERS, form, allow_missing=allow_missing)
     return published_or_clean(dataset, parts_of(dataset, clips), CARD.name, split, seed)

@@ -6,7 +6,6 @@ Arevalo, Solorio, Montes-y-Gómez, González, "Gated multimodal units for inform
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from xdistill.data.cards import DatasetCard
+from xdistill.data.files.hdf5 import open_dataset, open_hdf5
 from xdistill.data.files.hdf5_column import HDF5Column
+from xdistill.data.files.json_file import parse_json
+from xdistill.data.files.names import check_names
 from xdistill.data.options import check_modalities
 from xdistill.data.paired import PairedDataset
 from xdistill.data.splits import Splits
@@ -114,25 +116,25 @@ class Films(NamedTuple):
 
 
 def _read(path: Path, names: tuple[str, ...]) -> Films:
-    import h5py
-
     try:
-        with h5py.File(path, "r") as opened:
-            file: Any = opened
-            genres = file["genres"]
+        with open_hdf5(path) as file:
+            genres = open_dataset(file, "genres")
             films = Films(
-                torch.from_numpy(np.asarray(genres, dtype=np.int64)),
-                tuple(json.loads(genres.attrs["target_names"])),
-                tuple(name.decode() for name in np.asarray(file["imdb_ids"])),
+                _zeros_and_ones(genres),
+                tuple(map(str, parse_json(genres.attrs["target_names"]))),
+                tuple(name.decode() for name in np.asarray(open_dataset(file, "imdb_ids"))),
                 _with_text(file) if "text_features" in names else {},
                 [_bounds(file.attrs["split"], part) for part in PARTS],
             )
-            shapes = {name: file[ARRAYS[name][0]].shape for name in names}
+            shapes = {name: open_dataset(file, ARRAYS[name][0]).shape for name in names}
+    except ImportError:
+        raise
     except Exception as error:
         raise ValueError(
             f"{path} cannot be read as MM-IMDb's HDF5 file ({type(error).__name__}: {error}); it "
             "may be truncated: copy it again"
         ) from error
+    check_names(films.ids, path)
     count = len(films.ids)
     expected = {name: (count, *ARRAYS[name][1]) for name in names}
     if shapes != expected or films.target.shape != (count, len(films.genres)):
@@ -150,9 +152,18 @@ def _read(path: Path, names: tuple[str, ...]) -> Films:
     return films
 
 
+def _zeros_and_ones(genres: Any) -> Int64[Tensor, "n k"]:
+    stored = np.asarray(genres)
+    if not np.isin(stored, (0, 1)).all():
+        raise ValueError(
+            f"genres has the values {np.unique(stored)[:12].tolist()}, expected 0 and 1"
+        )
+    return torch.from_numpy(stored.astype(np.int64))
+
+
 def _with_text(file: Any) -> dict[str, Tensor]:
     """The films that have text features; the mean of no vectors is NaN."""
-    whole = np.isfinite(np.asarray(file["features"])).all(axis=1)
+    whole = np.isfinite(np.asarray(open_dataset(file, "features"))).all(axis=1)
     return {"text_features": torch.from_numpy(whole)}
 
 

@@ -18,7 +18,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xdistill.data.cards import DatasetCard
+from xdistill.data.files.hdf5 import open_dataset, open_hdf5
 from xdistill.data.files.hdf5_column import HDF5Column
+from xdistill.data.files.mat import read_mat_array
 from xdistill.data.options import check_modalities
 from xdistill.data.paired import PairedDataset
 from xdistill.data.published_split import TEST, TRAIN, check_split, published_or_clean
@@ -122,15 +124,15 @@ def _scene(kind: str) -> str:
 
 def _read_scenes(path: Path) -> tuple[list[str], list[str]]:
     """The kind of room and the room of each frame."""
-    import h5py
-
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             found = []
             for name in ("sceneTypes", "scenes"):
-                cells = np.asarray(file[name]).reshape(-1)  # references to strings
+                cells = np.asarray(open_dataset(file, name)).reshape(-1)  # references to strings
                 found.append(["".join(map(chr, np.asarray(file[c]).reshape(-1))) for c in cells])
-            count = len(file["images"])  # type: ignore[arg-type]
+            count = len(open_dataset(file, "images"))
+    except ImportError:
+        raise
     except Exception as error:
         raise ValueError(
             f"{path} cannot be read as a MATLAB 7.3 file with images, scenes and sceneTypes "
@@ -146,16 +148,7 @@ def _read_scenes(path: Path) -> tuple[list[str], list[str]]:
 
 
 def _read_parts(path: Path, count: int) -> list[int]:
-    from scipy.io import loadmat
-
-    try:
-        stored = loadmat(path)
-        train, test = (np.asarray(stored[f"{name}Ndxs"]).reshape(-1) for name in ("train", "test"))
-    except Exception as error:
-        raise ValueError(
-            f"{path} cannot be read as a .mat file with trainNdxs and testNdxs "
-            f"({type(error).__name__}: {error}); copy it again"
-        ) from error
+    train, test = (read_mat_array(path, f"{name}Ndxs").reshape(-1) for name in ("train", "test"))
     if sorted([*train.tolist(), *test.tolist()]) != list(range(1, count + 1)):
         raise ValueError(f"{path} does not name each of the {count} frames once; copy both again")
     tested = set(test.tolist())

@@ -26,8 +26,9 @@ from xdistill.data.files.audio_visual.folders import AVFolders
 from xdistill.data.files.audio_visual.format import AVFormat
 from xdistill.data.files.delimited import read_lines
 from xdistill.data.files.file_column import FileColumn
-from xdistill.data.files.images import open_image
+from xdistill.data.files.images import IMAGE_SUFFIXES, open_image
 from xdistill.data.files.mapped_column import MappedColumn
+from xdistill.data.files.names import check_names, find_file, has_suffix
 from xdistill.data.files.row_orders import read_order
 from xdistill.data.options import check_modalities
 from xdistill.data.paired import PairedDataset
@@ -150,7 +151,8 @@ def _missing(layout: str) -> str:
 
 
 def _films(root: Path, form: AVFormat) -> PairedDataset:
-    films = sorted(root.glob("**/Actor_[0-9][0-9]/01-01-*.mp4"))
+    films = sorted(root.glob("**/Actor_[0-9][0-9]/01-01-*"))
+    films = [path for path in films if has_suffix(path, (".mp4",))]
     if not films:
         raise FileNotFoundError(
             f"{root / 'Actor_01' / '01-01-01-01-01-01-01.mp4'} and all other films are missing; "
@@ -161,7 +163,7 @@ def _films(root: Path, form: AVFormat) -> PairedDataset:
     ]
     places = tuple(dict.fromkeys(str(path.parent) for path in films))
     folders = AVFolders(places, places, LAYOUTS["films"], CARD.source_url)
-    return audio_visual_dataset(root, clips, EMOTIONS, folders, form, allow_missing=False)
+    return audio_visual_dataset(root, clips, EMOTIONS, folders, form, allow_missing=None)
 
 
 def _features(root: Path, names: Sequence[str], form: AVFormat) -> PairedDataset:
@@ -180,8 +182,9 @@ def _features(root: Path, names: Sequence[str], form: AVFormat) -> PairedDataset
                 )
             sound, image = Path(line[-3].strip()).stem, Path(line[-2].strip()).stem
             rows.append((sound, int(line[-1]), _emotion_and_actor(sound, table)[1]))
-            sounds.append(root / "aud_features" / f"{sound}.npy")
-            images.append(root / "vid_features" / f"{image}.jpg")
+            sounds.append(_stored(root / "aud_features", sound, (".npy",)))
+            images.append(_stored(root / "vid_features", image, IMAGE_SUFFIXES))
+    check_names([name for name, _, _ in rows], f"the lists of {root}")
     lost = [path for path in (*sounds, *images) if not path.is_file()]
     if lost:
         raise FileNotFoundError(
@@ -200,6 +203,10 @@ def _features(root: Path, names: Sequence[str], form: AVFormat) -> PairedDataset
         group=[int(actor) for _, _, actor in rows],
         ids=[name for name, _, _ in rows],
     )
+
+
+def _stored(folder: Path, name: str, suffixes: Sequence[str]) -> Path:
+    return find_file(folder, name, suffixes) or folder / (name + suffixes[0])
 
 
 def _read_map(path: Path) -> Float[Tensor, "c t"]:

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from xdistill.data.cards import DatasetCard
+from xdistill.data.files.names import check_names
 from xdistill.data.options import check_modalities
 from xdistill.data.paired import PairedDataset
 from xdistill.data.sleep_stages import EPOCH_S, STAGES, stage_of
@@ -162,8 +163,8 @@ def read_night(
     """
     width = len(CHANNELS) * len(FEATURES)
     try:
-        with path.open("rb") as file, np.load(file) as stored:
-            features, labels = np.asarray(stored["features"], np.float64), stored["labels"]
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            features, labels = _real(stored["features"]), _real(stored["labels"]).reshape(-1)
     except Exception as error:  # a zip that is cut, a missing array, text
         raise ValueError(
             f"{path} cannot be read as an npz with features and labels ({type(error).__name__}: "
@@ -180,6 +181,7 @@ def read_night(
             f"{path} has labels {np.unique(labels).tolist()}, expected 0 to {UNSCORED}; copy it "
             "again"
         )
+    labels = labels.astype(np.int64)
     rows = np.flatnonzero(labels != UNSCORED)
     stages = np.array([stage_of(name) for name in LABELS])[labels[rows]]
     asleep = np.flatnonzero(stages)
@@ -199,10 +201,17 @@ def read_night(
     return torch.from_numpy(chosen), torch.from_numpy(stages), torch.from_numpy(rows)
 
 
+def _real(stored: np.ndarray) -> np.ndarray:
+    if stored.dtype.kind not in "biuf":
+        raise ValueError(f"an array of {stored.dtype}, expected real numbers")
+    return stored.astype(np.float64)
+
+
 def _find(root: Path) -> list[Path]:
     for folder in (root, root / "features"):
         files = sorted(folder.glob("SC4[0-9][0-9][0-9]*.npz"))
         if files:
+            check_names([path.name[:6] for path in files], f"{folder}: a night of it")
             return files
     raise FileNotFoundError(
         f"{root / 'SC4001E0.npz'} and all other nights are missing; the layout is "

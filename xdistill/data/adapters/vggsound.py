@@ -80,7 +80,7 @@ def vggsound(
     form = AVFormat(**{"seconds": 10.0, **options})
     root = Path(root).expanduser()
     clips = _read_lists(root)
-    check_unique(clips, CARD.name)
+    check_unique(clips, f"{root}/train.csv, test.csv or vggsound.csv")
     classes = tuple(sorted({clip.label for clip in clips}))
     dataset = audio_visual_dataset(root, clips, classes, FOLDERS, form, allow_missing=allow_missing)
     return published_or_clean(dataset, parts_of(dataset, clips), CARD.name, split, seed)

@@ -6,7 +6,6 @@ al., ICASSP 2020).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,8 @@ from xdistill.data.files.audio_visual.format import AVFormat
 from xdistill.data.files.clips import pick_frames
 from xdistill.data.files.file_column import FileColumn
 from xdistill.data.files.images import open_image
+from xdistill.data.files.json_file import name_of, read_json
+from xdistill.data.files.names import has_suffix
 from xdistill.data.files.sound import FLOOR, find_sound, mel_spectrogram, read_log_mel
 from xdistill.data.paired import PairedDataset
 from xdistill.data.published_split import TEST, TRAIN, VAL, check_split, published_or_clean
@@ -86,8 +87,8 @@ def vggsound_100(
     images = {
         part: [
             path
-            for path in sorted((root / name / "video_jpg").glob("*.jpg"))
-            if not path.name.startswith(".")
+            for path in sorted((root / name / "video_jpg").glob("*"))
+            if has_suffix(path, (".jpg", ".jpeg")) and not path.name.startswith(".")
         ]
         for name, part in PARTS.items()
     }
@@ -99,7 +100,7 @@ def vggsound_100(
             )
     rows = [(_clip(path, part, labels), path) for part in images for path in images[part]]
     clips = [clip for clip, _ in rows]
-    check_unique(clips, CARD.name)
+    check_unique(clips, f"{root}, in train, val and test,")
     classes = tuple(sorted(set(labels.values()), key=int))
     groups = {name: at for at, name in enumerate(sorted({clip.group for clip in clips}))}
     dataset = PairedDataset(
@@ -119,12 +120,19 @@ def _read_labels(path: Path) -> dict[str, str]:
             f"{path} is missing; the layout is {LAYOUT}, distributed at {CARD.source_url}"
         )
     try:
-        return {str(key): str(int(value)) for key, value in json.loads(path.read_text()).items()}
+        return {key: _class_number(value) for key, value in read_json(path).items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} is no JSON object of a class number for each key ({type(error).__name__}: "
             f"{error}); copy it again"
         ) from error
+
+
+def _class_number(value: Any) -> str:
+    text = name_of(value, "a class number")
+    if not text.isdecimal():
+        raise ValueError(f"a class number is {value!r}, expected 0 or more")
+    return str(int(text))
 
 
 def _clip(path: Path, part: int, labels: dict[str, str]) -> AVClip:
@@ -162,7 +170,13 @@ def _sound_of(image: Path) -> Path:
 
 def _read_sound(path: Path, form: AVFormat) -> Float[Tensor, "m u"]:
     if path.suffix != ".npy":
-        return read_log_mel(path, mels=form.mels, rate_hz=form.rate_hz, seconds=form.seconds)
+        return read_log_mel(
+            path,
+            mels=form.mels,
+            rate_hz=form.rate_hz,
+            seconds=form.seconds,
+            max_lost=form.max_lost,
+        )
     if form.rate_hz != RATE_HZ:
         raise ValueError(
             f"the waveforms in audio_npy have {RATE_HZ} samples a second, got rate_hz="

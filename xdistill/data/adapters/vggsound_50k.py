@@ -20,6 +20,7 @@ from xdistill.data.cards import DatasetCard
 from xdistill.data.files.arrays import read_array
 from xdistill.data.files.delimited import read_lines
 from xdistill.data.files.file_column import FileColumn
+from xdistill.data.files.names import check_names, inside
 from xdistill.data.files.row_orders import SOURCE, read_order
 from xdistill.data.options import check_modalities
 from xdistill.data.paired import PairedDataset
@@ -92,6 +93,9 @@ def vggsound_50k(
             )
         rows.append(line[0].strip())
         labels.append(int(line[1]))
+    check_names(rows, root / LIST)
+    for row in rows:
+        inside(root, row)
     paths = {name: [root / FEATURES / FILES[name].format(row) for row in rows] for name in names}
     lost = [path for files in paths.values() for path in files if not path.is_file()]
     if lost:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from math import prod
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -28,7 +27,7 @@ def open_array(path: Path, source: str) -> np.ndarray:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; {source}")
-    array = _load(path, "r")
+    array = _load(path)
     if not array.ndim:
         raise ValueError(f"{path} holds a single number, expected an array of rows; copy it again")
     return array
@@ -45,14 +44,15 @@ def read_array(path: Path, *shapes: Shape, advice: str = "copy it again") -> np.
     Raises:
         ValueError: a damaged file, another shape, NaN or infinity.
     """
-    array = _load(path, None)
+    array = _load(path)
     fits = any(_fits(array.shape, shape) for shape in shapes) if shapes else prod(array.shape) > 0
     if not fits:
         expected = " or ".join(map(_text, shapes)) or "at least one value"
         raise ValueError(
             f"{path} holds an array of shape {array.shape}, expected {expected}; {advice}"
         )
-    values = array.astype(np.float32)
+    with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, and is counted
+        values = np.array(array, np.float32)
     bad = int((~np.isfinite(values)).sum())
     if bad:
         raise ValueError(
@@ -94,16 +94,28 @@ def read_labels(path: Path, source: str) -> Int64[np.ndarray, " n"]:
     return labels
 
 
-def _load(path: Path, mmap_mode: Literal["r"] | None) -> np.ndarray:
+def _load(path: Path) -> np.ndarray:
+    """The array, memory-mapped unless it is empty."""
     try:
-        array = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
-        if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
-            raise TypeError(f"it holds {getattr(array, 'dtype', type(array).__name__)}")
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # text, a pickle, an archive, a file that is cut
         raise ValueError(
             f"{path} cannot be read as a .npy array of numbers ({type(error).__name__}: {error}); "
             "it may be truncated: copy it again"
         ) from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+        kind = getattr(array, "dtype", "an archive of arrays")
+        raise ValueError(
+            f"{path} cannot be read as a .npy array of numbers: it holds {kind}, expected real "
+            "numbers; save it again as such"
+        )
+    if isinstance(array, np.memmap) and array.size:
+        size, announced = path.stat().st_size, array.offset + array.nbytes
+        if size != announced:
+            raise ValueError(
+                f"{path} has {size:,} bytes, but its header announces {array.shape} values of "
+                f"{array.dtype} and so {announced:,}; copy it again"
+            )
     return array
 
 

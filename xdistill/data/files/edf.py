@@ -8,6 +8,7 @@ here.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -17,22 +18,49 @@ import numpy as np
 
 FIXED_BYTES, SIGNAL_BYTES = 256, 256
 DIGITAL_MAX = 2047  # recorders of 12 bits
+TYPES = ("eeg", "eog", "emg", "ecg", "ekg", "resp")
+"""What EDF+ puts before a label, which some recorders leave out."""
 
 
 class EdfSignal(NamedTuple):
-    """What a header says of one signal."""
+    """What a header says of one signal.
+
+    Attributes:
+        label: its name.
+        unit: physical dimension of its values.
+        rate_hz: samples a second.
+        physical: what the least and the greatest digital value stand for, in ``unit``.
+        digital: the least and the greatest stored value.
+    """
 
     label: str
     unit: str
     rate_hz: float
+    physical: tuple[float, float]
+    digital: tuple[int, int]
 
 
 class EdfHeader(NamedTuple):
-    """What a header says. ``start`` is the date and time as in the file: dd.mm.yyhh.mm.ss."""
+    """What a header says, and the number of records that are there.
+
+    Attributes:
+        start: date and time as in the file: dd.mm.yyhh.mm.ss.
+        kind: "EDF+C" for continuous and "EDF+D" for discontinuous recordings, "" for plain EDF.
+        records: number of data records.
+        record_s: length of a record in seconds.
+        signals: all of them.
+    """
 
     start: str
-    seconds: float
+    kind: str
+    records: int
+    record_s: float
     signals: tuple[EdfSignal, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Length of all records together."""
+        return self.records * self.record_s
 
 
 class Waveform(NamedTuple):
@@ -48,8 +76,12 @@ class Waveform(NamedTuple):
 def read_edf_header(path: Path) -> EdfHeader:
     """Reads a header without the records.
 
+    A header that was not closed (-1 records) is read where the file's size tells their number. What
+    is left over after the last record is counted in a warning.
+
     Raises:
-        ValueError: the file is not EDF, or shorter than its header says.
+        ValueError: the file is not EDF, its header contradicts itself, or it is shorter than its
+            header says.
     """
     try:
         with path.open("rb") as file:
@@ -57,20 +89,50 @@ def read_edf_header(path: Path) -> EdfHeader:
             records, record_s = int(fixed[236:244]), float(fixed[244:252])
             count = int(fixed[252:256])
             fields = file.read(SIGNAL_BYTES * count).decode("latin-1")
-        labels, units = _column(fields, count, 0, 16), _column(fields, count, 96, 8)
         samples = [int(value) for value in _column(fields, count, 216, 8)]
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} has no EDF header ({error}); copy it again") from error
-    expected = FIXED_BYTES + SIGNAL_BYTES * count + 2 * records * sum(samples)
-    if records < 1 or path.stat().st_size < expected:
+        signals = _signals(fields, samples, record_s or 1.0)
+        if int(fixed[184:192]) != FIXED_BYTES + SIGNAL_BYTES * count or count < 1:
+            raise ValueError(f"{count} signals, but {fixed[184:192].strip()} bytes of header")
+        if not 0 <= record_s < float("inf") or min(samples) < 1:
+            raise ValueError(f"records of {record_s} s with {samples} samples")
+    except ValueError as error:
         raise ValueError(
-            f"{path} has {path.stat().st_size:,} bytes, but its header announces {records} records "
-            f"and so {expected:,}; it is truncated: copy it again"
+            f"{path} has no EDF header ({error}); if it is an EDF file, copy it again"
+        ) from error
+    records = _records_there(path, records, FIXED_BYTES + SIGNAL_BYTES * count, 2 * sum(samples))
+    return EdfHeader(fixed[168:184], fixed[192:197].strip(), records, record_s, signals)
+
+
+def find_signal(path: Path, header: EdfHeader, label: str) -> EdfSignal | None:
+    """The signal of that name, in any case, with or without the type before it ("EEG ").
+
+    Raises:
+        ValueError: several signals have the name.
+    """
+    exact = [one for one in header.signals if one.label == label]
+    found = exact or [one for one in header.signals if _plain(one.label) == _plain(label)]
+    if len(found) > 1:
+        raise ValueError(
+            f"{path} has {len(found)} signals named {label!r} ("
+            f"{', '.join(one.label for one in found)}), expected one; rename the others in the "
+            "recorder's software and export the file again"
         )
-    signals = zip(labels, units, [n / (record_s or 1.0) for n in samples], strict=True)
-    return EdfHeader(
-        fixed[168:184], records * record_s, tuple(EdfSignal(*signal) for signal in signals)
-    )
+    return found[0] if found else None
+
+
+def check_scale(path: Path, signal: EdfSignal) -> None:
+    """Refuse a signal whose header does not say what its values stand for.
+
+    Raises:
+        ValueError: its physical or digital limits are equal, or in the wrong order.
+    """
+    low, high = signal.digital
+    if signal.physical[0] == signal.physical[1] or low >= high:
+        raise ValueError(
+            f"{path} has {signal.label!r} from {signal.physical[0]:g} to {signal.physical[1]:g} "
+            f"{signal.unit or '(no unit)'} for the stored values {low} to {high}, so that what "
+            "they stand for is not known; export the recording again with its calibration"
+        )
 
 
 def write_edf(
@@ -93,7 +155,7 @@ def write_edf(
         (one.label, one.unit, f"{-one.limit:g}", f"{one.limit:g}", -DIGITAL_MAX, DIGITAL_MAX, width)
         for one, width in zip(waveforms, [block.shape[1] for block in blocks], strict=True)
     ]
-    header = _header(start, patient, "", records, record_s, signals)
+    header = encode_header(start, patient, "", records, record_s, signals)
     path.write_bytes(header + np.concatenate(blocks, axis=1).tobytes())
 
 
@@ -109,7 +171,61 @@ def write_edf_annotations(
     content = ("+0\x14\x14\x00" + "".join(lists)).encode()
     content += b"\x00" * (2 + len(content) % 2)
     signal = ("EDF Annotations", "", "0", "1", -32768, 32767, len(content) // 2)
-    path.write_bytes(_header(start, patient, "EDF+C", 1, 0, [signal]) + content)
+    path.write_bytes(encode_header(start, patient, "EDF+C", 1, 0, [signal]) + content)
+
+
+def _plain(label: str) -> str:
+    kind, _, name = label.casefold().partition(" ")
+    return " ".join((name if name and kind in TYPES else label.casefold()).split())
+
+
+def _signals(fields: str, samples: Sequence[int], record_s: float) -> tuple[EdfSignal, ...]:
+    count = len(samples)
+    low, high = (
+        [float(value.replace(",", ".")) for value in _column(fields, count, at, 8)]
+        for at in (104, 112)
+    )
+    least, most = ([int(value) for value in _column(fields, count, at, 8)] for at in (120, 128))
+    return tuple(
+        EdfSignal(label, _unit(unit), n / record_s, physical, digital)
+        for label, unit, n, physical, digital in zip(
+            _column(fields, count, 0, 16),
+            _column(fields, count, 96, 8),
+            samples,
+            zip(low, high, strict=True),
+            zip(least, most, strict=True),
+            strict=True,
+        )
+    )
+
+
+def _unit(stored: str) -> str:
+    """A unit, with "u" for micro in Latin-1 and Shift JIS, as mne reads it too."""
+    return stored.replace("\u00b5", "u").replace("\x83\xca", "u")
+
+
+def _records_there(path: Path, promised: int, head: int, record: int) -> int:
+    size = path.stat().st_size
+    whole, rest = divmod(size - head, record)
+    if promised == -1 and whole > 0:
+        warnings.warn(
+            f"{path} was not closed: its header tells no number of records; by its size it has "
+            f"{whole}, and {rest} bytes that are not read",
+            stacklevel=3,
+        )
+        return whole
+    if promised < 1 or whole < promised:
+        raise ValueError(
+            f"{path} has {size:,} bytes, but its header announces {promised} records and so "
+            f"{head + record * promised:,}; if it is truncated, copy it again"
+        )
+    if size > head + record * promised:
+        warnings.warn(
+            f"{path} has {size - head - record * promised:,} bytes more than the {promised} "
+            "records that its header announces; they are not read",
+            stacklevel=3,
+        )
+    return promised
 
 
 def _column(fields: str, count: int, offset: int, width: int) -> list[str]:
@@ -123,18 +239,19 @@ def _digital(one: Waveform) -> np.ndarray:
     return scaled.clip(-DIGITAL_MAX, DIGITAL_MAX).astype("<i2")
 
 
-def _header(
+def encode_header(
     start: datetime,
     patient: str,
     kind: str,
     records: int,
-    record_s: int,
+    record_s: float,
     signals: Sequence[tuple[str, str, str, str, int, int, int]],
 ) -> bytes:
+    """A header, for signals of label, unit, physical and digital limits, samples a record."""
     recording = f"Startdate {start:%d-%b-%Y} X X X".upper().replace("STARTDATE", "Startdate")
     size = FIXED_BYTES + SIGNAL_BYTES * len(signals)
     fixed = [("0", 8), (patient, 80), (recording, 80), (f"{start:%d.%m.%y%H.%M.%S}", 16)]
-    fixed += [(size, 8), (kind, 44), (records, 8), (record_s, 8), (len(signals), 4)]
+    fixed += [(size, 8), (kind, 44), (records, 8), (f"{record_s:g}", 8), (len(signals), 4)]
     labels, units, lows, highs, digital_lows, digital_highs, samples = zip(*signals, strict=True)
     blank = [""] * len(signals)
     columns = [(labels, 16), (blank, 80), (units, 8), (lows, 8), (highs, 8), (digital_lows, 8)]

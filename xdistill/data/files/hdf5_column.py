@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xdistill.data.files.hdf5 import open_dataset, open_hdf5
+
 
 class HDF5Column(Sequence):
     """Rows of one array of a file, which each process opens when it first reads a row.
@@ -27,27 +29,34 @@ class HDF5Column(Sequence):
     def __init__(self, path: Path, name: str, length: int, convert: Callable[[np.ndarray], Tensor]):
         self.path, self.name, self.length, self.convert = path, name, length, convert
         self._file: Any = None
+        self._array: Any = None
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "_file": None}
+        return {**self.__dict__, "_file": None, "_array": None}
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, row: int) -> Tensor:
-        import h5py
-
         if not -self.length <= row < self.length:
             raise IndexError(row)
         try:
             if self._file is None:
-                self._file = h5py.File(self.path, "r")
-            stored = self._file[self.name][row % self.length]
-        except (OSError, KeyError) as error:
+                self._file = open_hdf5(self.path)
+                self._array = open_dataset(self._file, self.name)
+            stored = self._array[row % self.length]
+        except ImportError:
+            raise
+        except Exception as error:  # h5py raises many kinds for a damaged file
             raise ValueError(
                 f"{self.path} cannot be read in row {row} ({type(error).__name__}: {error}); it "
                 "may be truncated: copy it again"
             ) from error
+        if np.asarray(stored).dtype.kind not in "biuf":
+            raise ValueError(
+                f"{self.path} has values of {np.asarray(stored).dtype} in {self.name}, expected "
+                "numbers"
+            )
         values = self.convert(stored)
         if not bool(torch.isfinite(values).all()):
             raise ValueError(f"{self.path} has NaN or infinite values in row {row} of {self.name}")

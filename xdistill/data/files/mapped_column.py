@@ -47,7 +47,13 @@ class MappedColumn(Sequence):
 
     def __getitem__(self, row: int) -> Float[Tensor, ...]:
         if self._array is None:
-            self._array = open_array(self.path, self.source)
+            array = open_array(self.path, self.source)
+            if len(array) != self.length:
+                raise ValueError(
+                    f"{self.path} has {len(array)} rows now and had {self.length}; make the data "
+                    "set again"
+                )
+            self._array = array
         if not -self.length <= row < self.length:
             raise IndexError(row)
         values = self._array[row]

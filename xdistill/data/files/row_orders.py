@@ -34,9 +34,9 @@ def read_order(path: Path, column: int, rows: int) -> Int64[Tensor, " n"]:
             f"{path} is missing; it holds the published order of the rows, distributed at {SOURCE}"
         )
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             order = [int(line[f"group_{column}"]) for line in csv.DictReader(file)]
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
         raise ValueError(
             f"{path} has no column group_{column} of row numbers ({type(error).__name__}: {error})"
         ) from error

@@ -13,6 +13,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xdistill.data.files.clips import FILM_SUFFIXES
+from xdistill.data.files.extra import reader
+from xdistill.data.files.film import check_lost
+from xdistill.data.files.film_sound import read_film_sound
+from xdistill.data.files.names import find_file, has_suffix
+from xdistill.data.files.riff import check_wav, share_of_riff_lost
 
 WINDOW_S, HOP_S = 0.025, 0.010
 FLOOR = 1e-6
@@ -21,36 +26,49 @@ SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 
 def find_sound(folder: Path, clip_id: str) -> Path | None:
-    """The sound file or film of that clip, whichever ``folder`` has."""
-    names = (clip_id + suffix for suffix in (*SOUND_SUFFIXES, *FILM_SUFFIXES))
-    return next((folder / name for name in names if (folder / name).is_file()), None)
+    """The sound file or film of that clip, whichever ``folder`` has.
+
+    Raises:
+        ValueError: the id leads out of the folder.
+    """
+    return find_file(folder, clip_id, (*SOUND_SUFFIXES, *FILM_SUFFIXES))
 
 
 def read_sound(
-    path: Path, *, rate_hz: int = 16_000, seconds: float | None = None, start_s: float = 0.0
+    path: Path,
+    *,
+    rate_hz: int = 16_000,
+    seconds: float | None = None,
+    start_s: float = 0.0,
+    max_lost: float = 0.0,
 ) -> Float[Tensor, "1 t"]:
     """The mean of a recording's channels from -1 to 1 at ``rate_hz``.
+
+    The sound of a film stays where it is heard: it is silent before it begins, and in gaps.
 
     Args:
         path: a sound file, or a film with sound.
         rate_hz: samples a second; a recording of another rate is resampled (torchaudio).
         seconds: length; cut at its end, or padded with silence. None keeps the length.
         start_s: where in the recording to begin.
+        max_lost: the share that may be missing from what the file's header promises. A warning says
+            how much is; more is an error.
 
     Raises:
         ValueError: a damaged file, one without sound, NaN, or one that ends before `start_s`.
         ImportError: PyAV, soundfile or torchaudio is needed and missing.
     """
-    read = _read_film_sound if path.suffix in FILM_SUFFIXES else _read_sound_file
+    read = read_film_sound if has_suffix(path, FILM_SUFFIXES) else _read_sound_file
     try:
-        samples, stored_hz = read(path)
+        samples, stored_hz, lost = read(path)
     except (ImportError, FileNotFoundError):
         raise
     except Exception as error:  # soundfile and av raise many kinds for a damaged file
+        advice = "" if type(error) is ValueError else "; it may be truncated: copy it again"
         raise ValueError(
-            f"{path} cannot be read as sound ({type(error).__name__}: {error}); it may be "
-            "truncated: copy it again"
+            f"{path} cannot be read as sound ({type(error).__name__}: {error}){advice}"
         ) from error
+    check_lost(path, lost, max_lost, "sound")
     first = round(start_s * stored_hz)
     if len(samples) <= first:
         raise ValueError(
@@ -71,10 +89,18 @@ def read_sound(
 
 
 def read_log_mel(
-    path: Path, *, mels: int = 64, rate_hz: int = 16_000, seconds: float, start_s: float = 0.0
+    path: Path,
+    *,
+    mels: int = 64,
+    rate_hz: int = 16_000,
+    seconds: float,
+    start_s: float = 0.0,
+    max_lost: float = 0.0,
 ) -> Float[Tensor, "m u"]:
     """Logarithm of the power of `read_sound` in mel bands: windows of 25 ms every 10 ms."""
-    waveform = read_sound(path, rate_hz=rate_hz, seconds=seconds, start_s=start_s)
+    waveform = read_sound(
+        path, rate_hz=rate_hz, seconds=seconds, start_s=start_s, max_lost=max_lost
+    )
     return torch.log(mel_spectrogram(rate_hz, mels)(waveform)[0] + FLOOR)
 
 
@@ -110,25 +136,13 @@ def _torchaudio() -> Any:
     return torchaudio
 
 
-def _read_sound_file(path: Path) -> tuple[np.ndarray, int]:
-    import soundfile
-
+def _read_sound_file(path: Path) -> tuple[np.ndarray, int, float]:
+    """Samples, their rate, and the share of what the header promises that is not there."""
+    soundfile = reader("soundfile", path)
+    check_wav(path)
+    promised = soundfile.info(path).frames
     sound, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)  # [t, c]
-    return sound.mean(axis=1), rate_hz
-
-
-def _read_film_sound(path: Path) -> tuple[np.ndarray, int]:
-    import av
-
-    with av.open(str(path)) as film:
-        if not film.streams.audio:
-            raise ValueError("the film has no sound")
-        track = film.streams.audio[0]
-        # Channels stay apart here and are averaged below: the resampler's own mix may exceed 1.
-        planar = av.AudioResampler(format="fltp")
-        parts = [
-            part.to_ndarray().mean(axis=0)
-            for frame in film.decode(track)
-            for part in planar.resample(frame)
-        ]
-        return np.concatenate(parts).astype(np.float32), int(track.rate)
+    if not len(sound):
+        raise ValueError("it holds no sample")
+    lost = max(share_of_riff_lost(path), 1 - len(sound) / promised)
+    return sound.mean(axis=1), rate_hz, lost

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from xdistill.data.files.extra import reader
+
 RATE_HZ = 16_000
 
 
 def write_tone(path: Path, label: int, rng: np.random.Generator, *, seconds: float) -> None:
     """Writes a 16-bit wav file with a tone of the label's pitch, and noise."""
-    import soundfile
+    soundfile = reader("soundfile", path)
 
     path.parent.mkdir(parents=True, exist_ok=True)
     t = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
@@ -23,7 +25,7 @@ def write_tone(path: Path, label: int, rng: np.random.Generator, *, seconds: flo
 
 def write_frames(folder: Path, label: int, rng: np.random.Generator, count: int = 2) -> None:
     """Writes JPEG files of 48 × 40 pixels with a square whose colour and place show the label."""
-    from PIL import Image
+    images = reader("PIL.Image", folder)
 
     folder.mkdir(parents=True, exist_ok=True)
     for at in range(count):
@@ -31,12 +33,12 @@ def write_frames(folder: Path, label: int, rng: np.random.Generator, count: int 
         row, column = divmod(label, 3)
         top, left = 4 + 16 * row, 2 + 15 * column
         frame[top : top + 14, left : left + 13, label % 3] += 150
-        Image.fromarray(frame.astype(np.uint8)).save(folder / f"{at + 1:05d}.jpg", quality=90)
+        images.fromarray(frame.astype(np.uint8)).save(folder / f"{at + 1:05d}.jpg", quality=90)
 
 
 def write_film(path: Path, label: int, rng: np.random.Generator) -> None:
     """Writes half a second of film: a square's place and a tone's pitch show the label."""
-    import av
+    av = reader("av", path)
 
     with av.open(str(path), "w") as film:
         pictures = film.add_stream("mpeg4", rate=10)

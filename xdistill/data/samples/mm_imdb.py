@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from xdistill.data.adapters.mm_imdb import FILE, MEAN_BGR, PARTS
+from xdistill.data.files.extra import reader
 
 GENRES = ("Drama", "Comedy", "Romance")
 ARRAYS = ("features", "vgg_features", "images", "imdb_ids", "genres")
@@ -23,8 +24,7 @@ def write_mm_imdb_sample(root: str | Path, *, films: int = 60, seed: int = 0) ->
         films: 20 or more.
         seed: everything follows from it.
     """
-    import h5py
-
+    h5py = reader("h5py", root)
     root = Path(root)
     root.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
@@ -51,8 +51,7 @@ def write_mm_imdb_sample(root: str | Path, *, films: int = 60, seed: int = 0) ->
 
 def _parts(films: int) -> np.ndarray:
     """Fuel's table: the rows of each array in each part."""
-    import h5py
-
+    h5py = reader("h5py", "the table of parts")
     kind = [("split", "S5"), ("source", "S12"), ("start", "<i8"), ("stop", "<i8")]
     kind += [("indices", h5py.regionref_dtype), ("available", "?"), ("comment", "S1")]
     cuts = [0, int(0.6 * films), int(0.7 * films), films]

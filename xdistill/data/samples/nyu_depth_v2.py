@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from xdistill.data.adapters.nyu_depth_v2 import FILE, SPLITS_FILE
+from xdistill.data.files.extra import reader
 
 KINDS = ("bedroom", "kitchen", "study")
 WIDTH, HEIGHT = 64, 48
@@ -22,10 +23,8 @@ def write_nyu_depth_v2_sample(root: str | Path, *, rooms: int = 8, seed: int = 0
         rooms: of each kind, 4 or more.
         seed: everything follows from it.
     """
-    import h5py
-    from scipy.io import savemat
-
     root = Path(root)
+    h5py, io = reader("h5py", root), reader("scipy.io", root, "video")
     root.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     kinds, names, images, depths, test = [], [], [], [], []
@@ -53,5 +52,5 @@ def write_nyu_depth_v2_sample(root: str | Path, *, rooms: int = 8, seed: int = 0
             file[name] = references
     numbers = np.arange(1, len(test) + 1)[:, None].astype(np.uint16)
     chosen = np.array(test)
-    savemat(root / SPLITS_FILE, {"trainNdxs": numbers[~chosen], "testNdxs": numbers[chosen]})
+    io.savemat(root / SPLITS_FILE, {"trainNdxs": numbers[~chosen], "testNdxs": numbers[chosen]})
     return root

@@ -42,10 +42,15 @@ def write_sleep_edf_sample(
         root: the folder; made if it is not there.
         subjects: their numbers, below 100.
         nights: number of nights of each subject, up to nine.
-        epochs: length of a recording in epochs of 30 s, 25 or more; an epoch takes 18 kB.
+        epochs: length of a recording in epochs of 30 s; an epoch takes 18 kB. From 25 on it has all
+            stages; a shorter one is the beginning of the night.
         unscored: number of epochs '?' in the hypnogram after the end of the recording.
         seed: everything follows from it.
     """
+    if epochs < 3:
+        raise ValueError(
+            f"epochs is 3 or more, so that the night has an epoch of sleep, got {epochs}"
+        )
     folder = Path(root) / "sleep-cassette"
     folder.mkdir(parents=True, exist_ok=True)
     for subject in subjects:
@@ -74,9 +79,10 @@ def _blocks(rng: np.random.Generator, epochs: int) -> list[tuple[float, float, s
     letters = [*CYCLE, "W"]
     lengths = np.array([1 if letter == "M" else 2 for letter in letters])
     growing = [at for at, letter in enumerate(letters) if letter != "M"]
-    left = epochs - lengths.sum()
+    left = max(0, epochs - lengths.sum())
     lengths[growing] += rng.multinomial(left, np.full(len(growing), 1 / len(growing)))
     starts = np.cumsum(lengths) - lengths
+    lengths = np.minimum(lengths, epochs - starts)
     return [
         (
             float(EPOCH_S * start),
@@ -84,6 +90,7 @@ def _blocks(rng: np.random.Generator, epochs: int) -> list[tuple[float, float, s
             LETTERS.get(letter, f"Sleep stage {letter}"),
         )
         for start, length, letter in zip(starts, lengths, letters, strict=True)
+        if length > 0
     ]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from xdistill.data.adapters.utd_mhad.clips import SOURCES
+from xdistill.data.files.extra import reader
 
 
 def write_utd_mhad_sample(
@@ -27,7 +28,7 @@ def write_utd_mhad_sample(
         subjects: their numbers, from 1 to 8.
         trials: their numbers.
     """
-    from scipy.io import savemat
+    io = reader("scipy.io", root, "video")
 
     root = Path(root)
     for modality in modalities:
@@ -40,7 +41,7 @@ def write_utd_mhad_sample(
                     variable, array = clip[modality]
                     name = f"a{action}_s{subject}_t{trial}_{modality}.mat"
                     path = root / SOURCES[modality].folder / name
-                    savemat(path, {variable: array}, do_compression=True)
+                    io.savemat(path, {variable: array}, do_compression=True)
     return root
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from xdistill.data.adapters.vggsound_100 import LABELS
+from xdistill.data.files.extra import reader
 from xdistill.data.samples.clip_files import write_tone
 
 
@@ -17,9 +18,7 @@ def write_vggsound_100_sample(root: str | Path, *, films: int = 8, seed: int = 0
     The last two of ``films`` films of each of three classes are in ``test``, the others in
     ``train``; sounds are wav files in ``test`` and waveforms in ``train``.
     """
-    import soundfile
-    from PIL import Image
-
+    soundfile, images = reader("soundfile", root), reader("PIL.Image", root)
     root = Path(root)
     keys = {"17": 0, "204": 1, "33": 2}
     for key, label in keys.items():
@@ -38,6 +37,6 @@ def write_vggsound_100_sample(root: str | Path, *, films: int = 8, seed: int = 0
             strip[:, 10 * label : 10 * label + 10, label] += 150
             (folder / "video_jpg").mkdir(exist_ok=True)
             path = folder / "video_jpg" / f"{name}.jpg"
-            Image.fromarray(strip.astype(np.uint8)).save(path, quality=90)
+            images.fromarray(strip.astype(np.uint8)).save(path, quality=90)
     (root / LABELS).write_text(json.dumps(keys))
     return root

@@ -14,6 +14,9 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from xdistill.data.files.extra import reader
+from xdistill.data.files.film import check_lost
+from xdistill.data.files.riff import check_wav, share_of_riff_lost
 from xdistill.data.files.sound import FLOOR, mel_spectrogram
 
 SAMPLE_RATE_HZ = 8000
@@ -48,7 +51,7 @@ def find_recordings(folder: Path) -> list[Recording]:
     recordings = folder / "recordings"
     if not recordings.is_dir():
         raise FileNotFoundError(f"{recordings} is missing. {FSDD_SOURCE}")
-    pattern = re.compile(r"([0-9])_([A-Za-z]+)_([0-9]+)\.wav")
+    pattern = re.compile(r"([0-9])_([A-Za-z]+)_([0-9]+)\.(?:wav|WAV)")
     found = sorted(
         Recording(int(match[1]), match[2], int(match[3]), path)
         for path in recordings.iterdir()
@@ -65,8 +68,7 @@ def read_waveform(path: Path, samples: int) -> Float[Tensor, "1 t"]:
     Raises:
         ValueError: the file is damaged or empty, its rate is not 8 kHz, or it has several channels.
     """
-    import soundfile
-
+    soundfile = reader("soundfile", path)
     try:
         sound, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)  # [t, c]
     except Exception as error:  # soundfile's own kind, and those of the operating system
@@ -77,8 +79,12 @@ def read_waveform(path: Path, samples: int) -> Float[Tensor, "1 t"]:
     if rate_hz != SAMPLE_RATE_HZ or sound.shape[1] != 1 or not len(sound):
         raise ValueError(
             f"{path} holds {len(sound)} samples of {sound.shape[1]} channel(s) at {rate_hz} Hz; "
-            f"expected one channel at {SAMPLE_RATE_HZ} Hz, as in FSDD; copy it again"
+            f"expected one channel at {SAMPLE_RATE_HZ} Hz, as in FSDD"
         )
+    check_wav(path)
+    check_lost(path, share_of_riff_lost(path), 0.0, "sound")
+    if not np.isfinite(sound).all():
+        raise ValueError(f"{path} holds NaN or infinite samples; copy it again")
     waveform = torch.from_numpy(sound[:samples, 0])
     return F.pad(waveform, (0, samples - len(waveform)))[None]
 

@@ -31,7 +31,7 @@ from xdistill.data.cards import DatasetCard
 from xdistill.data.files.arrays import read_features
 from xdistill.data.files.clips import ClipColumn
 from xdistill.data.files.file_column import FileColumn
-from xdistill.data.options import check_frames, check_modalities
+from xdistill.data.options import check_frames, check_modalities, check_share
 from xdistill.data.paired import PairedDataset
 from xdistill.data.simulation.sample import generate
 from xdistill.data.sleep_stages import STAGES
@@ -67,6 +67,8 @@ def s3ve(
     size: int | None = None,
     channels: int = 1,
     eeg_samples: int = 3000,
+    max_lost: float = 0.0,
+    allow_outside: bool = False,
     keep_gib: float = 1.0,
     seed: int = 0,
 ) -> Splits:
@@ -96,6 +98,9 @@ def s3ve(
         size: side of a frame in pixels. None is 112; for the sample 48.
         channels: 1 for grey, 3 for RGB.
         eeg_samples: length of a raw EEG epoch.
+        max_lost: the share of a film that may be missing from what its container promises; a
+            warning says how much is, more is an error.
+        allow_outside: follow ids, labels, paths and HDF5 links that lead out of the root.
         keep_gib: rows of a modality stay in memory if all of them fit into this many GiB.
         seed: decides the split "subjects".
 
@@ -111,16 +116,18 @@ def s3ve(
         size = 48 if size is None else size
     frames, size = 16 if frames is None else frames, 112 if size is None else size
     _check_options(layout, split, frames, size, channels)
+    check_share(max_lost)
     if root is None:
         raise ValueError(f"layout {layout!r} needs the dataset's root: {LAYOUTS[layout]}. {OWNER}")
     root = Path(root).expanduser()
     if layout == "features":
-        clips = read_table(root / TABLE)
+        clips = read_table(root / TABLE, allow_outside=allow_outside)
     else:
-        clips = read_annotations(root, subject_pattern)
+        clips = read_annotations(root, subject_pattern, allow_outside=allow_outside)
     names = _check_modalities(layout, modalities, clips, eeg_samples)
     check_files(clips, layout, names)
     shape = {"frames": frames, "size": size, "channels": channels}
+    shape |= {"max_lost": max_lost, "allow_outside": allow_outside}
     columns = {
         name: _column(name, layout, clips, keep_gib * GIB, eeg_samples, shape) for name in names
     }
@@ -163,7 +170,7 @@ def _column(
     clips: Sequence[Clip],
     keep_bytes: float,
     eeg_samples: int,
-    shape: dict[str, int],
+    shape: dict[str, Any],
 ) -> ClipColumn | FileColumn:
     if name == "video":
         paths = [clip.video for clip in clips if clip.video]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from xdistill.data.files import delimited
 from xdistill.data.files.clips import find_clip
+from xdistill.data.files.json_file import name_of, read_json, segment_of
+from xdistill.data.files.names import check_names, find_file, inside
 from xdistill.data.simulation.sample import ANNOTATIONS
 from xdistill.data.sleep_stages import SYNONYMS, stage_of
 
@@ -47,25 +49,36 @@ class Clip(NamedTuple):
     eeg: Path | None
 
 
-def read_annotations(root: Path, subject_pattern: str | None = None) -> list[Clip]:
+def read_annotations(
+    root: Path, subject_pattern: str | None = None, *, allow_outside: bool = False
+) -> list[Clip]:
     """The clips of the layout "clips", by subject and time.
 
-    A clip without the key "night_s" keeps the order of the annotations.
+    Without the key "night_s" clips keep the order of the annotations.
+
+    Args:
+        root: the folder of the annotations.
+        subject_pattern: regular expression whose first group in a clip's id is its subject.
+        allow_outside: take ids and labels that lead out of the root.
 
     Raises:
         FileNotFoundError: there are no annotations.
         ValueError: malformed annotations, or an unknown label, subset or subject.
     """
+    pattern = None if subject_pattern is None else _compiled(subject_pattern)
     path = root / ANNOTATIONS
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} is missing; the layout 'clips' is {LAYOUTS['clips']}. {OWNER}"
         )
     try:
-        content = json.loads(path.read_text())
-        labels, database = tuple(map(str, content["labels"])), dict(content["database"])
-        entries = [_annotated(root, clip_id, entry) for clip_id, entry in database.items()]
-    except (ValueError, KeyError, TypeError) as error:
+        content = read_json(path)
+        labels = tuple(name_of(label, "a label") for label in content["labels"])
+        database = dict(content["database"])
+        entries = [
+            _annotated(root, clip_id, entry, allow_outside) for clip_id, entry in database.items()
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(
             f"{path} cannot be used ({type(error).__name__}: {error}); expected "
             '{"labels": [...], "database": {id: {"subset": ..., "annotations": {"label": ..., '
@@ -74,35 +87,36 @@ def read_annotations(root: Path, subject_pattern: str | None = None) -> list[Cli
     clips = [
         clip._replace(
             label=_stage_of(clip.id, label, labels, path),
-            subject=_subject_of(clip, subject_pattern, path),
+            subject=_subject_of(clip, pattern, path),
         )
         for clip, label in entries
     ]
     _check_subsets(clips, path)
+    timed = sum("night_s" in entry for entry in database.values())
+    if 0 < timed < len(clips):
+        raise ValueError(
+            f"{path}: {timed} of {len(clips)} clips have the key 'night_s', so that the order of "
+            "the others is not known; give all of them one, or none"
+        )
     return sorted(clips, key=lambda clip: (clip.subject, clip.start_s))
 
 
-def read_table(path: Path) -> list[Clip]:
+def read_table(path: Path, *, allow_outside: bool = False) -> list[Clip]:
     """The clips of the layout "features", by subject and time.
+
+    Args:
+        path: the table.
+        allow_outside: take paths that are absolute, or lead out of the table's folder.
 
     Raises:
         FileNotFoundError: there is no table.
-        ValueError: missing columns, an unknown label, or a row without subject or time.
+        ValueError: missing columns, an unknown label, an id that is empty or occurs twice, a row
+            without subject, or a path that leads elsewhere.
     """
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is missing; the layout 'features' is {LAYOUTS['features']}. {OWNER}"
-        )
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        rows = list(reader)
-    missing = [name for name in TABLE_COLUMNS if name not in (reader.fieldnames or ())]
-    if missing:
-        raise ValueError(
-            f"{path} has the columns {reader.fieldnames}, it lacks {missing}; expected "
-            f"{', '.join(TABLE_COLUMNS)}"
-        )
-    clips = [_tabled(path, row) for row in rows]
+    source = f"the owners: {OWNER}"
+    rows = delimited.read_table(path, TABLE_COLUMNS, LAYOUTS["features"], source)
+    check_names([row["id"] for row in rows], path)
+    clips = [_tabled(path, row, allow_outside) for row in rows]
     return sorted(clips, key=lambda clip: (clip.subject, clip.start_s))
 
 
@@ -135,32 +149,42 @@ def check_files(clips: Sequence[Clip], layout: str, modalities: Sequence[str]) -
         )
 
 
-def _annotated(root: Path, clip_id: str, entry: Mapping[str, Any]) -> tuple[Clip, str]:
-    label = str(entry["annotations"]["label"])
-    segment = entry["annotations"].get("segment")
-    eeg = root / "eeg" / label / f"{clip_id}.npy"
+def _annotated(
+    root: Path, clip_id: str, entry: Mapping[str, Any], allow_outside: bool
+) -> tuple[Clip, str]:
+    name_of(clip_id, "an id")
+    label = name_of(entry["annotations"]["label"], f"the label of {clip_id}")
+    subject, night_s = entry.get("subject"), entry.get("night_s", 0)
+    if isinstance(night_s, bool) or not isfinite(float(night_s)):
+        raise ValueError(f"night_s of {clip_id} is {night_s!r}, expected seconds")
+    video, eeg = (
+        inside(root / kind, label, allow_outside=allow_outside) for kind in ("video", "eeg")
+    )
     clip = Clip(
         id=clip_id,
-        subject=str(entry.get("subject", "")),
+        subject="" if subject is None else name_of(subject, f"the subject of {clip_id}"),
         label=-1,
         subset=entry["subset"],
-        start_s=float(entry.get("night_s", 0)),
-        segment=None if segment is None else (int(segment[0]), int(segment[1])),
-        video=find_clip(root / "video" / label, clip_id),
-        eeg=eeg if eeg.is_file() else None,
+        start_s=float(night_s),
+        segment=segment_of(entry["annotations"].get("segment")),
+        video=find_clip(video, clip_id, allow_outside=allow_outside),
+        eeg=find_file(eeg, clip_id, (".npy",), allow_outside=allow_outside),
     )
     return clip, label
 
 
-def _tabled(path: Path, row: Mapping[str, str]) -> Clip:
-    files = {name: path.parent / row[name] if row[name] else None for name in ("video", "eeg")}
+def _tabled(path: Path, row: Mapping[str, str], allow_outside: bool) -> Clip:
     try:
-        start_s = float(row["start_s"] or 0)
+        files = {
+            name: inside(path.parent, row[name], allow_outside=allow_outside) if row[name] else None
+            for name in ("video", "eeg")
+        }
     except ValueError as error:
         raise ValueError(
-            f"{path}: clip {row['id']} has start_s {row['start_s']!r}, expected seconds"
+            f"{path}: clip {row['id']}: {error}, or pass allow_outside=True"
         ) from error
-    if not row["subject"]:
+    start_s = _seconds(path, row)
+    if not row["subject"].strip():
         raise ValueError(f"{path}: clip {row['id']} has no subject; the split needs one")
     return Clip(
         id=row["id"],
@@ -171,6 +195,28 @@ def _tabled(path: Path, row: Mapping[str, str]) -> Clip:
         segment=None,
         **{name: file if file and file.is_file() else None for name, file in files.items()},
     )
+
+
+def _seconds(path: Path, row: Mapping[str, str]) -> float:
+    try:
+        start_s = float(row["start_s"] or 0)
+    except ValueError:
+        start_s = float("nan")
+    if not isfinite(start_s):
+        raise ValueError(
+            f"{path}: clip {row['id']} has start_s {row['start_s']!r}, expected seconds"
+        )
+    return start_s
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise ValueError(
+            f"subject_pattern {pattern!r} is no regular expression ({error}); its first group is "
+            "the subject, as in '(s[0-9]+)_'"
+        ) from error
 
 
 def _stage_of(clip_id: str, label: str, labels: Sequence[str], path: Path) -> int:
@@ -187,7 +233,7 @@ def _stage_of(clip_id: str, label: str, labels: Sequence[str], path: Path) -> in
     return stage
 
 
-def _subject_of(clip: Clip, pattern: str | None, path: Path) -> str:
+def _subject_of(clip: Clip, pattern: re.Pattern[str] | None, path: Path) -> str:
     if pattern is None:
         if not clip.subject:
             raise ValueError(
@@ -196,11 +242,11 @@ def _subject_of(clip: Clip, pattern: str | None, path: Path) -> str:
                 "id is the subject"
             )
         return clip.subject
-    found = re.search(pattern, clip.id)
+    found = pattern.search(clip.id)
     if found is None or not found.groups() or not found.group(1):
         raise ValueError(
-            f"subject_pattern {pattern!r} finds no subject in the id {clip.id!r}; its first group "
-            "must be the subject in every id"
+            f"subject_pattern {pattern.pattern!r} finds no subject in the id {clip.id!r}; its "
+            "first group must be the subject in every id"
         )
     return found.group(1)
 

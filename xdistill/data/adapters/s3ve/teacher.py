@@ -20,6 +20,7 @@ def teacher_rows(
     *,
     subject_pattern: str | None = None,
     eeg_samples: int = 3000,
+    allow_outside: bool = False,
     keep_gib: float = 1.0,
 ) -> PairedDataset:
     """The raw EEG of a corpus on which a teacher is trained, for students of another one.
@@ -33,6 +34,7 @@ def teacher_rows(
         subject_pattern: regular expression whose first group in a clip's id is its subject, for
             annotations without the key "subject".
         eeg_samples: length of an epoch.
+        allow_outside: follow ids and labels that lead out of the root.
         keep_gib: rows stay in memory if all of them fit into this many GiB.
 
     Raises:
@@ -40,7 +42,7 @@ def teacher_rows(
         ValueError: malformed annotations, or no clip with EEG.
     """
     root = generate() / ELSEWHERE if root is None else Path(root).expanduser()
-    clips = read_annotations(root, subject_pattern)
+    clips = read_annotations(root, subject_pattern, allow_outside=allow_outside)
     check_files(clips, "clips", ("eeg",))
     clips = [clip for clip in clips if clip.eeg is not None]
     if not clips:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from xdistill.data.files.edf import EdfHeader, read_edf_header
+from xdistill.data.files.edf import EdfHeader, check_scale, find_signal, read_edf_header
+from xdistill.data.files.edf_times import first_sample, record_starts
+from xdistill.data.files.extra import reader
+from xdistill.data.files.mne_warnings import said_by_mne
 from xdistill.data.sleep_stages import EPOCH_S, ScoredEpoch, W, scored_epochs
 
 SOURCE = "https://physionet.org/content/sleep-edfx/1.0.0/"
@@ -25,18 +29,23 @@ LAYOUT = (
 
 
 class Channels(NamedTuple):
-    """The signals of one modality: their labels and their sampling rate in the file."""
+    """The signals of one modality: labels and rate in the file, and whether they are voltages."""
 
     labels: tuple[str, ...]
     rate_hz: int
+    microvolts: bool = True
 
 
 MODALITIES = {
     "eeg": Channels(("EEG Fpz-Cz", "EEG Pz-Oz"), 100),
     "eog": Channels(("EOG horizontal",), 100),
     "emg": Channels(("EMG submental",), 1),
-    "resp": Channels(("Resp oro-nasal",), 1),
+    "resp": Channels(("Resp oro-nasal",), 1, microvolts=False),
 }
+
+
+MICROVOLTS = {"nV": 1e-3, "uV": 1.0, "mV": 1e3, "V": 1e6}
+"""How many µV each unit is."""
 
 
 class Night(NamedTuple):
@@ -97,25 +106,34 @@ def read_hypnogram(path: Path) -> list[tuple[float, float, str]]:
     Raises:
         ValueError: a damaged file, or one without annotations.
     """
-    import mne
-
+    mne = reader("mne", path)
     read_edf_header(path)
     try:
-        found = mne.read_annotations(path)
+        with said_by_mne(path):
+            found = _annotations(mne, path)
     except Exception as error:  # mne raises many kinds for a damaged file
         raise ValueError(
-            f"{path} cannot be read as annotations ({type(error).__name__}: {error}); copy it again"
+            f"{path} cannot be read as annotations ({type(error).__name__}: {error}); if it is a "
+            "hypnogram, copy it again"
         ) from error
     if not len(found):
-        raise ValueError(
-            f"{path} holds no annotation, expected those of a hypnogram; copy it again"
-        )
+        raise ValueError(f"{path} holds no annotation, expected those of a hypnogram")
     return [
         (float(start_s), float(length_s), str(text))
         for start_s, length_s, text in zip(
             found.onset, found.duration, found.description, strict=True
         )
     ]
+
+
+def _annotations(mne: Any, path: Path) -> Any:
+    """EDF+ demands UTF-8. Older recorders write Latin-1, which a stage's name never needs."""
+    try:
+        return mne.read_annotations(path)
+    except Exception as error:
+        if "encoding" not in str(error) and not isinstance(error, UnicodeDecodeError):
+            raise
+        return mne.read_annotations(path, encoding="latin1")
 
 
 def trim_wake(epochs: Sequence[ScoredEpoch], wake_minutes: float | None) -> list[ScoredEpoch]:
@@ -145,8 +163,18 @@ def _recordings(root: Path) -> list[tuple[int, Path]]:
 
 
 def _hypnogram(psg: Path) -> Path | None:
-    """The hypnogram of a recording; its name has the scorer's letter in place of a digit."""
-    return next(iter(sorted(psg.parent.glob(f"{psg.name[:7]}?-Hypnogram.edf"))), None)
+    """The hypnogram of a recording; its name has the scorer's letter in place of a digit.
+
+    Raises:
+        ValueError: several scorers.
+    """
+    found = sorted(psg.parent.glob(f"{psg.name[:7]}?-Hypnogram.edf"))
+    if len(found) > 1:
+        raise ValueError(
+            f"{psg} has the hypnograms {', '.join(one.name for one in found)}, expected one; move "
+            "the others elsewhere"
+        )
+    return found[0] if found else None
 
 
 def _night(
@@ -162,34 +190,63 @@ def _night(
     if scored_from != header.start:
         raise ValueError(
             f"{hypnogram} starts at {scored_from} (dd.mm.yyhh.mm.ss), but {psg.name} at "
-            f"{header.start}; a hypnogram starts with its recording: copy both again"
+            f"{header.start}; a hypnogram starts with its recording, so one is of another night"
         )
     blocks = read_hypnogram(hypnogram)
     try:
         scored = scored_epochs(blocks)
     except ValueError as error:
         raise ValueError(f"{hypnogram}: {error}") from error
-    inside = [one for one in scored if 0 <= one.start_s <= header.seconds - EPOCH_S]
+    inside = _recorded(psg, header, scored)
     epochs = tuple(trim_wake(inside, wake_minutes))
     if not epochs:
         raise ValueError(
-            f"{hypnogram} scores no sleep in the {header.seconds:g} s of {psg.name}; copy both "
-            "again, or leave the subject out"
+            f"{hypnogram} scores no sleep in the {header.seconds:g} s of {psg.name}; leave the "
+            "subject out"
         )
     return Night(psg.name.split("-")[0], subject, psg, epochs)
 
 
+def _recorded(psg: Path, header: EdfHeader, scored: Sequence[ScoredEpoch]) -> list[ScoredEpoch]:
+    """The epochs that were recorded; a warning counts those in gaps between records."""
+    starts, record_s = record_starts(psg, header), header.record_s
+    inside = [
+        one
+        for one in scored
+        if first_sample(starts, record_s, 1.0, one.start_s, EPOCH_S) is not None
+    ]
+    end_s = starts[-1] + record_s
+    before_end = [one for one in scored if 0 <= one.start_s <= end_s - EPOCH_S]
+    if len(inside) < len(before_end):
+        warnings.warn(
+            f"{psg} has gaps: {len(before_end) - len(inside)} of {len(before_end)} scored epochs "
+            "were not recorded, or not whole, and are left out",
+            stacklevel=5,
+        )
+    return inside
+
+
 def _check_signals(psg: Path, header: EdfHeader, modalities: Sequence[str]) -> None:
-    rates = {signal.label: signal.rate_hz for signal in header.signals}
     for modality in modalities:
-        for label in MODALITIES[modality].labels:
-            if label not in rates:
+        wanted = MODALITIES[modality]
+        for label in wanted.labels:
+            signal = find_signal(psg, header, label)
+            if signal is None:
                 raise ValueError(
-                    f"{psg} has no signal {label!r}, only {', '.join(rates)}; copy it again, or "
-                    f"leave {modality!r} out of modalities"
+                    f"{psg} has no signal {label!r}, only "
+                    f"{', '.join(one.label for one in header.signals)}; leave {modality!r} out of "
+                    "modalities, or the recording elsewhere"
                 )
-            if rates[label] != MODALITIES[modality].rate_hz:
+            if signal.rate_hz != wanted.rate_hz:
                 raise ValueError(
-                    f"{psg} has {label!r} at {rates[label]:g} Hz, expected "
-                    f"{MODALITIES[modality].rate_hz} Hz as in all of sleep-cassette; copy it again"
+                    f"{psg} has {label!r} at {signal.rate_hz:g} Hz, expected {wanted.rate_hz} Hz "
+                    "as in all of sleep-cassette, and nothing is resampled here; leave "
+                    f"{modality!r} out of modalities, or the recording elsewhere"
+                )
+            check_scale(psg, signal)
+            if wanted.microvolts and signal.unit not in MICROVOLTS:
+                raise ValueError(
+                    f"{psg} has {label!r} in {signal.unit or 'no unit'}, expected one of "
+                    f"{', '.join(MICROVOLTS)}; leave {modality!r} out of modalities, or the "
+                    "recording elsewhere"
                 )

@@ -14,14 +14,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from xdistill.data.adapters.sleep_edf.index import MODALITIES, Night
-from xdistill.data.files.edf import read_edf_header
+from xdistill.data.adapters.sleep_edf.index import MICROVOLTS, MODALITIES, Night
+from xdistill.data.files.edf import find_signal, read_edf_header
+from xdistill.data.files.edf_times import first_sample, record_starts
+from xdistill.data.files.extra import reader
+from xdistill.data.files.mne_warnings import said_by_mne
 from xdistill.data.sleep_stages import EPOCH_S
 from xdistill.data.store import digest, stored_tensors
 
-FORMAT = "1"  # must change whenever `read_epochs` returns other values
-VOLTS = ("µV", "μV", "uV", "mV", "V")
-"""Units that mne converts to volts; values in other units stay as they are stored."""
+FORMAT = "2"  # must change whenever `read_epochs` returns other values
+STORED = {"uV": 1e6, "mV": 1e3}
+"""Factors to stored values of what mne has made volts; it leaves other units alone."""
 
 
 def read_epochs(night: Night, modality: str) -> Float[Tensor, "n c t"]:
@@ -31,29 +34,41 @@ def read_epochs(night: Night, modality: str) -> Float[Tensor, "n c t"]:
     signals have one rate, is therefore read by itself, and nothing is resampled.
 
     Returns:
-        float32 in µV; a signal whose unit is no voltage (respiration) keeps its stored values.
+        float32 in µV; respiration keeps its stored values.
 
     Raises:
         ValueError: a file that mne cannot read.
     """
-    import mne
-
+    mne = reader("mne", night.psg)
     wanted = MODALITIES[modality]
-    units = {signal.label: signal.unit for signal in read_edf_header(night.psg).signals}
-    starts = np.array([round(epoch.start_s * wanted.rate_hz) for epoch in night.epochs])
+    header = read_edf_header(night.psg)
+    found = [find_signal(night.psg, header, label) for label in wanted.labels]
+    stored = [one for one in found if one is not None]
+    records = record_starts(night.psg, header)
+    starts = np.array(
+        [
+            first_sample(records, header.record_s, wanted.rate_hz, epoch.start_s, EPOCH_S)
+            for epoch in night.epochs
+        ]
+    )
     length = EPOCH_S * wanted.rate_hz
     first, end = int(starts.min()), int(starts.max()) + length
     try:
-        raw = mne.io.read_raw_edf(
-            night.psg, include=list(wanted.labels), preload=False, verbose="error"
-        )
-        signals: Any = raw.get_data(start=first, stop=end, verbose="error")  # [c, end - first]
-        order = [raw.ch_names.index(label) for label in wanted.labels]
+        with said_by_mne(night.psg):
+            raw = mne.io.read_raw_edf(
+                night.psg, include=[one.label for one in stored], preload=False, verbose="warning"
+            )
+            signals: Any = raw.get_data(start=first, stop=end)  # [c, end - first]
+        order = [raw.ch_names.index(one.label) for one in stored]
     except Exception as error:  # mne raises many kinds for a damaged file
         raise ValueError(
-            f"{night.psg} cannot be read ({type(error).__name__}: {error}); copy it again"
+            f"{night.psg} cannot be read ({type(error).__name__}: {error}); it may be damaged: "
+            "copy it again"
         ) from error
-    factors = [1e6 if units[label] in VOLTS else 1.0 for label in wanted.labels]
+    factors = [
+        STORED.get(one.unit, 1.0) * (MICROVOLTS[one.unit] if wanted.microvolts else 1.0)
+        for one in stored
+    ]
     epochs = np.empty((len(starts), len(order), length), np.float32)
     for channel, (row, factor) in enumerate(zip(order, factors, strict=True)):
         windows = np.lib.stride_tricks.sliding_window_view(signals[row], length)

@@ -15,7 +15,7 @@ from xdistill.data.adapters.ucf51.index import SILENT, Clip, audio_files, read_i
 from xdistill.data.cards import DatasetCard
 from xdistill.data.files.clips import ClipColumn
 from xdistill.data.files.panns import panns_column
-from xdistill.data.options import check_frames, check_modalities
+from xdistill.data.options import check_frames, check_modalities, check_share
 from xdistill.data.paired import PairedDataset
 from xdistill.data.published_split import TEST, TRAIN, VAL, check_split, published_split
 from xdistill.data.splits import Splits
@@ -51,6 +51,7 @@ def ucf51(
     frames: int = 16,
     size: int = 112,
     channels: int = 3,
+    max_lost: float = 0.0,
     keep_gib: float = 1.0,
 ) -> Splits:
     """UCF51 as three paired datasets, by class and name.
@@ -76,6 +77,8 @@ def ucf51(
         frames: frames of a clip, spread evenly.
         size: side of a frame in pixels.
         channels: 1 for grey, 3 for RGB.
+        max_lost: the share of a film that may be missing from what its container promises; a
+            warning says how much is, more is an error.
         keep_gib: rows of a modality stay in memory if all of them fit into this many GiB.
 
     Raises:
@@ -85,6 +88,7 @@ def ucf51(
     """
     modalities = check_modalities(modalities, MODALITIES)
     check_frames(frames, size, channels)
+    check_share(max_lost)
     _check_split(split, fold, val_videos)
     root = Path(root).expanduser()
     clips, classes = read_index(root, fold)
@@ -100,6 +104,7 @@ def ucf51(
             frames=frames,
             size=size,
             channels=channels,
+            max_lost=max_lost,
         )
     dataset = PairedDataset(
         columns,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 
 from xdistill.data.files import panns
 from xdistill.data.files.clips import find_clip
+from xdistill.data.files.json_file import name_of, read_json, segment_of
 
 CLASSES = tuple(
     """
@@ -138,9 +138,18 @@ def _read_lists(folder: Path, names: Sequence[str]) -> list[Clip]:
     return [
         _clip(path, *_class_and_name(path, line), test=bool(at))
         for at, path in enumerate(folder / name for name in names)
-        for line in path.read_text().splitlines()
+        for line in _text(path).splitlines()
         if line.strip()
     ]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is no text in UTF-8 ({error}); save it as UTF-8, or copy it again"
+        ) from error
 
 
 def _class_and_name(path: Path, line: str) -> tuple[str, str]:
@@ -155,9 +164,9 @@ def _class_and_name(path: Path, line: str) -> tuple[str, str]:
 
 def _read_annotations(path: Path) -> list[Clip]:
     try:
-        database = dict(json.loads(path.read_text())["database"])
+        database = dict(read_json(path)["database"])
         entries = [(name, *_annotated(entry)) for name, entry in database.items()]
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(
             f"{path} cannot be used ({type(error).__name__}: {error}); expected "
             '{"labels": [...], "database": {clip: {"subset": "training" or "validation", '
@@ -172,11 +181,10 @@ def _read_annotations(path: Path) -> list[Clip]:
 def _annotated(entry: dict[str, Any]) -> tuple[str, bool, tuple[int, int] | None]:
     if entry["subset"] not in ("training", "validation"):
         raise ValueError(f"subset {entry['subset']!r}")
-    segment = entry["annotations"].get("segment")
     return (
-        str(entry["annotations"]["label"]),
+        name_of(entry["annotations"]["label"], "a label"),
         entry["subset"] == "validation",  # CCL's name for the test list
-        None if segment is None else (int(segment[0]), int(segment[1])),
+        segment_of(entry["annotations"].get("segment")),
     )
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from xdistill.data.files.mat import read_mat_array
 from xdistill.data.store import default_root, digest, stored_tensors
 
 BACKGROUND_M = -1.0
@@ -81,20 +82,8 @@ def read_mat(path: Path, modality: str) -> np.ndarray:
         ValueError: the file is damaged or lacks the variable, or the array has another shape, NaN
             or infinity.
     """
-    from scipy.io import loadmat
-
     _, variable, shape = SOURCES[modality]
-    try:
-        content = loadmat(path)
-    except Exception as error:  # scipy and zlib raise many kinds for a damaged file
-        raise ValueError(
-            f"{path} cannot be read as a MATLAB 5 file ({type(error).__name__}: {error}); it may "
-            "be truncated: copy it again"
-        ) from error
-    if variable not in content:
-        names = [name for name in content if not name.startswith("__")]
-        raise ValueError(f"{path} holds {names}, expected the variable {variable!r}. {SOURCE}")
-    array = content[variable]
+    array = read_mat_array(path, variable)
     fits = len(array.shape) == len(shape) and all(
         (want is None and have > 1) or want == have
         for want, have in zip(shape, array.shape, strict=True)
@@ -102,7 +91,7 @@ def read_mat(path: Path, modality: str) -> np.ndarray:
     if not fits:
         expected = tuple("time" if want is None else want for want in shape)
         raise ValueError(
-            f"{path}: {variable} has shape {array.shape}, expected {expected}; copy it again"
+            f"{path}: {variable} has shape {array.shape}, expected {expected}. {SOURCE}"
         )
     if not np.isfinite(array).all():
         raise ValueError(f"{path}: {variable} holds NaN or infinity; copy the file again")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from xdistill.data.files.names import check_names
+
 
 class AVClip(NamedTuple):
     """One clip.
@@ -24,14 +26,13 @@ class AVClip(NamedTuple):
     part: int
 
 
-def check_unique(clips: Sequence[AVClip], name: str) -> None:
-    """Refuse a clip that is listed twice.
+def check_unique(clips: Sequence[AVClip], where: object) -> None:
+    """Refuse a clip that is listed twice, or lacks a name, class or group.
 
     Raises:
         ValueError: the message names the clip.
     """
-    seen: set[str] = set()
-    for clip in clips:
-        if clip.id in seen:
-            raise ValueError(f"the lists of {name} name {clip.id} more than once; copy them again")
-        seen.add(clip.id)
+    check_names([clip.id for clip in clips], where)
+    nameless = [clip.id for clip in clips if not clip.label.strip() or not clip.group.strip()]
+    if nameless:
+        raise ValueError(f"{where} has {nameless[0]!r} without a class or a film")

@@ -28,15 +28,17 @@ def audio_visual_dataset(
     folders: AVFolders,
     form: AVFormat,
     *,
-    allow_missing: bool,
+    allow_missing: bool | None,
 ) -> PairedDataset:
     """All clips whose files are there, as one dataset; its ids are those of the clips.
+
+    Missing files are treated as in `xdistill.data.files.audio_visual.folders.rows_present`.
 
     - ``audio`` float32 [mels, 1 + 100·seconds]: logarithm of the power in mel bands.
     - ``video`` float32 [channels, frames, size, size] from 0 to 1, decoded when a row is read.
 
     Raises:
-        FileNotFoundError: a clip lacks a file and `allow_missing` is False, or all clips do.
+        FileNotFoundError: a clip lacks a file and `allow_missing` is not True, or all clips do.
     """
     finders = {"audio": (find_sound, folders.sound), "video": (find_clip, folders.video)}
     found: dict[str, list[Path | None]] = {
@@ -66,7 +68,13 @@ def parts_of(dataset: PairedDataset, clips: Sequence[AVClip]) -> list[int]:
 def _columns(paths: dict[str, list[Path]], form: AVFormat) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     if "audio" in paths:
-        read = partial(read_log_mel, mels=form.mels, rate_hz=form.rate_hz, seconds=form.seconds)
+        read = partial(
+            read_log_mel,
+            mels=form.mels,
+            rate_hz=form.rate_hz,
+            seconds=form.seconds,
+            max_lost=form.max_lost,
+        )
         columns["audio"] = FileColumn(paths["audio"], read, keep_bytes=form.keep_gib * GIB)
     if "video" in paths:
         columns["video"] = ClipColumn(
@@ -76,5 +84,6 @@ def _columns(paths: dict[str, list[Path]], form: AVFormat) -> dict[str, Any]:
             frames=form.frames,
             size=form.size,
             channels=form.channels,
+            max_lost=form.max_lost,
         )
     return columns
