@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from xdistill.data.any_dataset import as_paired
 from xdistill.data.frozen import device_of, frozen
 from xdistill.data.paired import PairedDataset
 from xdistill.data.store import default_root, digest, stored_tensors, update
@@ -20,7 +22,7 @@ TWICE_READ_ROWS = 8
 
 
 def cache_teacher(
-    dataset: PairedDataset,
+    dataset: Any,
     teacher: nn.Module,
     modality: str,
     *,
@@ -40,7 +42,7 @@ def cache_teacher(
     The code of the teacher's `forward` is not part of the digest: delete the file if it changes.
 
     Args:
-        dataset: has the modality in `inputs`, without a random transform.
+        dataset: has the modality in `inputs`, without a random transform; `as_paired` takes it.
         teacher: takes [B, ...] rows of the modality and returns Outputs.
         modality: the one that the teacher takes.
         root: folder of the files; `default_root("teachers")` when None.
@@ -54,6 +56,7 @@ def cache_teacher(
             transform is random, a hidden tensor is unknown, or the teacher returns something else
             than Outputs, NaN or infinity.
     """
+    dataset = as_paired(dataset)
     if modality not in dataset.inputs:
         raise ValueError(
             f"cannot cache the {modality} teacher: the dataset has the inputs "
