@@ -26,6 +26,7 @@ def cache_teacher(
     teacher: nn.Module,
     modality: str,
     *,
+    name: str | None = None,
     root: str | Path | None = None,
     hidden: Sequence[str] = (),
     batch_size: int = 64,
@@ -45,6 +46,8 @@ def cache_teacher(
         dataset: has the modality in `inputs`, without a random transform; `as_paired` takes it.
         teacher: takes [B, ...] rows of the modality and returns Outputs.
         modality: the one that the teacher takes.
+        name: the teacher's in the `Distiller`, where several teachers share a modality: its inputs
+            are kept for the others. None: the modality.
         root: folder of the files; `default_root("teachers")` when None.
         hidden: names of the hidden tensors that a loss will need. They are large, so none is kept
             by default.
@@ -75,7 +78,7 @@ def cache_teacher(
         return _run(dataset, teacher, modality, rows, hidden, batch_size, where, data_key)
 
     stored = stored_tensors(folder / f"{modality}-{key}.safetensors", make)
-    return dataset.with_outputs(modality, _outputs(stored))
+    return dataset.with_outputs(modality, _outputs(stored), name)
 
 
 def cached_logits(dataset: PairedDataset, modality: str, caller: str) -> Float[Tensor, "n k"]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torch.utils.data import IterableDataset
+
 from xdistill.types import PairedSample
 
 
@@ -140,7 +142,8 @@ def check_rows_of(dataset: Any) -> None:
     Raises:
         TypeError: it has no `len` or no `[row]`.
     """
-    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+    stream = isinstance(dataset, IterableDataset)
+    if stream or not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
         raise TypeError(
             f"a {type(dataset).__name__} has no length and rows[i], which audit, caches and "
             "splits need; pass a list of its rows, or a dataset that has them"

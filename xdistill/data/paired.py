@@ -287,8 +287,17 @@ class PairedDataset(Dataset[PairedSample]):
         }
         return PairedDataset(**{**own, **changes})
 
-    def with_outputs(self, modality: str, outputs: Outputs) -> PairedDataset:
-        """The same rows with a teacher's outputs in the place of its inputs."""
+    def with_outputs(
+        self, modality: str, outputs: Outputs, name: str | None = None
+    ) -> PairedDataset:
+        """The same rows with a teacher's outputs in the place of its inputs.
+
+        Under a name of their own the outputs stand beside the inputs, which other teachers of the
+        modality still need.
+        """
+        if name is not None and name != modality:
+            mask = {name: self.valid[modality]} if modality in self.valid else {}
+            return self.replace(valid={**self.valid, **mask}, cached={**self.cached, name: outputs})
         return self.replace(
             inputs={name: column for name, column in self.inputs.items() if name != modality},
             transforms={name: f for name, f in self.transforms.items() if name != modality},
