@@ -55,6 +55,8 @@ def test_classes_follow_from_names_and_are_kept():
         ([0, 1, 0, 1], None, "does not know what its classes are called; pass classes="),
         (["W", "N4", "W", "W"], ("W", "N1"), "target of row 1 is 'N4', expected one of"),
         ([0, None, 1, 0], ("W", "N1"), "not whole numbers|no numbers"),
+        (["W", "W", "W", "W"], ("W", "W"), "two classes have one name"),
+        ([0, 1, 0, 1], ("W", "W"), "two classes have one name"),
     ],
 )
 def test_targets_without_meaning(target, classes, message):
@@ -102,6 +104,8 @@ def test_parts_by_the_names_of_groups():
     assert [part.ids for part in splits] == [("2", "3"), ("0", "1"), ("4", "5")]
     with pytest.raises(ValueError, match="no group 'd'; its groups are a, b, c"):
         split_groups(data, train=["d"], val=["c"], test=["b"])
+    with pytest.raises(ValueError, match="a group is a name or a whole number, got 0.4"):
+        split_groups(pairs(6), train=[0.4], val=[1], test=[2])
     with pytest.raises(ValueError, match="group a of the dataset is in no part"):
         four = pairs(8, group=list("aabbccdd"))
         split_groups(four, train=["b"], val=["c"], test=["d"])

@@ -186,7 +186,7 @@ def _codes(
         if name is not None and name not in places:
             raise ValueError(f"{what} of row {row} is {name!r}, expected one of {list(places)}")
     codes = [-1 if name is None else places[name] for name in names]
-    return torch.tensor(codes, dtype=torch.int64), tuple(places)
+    return torch.tensor(codes, dtype=torch.int64), tuple(map(str, known))
 
 
 def _whole(what: str, values: np.ndarray, advice: str) -> Int64[Tensor, "n ..."]:

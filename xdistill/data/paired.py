@@ -188,6 +188,8 @@ class PairedDataset(Dataset[PairedSample]):
             raise ValueError(
                 f"group {int(self.group.max())} has no name; group_names are {self.group_names}"
             )
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"two classes have one name in {self.classes}; name each once")
         if not len(self.target):
             raise ValueError("a paired dataset needs at least one row, got none; check the split")
         if self.multi_label and self.target.shape[1:] != (len(self.classes),):

@@ -169,7 +169,7 @@ def group_numbers(dataset: PairedDataset, groups: Iterable[int | str]) -> set[in
     """The numbers of groups that are given by name or number.
 
     Raises:
-        ValueError: a name that no group has.
+        ValueError: a name that no group has, or a number that is not whole.
     """
     names = dataset.group_names or ()
     numbers = set()
@@ -179,6 +179,8 @@ def group_numbers(dataset: PairedDataset, groups: Iterable[int | str]) -> set[in
                 f"the dataset has no group {group!r}; its groups are "
                 f"{_listed(_names(dataset, set(dataset.group.tolist())))}"
             )
+        if not isinstance(group, str) and int(group) != group:
+            raise ValueError(f"a group is a name or a whole number, got {group!r}")
         numbers.add(names.index(group) if isinstance(group, str) else int(group))
     return numbers
 
