@@ -21,7 +21,8 @@ from kernel_costs import khn as khn_benchmark
 
 import xdistill as xd
 from xdistill.data.cache import cache_teacher
-from xdistill.data.paired import PairedDataset, paired_loader
+from xdistill.data.loader import paired_loader
+from xdistill.data.paired import PairedDataset
 from xdistill.engine.fit import fit
 from xdistill.engine.module import warmup_cosine
 from xdistill.report import environment, write_json

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from tests.toy import ToyEncoder, toy_data, toy_encoders
-from xdistill.data.paired import collate
+from xdistill.data.collate import collate
 from xdistill.distiller import Distiller
 from xdistill.losses.binary_cross_entropy import BinaryCrossEntropy, binary_cross_entropy
 from xdistill.losses.cross_entropy import CrossEntropy

@@ -10,11 +10,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from xdistill import kernels, losses
+from xdistill.data.any_dataset import as_paired
 from xdistill.data.audit import audit
 from xdistill.data.cache import cache_teacher
 from xdistill.data.calibrate import calibrate_teacher
+from xdistill.data.collate import collate
 from xdistill.data.labels import hide_labels, keep_labels_of
-from xdistill.data.paired import PairedDataset, collate, paired_loader
+from xdistill.data.loader import paired_loader
+from xdistill.data.paired import PairedDataset
 from xdistill.data.refine import refine_targets
 from xdistill.data.splits import (
     Splits,
@@ -86,6 +89,7 @@ __all__ = [
     "Splits",
     "StepOutput",
     "__version__",
+    "as_paired",
     "audit",
     "cache_teacher",
     "calibrate_teacher",

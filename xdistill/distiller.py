@@ -29,7 +29,8 @@ class Distiller(nn.Module):
     Args:
         student: an encoder (see `xdistill.types.Encoder`).
         teacher: an encoder, or one per name, or None for a student that learns alone. A name is the
-            key of the teacher's input in the batch.
+            key of the teacher's input in the batch; where the batch has no input of that name, the
+            teacher gets the input of its modality, so that several teachers can share one.
         loss: a loss, or one per teacher under the same names. The losses of several teachers are
             summed, so the task loss belongs in one of them.
         projector: name of the projector that maps both embeddings into a shared space, one pair for
@@ -81,7 +82,9 @@ class Distiller(nn.Module):
         for name, one in losses.items():
             teacher_spec = student_spec
             if name in teachers:
-                teacher_spec = self._spec(teachers[name], name, example)
+                known = example is None or name in {*example.inputs, *example.cached}
+                key = name if known else str(teachers[name].modality)
+                teacher_spec = self._spec(teachers[name], key, example)
             self._bind(one, student_spec, teacher_spec, projector, dim, num_samples)
         self.slow_teachers = nn.ModuleDict()
         for name, one in teachers.items():
@@ -155,21 +158,27 @@ class Distiller(nn.Module):
         return self
 
     def forward(self, batch: PairedBatch) -> StepOutput:
-        """The loss of a batch.
+        """The loss of a batch. Rows without the student's modality are left out of its losses.
 
         Raises:
             ValueError: the batch lacks the student's modality or a teacher's.
         """
-        student = self.student(_inputs(batch, self.student.modality, "student"))  # type: ignore
+        own = str(self.student.modality)
+        has = batch.valid.get(own)
+        student = _on_valid_rows(self.student, _inputs(batch, own, "student"), has)
+        target = batch.target_of(own)
         teachers: dict[str, Outputs] = {}
         terms: dict[str, Tensor] = {}
         total = student.embedding.new_zeros((), dtype=torch.float32)
+        if has is not None and not bool(has.any()):  # keeps a graph for backward()
+            total = total + 0 * sum(p.sum() for p in self.student.parameters() if p.requires_grad)
         for name, loss in self._named_losses():
-            valid = batch.valid.get(name)
+            valid = self._valid(name, batch)
             teacher = student
             if name in self.teachers:
                 teacher = teachers[name] = self._teach(name, batch, valid)
-            value = loss(student, teacher, batch.target, valid=valid, index=batch.index)
+            both = valid if has is None else has if valid is None else has & valid
+            value = loss(student, teacher, target, valid=both, index=batch.index)
             total = total + value
             prefix = f"{name}/" if len(self.losses) > 1 else ""
             terms.update({prefix + term: value for term, value in loss.terms.items()})
@@ -199,7 +208,7 @@ class Distiller(nn.Module):
         """Fill the memories of losses whose teacher trains; with a frozen one the losses do so."""
         losses = dict(self._named_losses())
         for name, copies in self.slow_teachers.items():
-            x, valid = _inputs(batch, name, "teacher"), batch.valid.get(name)
+            x, valid = self._teacher_inputs(name, batch), self._valid(name, batch)
             for slow in copies.children():
                 assert isinstance(slow, EMA)
                 slow.update(self.teachers[name])
@@ -219,7 +228,17 @@ class Distiller(nn.Module):
                 )
             return batch.cached[name]
         with torch.set_grad_enabled(torch.is_grad_enabled() and trains):
-            return _on_valid_rows(teacher, _inputs(batch, name, "teacher"), valid)
+            return _on_valid_rows(teacher, self._teacher_inputs(name, batch), valid)
+
+    def _teacher_inputs(self, name: str, batch: PairedBatch) -> Tensor:
+        modality = name if name in batch.inputs else str(self.teachers[name].modality)
+        return _inputs(batch, modality, "teacher" if name == modality else f"{name!r} teacher")
+
+    def _valid(self, name: str, batch: PairedBatch) -> Bool[Tensor, " b"] | None:
+        """Which rows a teacher has: by its name, else by its modality."""
+        if name in batch.valid or name in batch.inputs or name not in self.teachers:
+            return batch.valid.get(name)
+        return batch.valid.get(str(self.teachers[name].modality))
 
 
 def _memory_losses(loss: Loss) -> list[Loss]:

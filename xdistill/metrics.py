@@ -119,6 +119,8 @@ def as_scores(computed: dict[str, Tensor], ece: float | None = None) -> Scores:
 def predict(encoder: nn.Module, loader: Iterable[PairedBatch], num_classes: int) -> Prediction:
     """Run an encoder in eval mode over a loader that does not shuffle.
 
+    Rows without the encoder's modality count as unlabelled.
+
     Raises:
         ValueError: the encoder has no classifier or returns NaN, or rows may have several classes
             (use `xdistill.multi_label.predict_multi_label`).
@@ -152,7 +154,7 @@ def logits_and_targets(
             if outputs.logits is None:
                 raise ValueError("the encoder returns no logits; create it with num_classes")
             logits.append(outputs.logits.float().cpu())
-            targets.append(batch.target)
+            targets.append(batch.target_of(str(encoder.modality)))
     finally:
         encoder.train(training)
     return _without_nan(torch.cat(logits)), torch.cat(targets)

@@ -92,6 +92,13 @@ class PairedBatch:
     def __len__(self) -> int:
         return len(self.target)
 
+    def target_of(self, modality: str) -> Int64[Tensor, "b ..."]:
+        """The targets, -1 where a row lacks the modality: nothing can be asked of it there."""
+        valid = self.valid.get(modality)
+        if valid is None:
+            return self.target
+        return self.target.masked_fill(~valid.view(-1, *[1] * (self.target.ndim - 1)), -1)
+
     def map(self, function) -> PairedBatch:
         """Apply a Tensor -> Tensor function to every tensor."""
         return PairedBatch(

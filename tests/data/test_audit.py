@@ -67,7 +67,8 @@ def test_a_sound_dataset_passes_in_one_pass():
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_a_bad_teacher_row_is_used_without_it(value):
-    eeg = with_one(1, poisoned((2, 30), value))
+    eeg = [torch.randn(2, 30) for _ in range(ROWS)]
+    eeg[1] = poisoned((2, 30), value)
     eeg[4] = poisoned((2, 30), value)
     dataset = pairs(eeg=eeg, valid={"eeg": [row != 0 for row in range(ROWS)]})
     with pytest.warns(UserWarning) as caught:
@@ -86,7 +87,9 @@ def test_a_bad_teacher_row_is_used_without_it(value):
 
 def test_large_values_are_finite():
     column = [torch.full((2, 30), 3e38) for _ in range(ROWS)]
-    audit(pairs(eeg=column), required=("video",), optional=("eeg",))
+    with pytest.warns(UserWarning, match=r"eeg values have a size of 3e\+38, expected"):
+        audited = audit(pairs(eeg=column), required=("video",), optional=("eeg",))
+    assert not audited.valid
 
 
 def test_a_bad_student_row_is_an_error():
@@ -103,7 +106,7 @@ def test_a_bad_student_row_is_an_error():
         (torch.zeros(2, 30, dtype=torch.int16), "row 2 .*expected a floating-point tensor in µV"),
         (torch.zeros(2, 31), r"row 2 .*shape \(2, 31\) .* rows before it have \(2, 30\)"),
         (torch.zeros(3, 30), r"row 2 .*shape \(3, 30\)"),
-        (torch.zeros(2, 30).double(), r"row 2 .*float64, the rows before it"),
+        (torch.zeros(2, 30).half(), r"row 2 .*float16, the rows before it"),
         (torch.zeros(2, 0), "the batch is empty"),
         (OSError("no such file"), r"row 2 \(clip2\) cannot be read as eeg .OSError: no such file"),
     ],
@@ -114,7 +117,7 @@ def test_a_row_unlike_the_others(row, message):
 
 
 def test_transforms_are_part_of_what_is_checked():
-    ragged = [torch.zeros(2, 30 + row) for row in range(ROWS)]
+    ragged = [torch.randn(2, 30 + row) for row in range(ROWS)]
     audit(
         pairs(eeg=ragged, transforms={"eeg": lambda x: x[:, :30]}),
         required=("video",),
@@ -126,7 +129,9 @@ def test_transforms_are_part_of_what_is_checked():
 
 def test_a_modality_of_a_plugin_needs_no_registration():
     dataset = PairedDataset(
-        {"radar": torch.zeros(3, 7), "video": torch.zeros(3, 1, 2, 4, 4)}, [0] * 3, classes=["w"]
+        {"radar": 1e9 * torch.rand(3, 7), "video": torch.rand(3, 1, 2, 4, 4)},
+        [0] * 3,
+        classes=["w"],
     )
     audit(dataset, required=("video", "radar"))
 
@@ -153,7 +158,7 @@ def test_no_teacher_at_all():
 
 def test_one_of_two_teachers_is_enough():
     dataset = pairs(valid={"eeg": [False] * ROWS})
-    dataset = dataset.replace(inputs={**dataset.inputs, "audio": torch.zeros(ROWS, 1, 5)})
+    dataset = dataset.replace(inputs={**dataset.inputs, "audio": torch.rand(ROWS, 1, 5)})
     audited = audit(dataset, required=("video",), optional=("eeg", "audio"))
     assert not audited.valid["eeg"].any()
 
@@ -184,3 +189,81 @@ def test_random_transforms_draw_nothing_from_the_run():
     np.random.set_state(states[1])
     audit(dataset, required=("video",), optional=("eeg",))
     assert draw() == expected
+
+
+UV = 50 * torch.randn(ROWS, 2, 300, generator=torch.Generator().manual_seed(0))  # EEG in µV
+FILM = torch.rand(ROWS, 1, 2, 4, 4)
+ARM = torch.tensor([0.1, -0.2, 0.97, 20.0, -5.0, 90.0]).view(1, 6, 1)  # g and degree/s
+ARM = ARM * (1 + 0.1 * torch.randn(ROWS, 6, 50, generator=torch.Generator().manual_seed(0)))
+MILLI_G = ARM * torch.tensor([1000.0, 1000, 1000, 1, 1, 1]).view(1, 6, 1)
+
+
+@pytest.mark.parametrize(
+    ("modality", "values", "message"),
+    [
+        ("eeg", UV * 1e-6, "eeg values look like V, expected µV: multiply by 1e.06"),
+        ("eeg", UV * 1e-3, "eeg values look like mV, expected µV: multiply by 1000"),
+        ("eeg", UV * 1e3, "eeg values look like nV, expected µV: divide by 1000"),
+        ("eeg", UV * 1e-12, "eeg values have a size of .*e-10, expected 0.6 to 20000 .µV."),
+        ("video", FILM * 255, "video values look like 0 to 255, .*: divide by 255"),
+        ("image", FILM[:, 0] * 255, "image values look like 0 to 255, .*: divide by 255"),
+        ("audio", UV * 200, "audio values look like 16-bit integers, .*: divide by 32768"),
+        ("depth_image", 4000 * FILM[:, 0], "depth_image values look like mm, expected m: divide"),
+        ("inertial", MILLI_G, "inertial values look like milli-g, .*: divide by 1000"),
+    ],
+)
+def test_another_unit_is_told_once(modality, values, message):
+    dataset = PairedDataset({modality: values}, [0] * ROWS, classes=["w"])
+    with pytest.warns(UserWarning, match=message) as caught:
+        audit(dataset, required=(modality,))
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize(
+    ("modality", "values"),
+    [
+        ("eeg", UV),
+        ("eeg", UV / UV.std()),  # standardised
+        ("eeg", UV.double()),
+        ("video", FILM),
+        ("video", (FILM - 0.45) / 0.22),
+        ("video", FILM / 50),  # a dark room
+        ("audio", UV / UV.abs().max()),
+        ("audio", UV / UV.abs().max() / 300),
+        ("depth_image", 4 * FILM[:, 0]),
+        ("inertial", ARM),
+        ("inertial", ARM - ARM.mean(dim=2, keepdim=True)),
+        ("spectrogram", 1e9 * FILM[:, 0]),
+        ("tabular", 1e9 * UV[:, 0]),
+    ],
+)
+def test_the_own_unit_is_taken(modality, values):
+    audit(PairedDataset({modality: values}, [0] * ROWS, classes=["w"]), required=(modality,))
+
+
+def test_rows_of_zeros_are_counted():
+    values = UV.clone()
+    values[[2, 5]] = 0
+    dataset = pairs(eeg=list(values))
+    message = r"2 of 6 rows \(first: clip2\) are zero throughout in eeg; mark them in valid"
+    with pytest.warns(UserWarning, match=message) as caught:
+        audited = audit(dataset, required=("video",), optional=("eeg",))
+    assert len(caught) == 1 and audited.rows_with("eeg").all()
+
+
+def test_rows_without_the_student_can_be_allowed():
+    dataset = pairs(valid={"video": [True, False, False, True, True, True]})
+    message = r"2 of 6 rows \(first: clip1\) have no video; they are left out of the student's loss"
+    with pytest.warns(UserWarning, match=message):
+        audit(dataset, required=("video",), optional=("eeg",), allow_missing=True)
+    with pytest.raises(ValueError, match=r"6 of 6 rows .* have no video"):
+        audit(pairs(valid={"video": [False] * ROWS}), required=("video",), allow_missing=True)
+
+
+def test_any_dataset_is_read():
+    column = [torch.randn(2, 30) for _ in range(ROWS)]
+    dataset = pairs(eeg=[*column[:1], poisoned((2, 30)), *column[2:]])
+    view = torch.utils.data.Subset(dataset, [3, 1])
+    with pytest.warns(UserWarning, match=r"1 of 2 rows \(first: clip1\) have NaN .* eeg"):
+        audited = audit(view, required=("video",), optional=("eeg",))
+    assert audited.valid["eeg"].tolist() == [True, False] and audited.ids == ("clip3", "clip1")

@@ -15,7 +15,8 @@ from torch import nn
 
 from xdistill.data import cache as cache_module
 from xdistill.data.cache import cache_teacher
-from xdistill.data.paired import PairedDataset, collate
+from xdistill.data.collate import collate
+from xdistill.data.paired import PairedDataset
 from xdistill.data.store import digest, stored_tensors
 from xdistill.types import Outputs
 

@@ -6,8 +6,8 @@ from torch.utils.data import BatchSampler
 
 from tests.toy import toy_data, toy_encoders
 from xdistill.data.labels import hide_labels
+from xdistill.data.loader import paired_loader
 from xdistill.data.order import TwoStreams
-from xdistill.data.paired import paired_loader
 from xdistill.distiller import Distiller
 from xdistill.engine import fit
 from xdistill.losses.cross_entropy import CrossEntropy

@@ -8,8 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xdistill.data.collate import collate
+from xdistill.data.loader import paired_loader
 from xdistill.data.order import EpochSampler
-from xdistill.data.paired import PairedDataset, collate, paired_loader
+from xdistill.data.paired import PairedDataset
 from xdistill.data.rows import RowView
 from xdistill.types import Outputs, PairedSample
 

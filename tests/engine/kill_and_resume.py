@@ -13,7 +13,7 @@ import torch
 
 from tests.toy import toy_data, toy_encoders
 from xdistill import registry
-from xdistill.data.paired import paired_loader
+from xdistill.data.loader import paired_loader
 from xdistill.distiller import Distiller
 from xdistill.engine import fit
 from xdistill.losses.cross_entropy import CrossEntropy

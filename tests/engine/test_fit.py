@@ -10,7 +10,8 @@ from torch.utils.data import DataLoader
 
 from tests.toy import toy_data, toy_encoders
 from xdistill.data.cache import cache_teacher
-from xdistill.data.paired import collate, paired_loader
+from xdistill.data.collate import collate
+from xdistill.data.loader import paired_loader
 from xdistill.distiller import Distiller
 from xdistill.engine import fit
 from xdistill.losses.cross_entropy import CrossEntropy

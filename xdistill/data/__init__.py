@@ -1,12 +1,15 @@
 """Paired datasets, their splits, checks and caches; data sets are made by `create_dataset`."""
 
+from xdistill.data.any_dataset import as_paired
 from xdistill.data.audit import audit
 from xdistill.data.augment import flip_and_shift
 from xdistill.data.cache import cache_teacher
 from xdistill.data.calibrate import calibrate_teacher
 from xdistill.data.cards import DatasetCard
+from xdistill.data.collate import collate
 from xdistill.data.labels import hide_labels, keep_labels_of
-from xdistill.data.paired import PairedDataset, collate, paired_loader
+from xdistill.data.loader import paired_loader
+from xdistill.data.paired import PairedDataset
 from xdistill.data.refine import refine_targets
 from xdistill.data.splits import (
     Splits,
@@ -21,6 +24,7 @@ __all__ = [
     "DatasetCard",
     "PairedDataset",
     "Splits",
+    "as_paired",
     "audit",
     "cache_teacher",
     "calibrate_teacher",

@@ -6,21 +6,25 @@ import random
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from xdistill.data.any_dataset import as_paired
 from xdistill.data.paired import PairedDataset
+from xdistill.data.signal_size import SizeCheck
 from xdistill.modalities import Modality, get_modality
 from xdistill.registry import list_modalities
 
 
 def audit(
-    dataset: PairedDataset,
+    dataset: Any,
     *,
     required: Sequence[str] = (),
     optional: Sequence[str] = (),
+    allow_missing: bool = False,
     name: str = "train",
 ) -> PairedDataset:
     """Reads every row once and returns a dataset that can be trained on.
@@ -28,13 +32,16 @@ def audit(
     Each row is read with its transforms, and must have the axes of its modality and the shape and
     dtype of the other rows. A row with NaN or infinity in an optional modality (a teacher's) is
     marked as one without that modality, and a warning counts such rows; in a required modality (the
-    student's) it is an error. The state of the random generators is restored.
+    student's) it is an error. Warnings also tell of rows that are zero throughout, and of a
+    modality whose values look like another unit than its own (`Modality.plausible`). The state of
+    the random generators is restored.
 
     Args:
-        dataset: the rows to check.
+        dataset: the rows to check: a PairedDataset, or anything that `as_paired` takes.
         required: modalities that every row must have.
         optional: modalities that a row may lack. For one in `dataset.cached`, the cached outputs
             are checked.
+        allow_missing: rows may lack a required modality; a warning counts them.
         name: what messages call the dataset.
 
     Raises:
@@ -42,20 +49,22 @@ def audit(
             dtype or shape; a required modality is missing, NaN or infinite in some rows (the
             message has their number and the first); no row has any of the optional modalities.
     """
+    dataset = as_paired(dataset)
     for modality in (*required, *optional):
         if modality not in dataset.inputs and modality not in dataset.cached:
             raise ValueError(
                 f"{name}: no modality {modality!r}; the dataset has "
                 f"{sorted({*dataset.inputs, *dataset.cached})}"
             )
-    for modality in required:
-        absent = [row for row in range(len(dataset)) if not dataset.has(modality, row)]
-        if absent:
+    lacking = {modality: _lacking(dataset, modality) for modality in required}
+    for modality, absent in lacking.items():
+        if absent and (not allow_missing or len(absent) == len(dataset)):
             raise ValueError(
                 f"{name}: {_counted(dataset, absent)} have no {modality}, which every row needs; "
                 "leave them out with subset()"
             )
-    bad = _read_all(dataset, (*required, *optional), name)
+    sizes = SizeCheck(name)
+    bad = _read_all(dataset, (*required, *optional), name, sizes)
     for modality in required:
         if bad[modality]:
             raise ValueError(
@@ -73,10 +82,25 @@ def audit(
             valid[modality] = _without(dataset, modality, bad[modality])
     audited = dataset.replace(valid=valid)
     _refuse_no_teacher(audited, optional, name)
+    for modality, absent in lacking.items():
+        if absent:
+            warnings.warn(
+                f"{name}: {_counted(dataset, absent)} have no {modality}; they are left out of the "
+                "student's losses and metrics",
+                stacklevel=2,
+            )
+    for message in sizes.messages(dataset):
+        warnings.warn(message, stacklevel=2)
     return audited
 
 
-def _read_all(dataset: PairedDataset, modalities: Sequence[str], name: str) -> dict[str, list[int]]:
+def _lacking(dataset: PairedDataset, modality: str) -> list[int]:
+    return [row for row in range(len(dataset)) if not dataset.has(modality, row)]
+
+
+def _read_all(
+    dataset: PairedDataset, modalities: Sequence[str], name: str, sizes: SizeCheck
+) -> dict[str, list[int]]:
     """Checks every row; returns per modality the rows with NaN or infinity."""
     first: dict[str, Tensor] = {}
     bad: dict[str, list[int]] = {modality: [] for modality in modalities}
@@ -93,6 +117,8 @@ def _read_all(dataset: PairedDataset, modalities: Sequence[str], name: str) -> d
                     _check(dataset, row, sample, first.get(modality), known.get(modality), name)
                     first.setdefault(modality, sample)
                     finite = bool(torch.isfinite(sample).all())
+                    if finite:
+                        sizes.add(modality, row, sample)
                 if not finite:
                     bad[modality].append(row)
     return bad

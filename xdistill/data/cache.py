@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from xdistill.data.any_dataset import as_paired
 from xdistill.data.frozen import device_of, frozen
 from xdistill.data.paired import PairedDataset
 from xdistill.data.store import default_root, digest, stored_tensors, update
@@ -20,10 +22,11 @@ TWICE_READ_ROWS = 8
 
 
 def cache_teacher(
-    dataset: PairedDataset,
+    dataset: Any,
     teacher: nn.Module,
     modality: str,
     *,
+    name: str | None = None,
     root: str | Path | None = None,
     hidden: Sequence[str] = (),
     batch_size: int = 64,
@@ -40,9 +43,11 @@ def cache_teacher(
     The code of the teacher's `forward` is not part of the digest: delete the file if it changes.
 
     Args:
-        dataset: has the modality in `inputs`, without a random transform.
+        dataset: has the modality in `inputs`, without a random transform; `as_paired` takes it.
         teacher: takes [B, ...] rows of the modality and returns Outputs.
         modality: the one that the teacher takes.
+        name: the teacher's in the `Distiller`, where several teachers share a modality: its inputs
+            are kept for the others. None: the modality.
         root: folder of the files; `default_root("teachers")` when None.
         hidden: names of the hidden tensors that a loss will need. They are large, so none is kept
             by default.
@@ -54,6 +59,7 @@ def cache_teacher(
             transform is random, a hidden tensor is unknown, or the teacher returns something else
             than Outputs, NaN or infinity.
     """
+    dataset = as_paired(dataset)
     if modality not in dataset.inputs:
         raise ValueError(
             f"cannot cache the {modality} teacher: the dataset has the inputs "
@@ -72,7 +78,7 @@ def cache_teacher(
         return _run(dataset, teacher, modality, rows, hidden, batch_size, where, data_key)
 
     stored = stored_tensors(folder / f"{modality}-{key}.safetensors", make)
-    return dataset.with_outputs(modality, _outputs(stored))
+    return dataset.with_outputs(modality, _outputs(stored), name)
 
 
 def cached_logits(dataset: PairedDataset, modality: str, caller: str) -> Float[Tensor, "n k"]:

@@ -42,7 +42,7 @@ def hide_labels(dataset: PairedDataset, fraction: float, seed: int = 0) -> Paire
 
 
 def keep_labels_of(
-    dataset: PairedDataset, groups: int | Sequence[int], seed: int = 0
+    dataset: PairedDataset, groups: int | str | Sequence[int | str], seed: int = 0
 ) -> PairedDataset:
     """The same rows with the labels of some whole groups; all others become -1 (unlabelled).
 
@@ -51,7 +51,8 @@ def keep_labels_of(
 
     Args:
         dataset: some of whose rows have labels.
-        groups: the groups that keep their labels, or how many do, drawn from those that have any.
+        groups: the groups, by name or number, that keep their labels; or how many do, drawn from
+            those that have any.
             With one seed the groups of a smaller number are among those of a larger one.
         seed: which groups are drawn follows from it.
 
@@ -67,14 +68,19 @@ def keep_labels_of(
         order = torch.randperm(len(present), generator=torch.Generator().manual_seed(seed))
         chosen = present[order[:groups]]
     else:
-        named = list(groups) if isinstance(groups, Iterable) else [groups]
+        given = [groups] if isinstance(groups, str) or not isinstance(groups, Iterable) else groups
+        known = {name: number for number, name in enumerate(dataset.group_names or ())}
+        named = [known.get(one, one) if isinstance(one, str) else one for one in given]
         numbers = not any(isinstance(one, bool) for one in named)
         if not named or not numbers or not set(named) <= set(present.tolist()):
+            names = present.tolist()
+            if dataset.group_names is not None:
+                names = [dataset.group_names[group] for group in names]
             raise ValueError(
-                f"expected how many groups, or some of the groups with labels, "
-                f"{present.tolist()}, got {groups!r}"
+                f"expected how many groups, or some of the groups with labels, {names}, "
+                f"got {groups!r}"
             )
-        chosen = torch.tensor([int(one) for one in named])
+        chosen = torch.tensor([int(one) for one in named if not isinstance(one, str)])
     keep = torch.isin(dataset.group, chosen)
     target = torch.full_like(dataset.target, -1)
     target[keep] = dataset.target[keep]

@@ -1,31 +1,41 @@
-"""Paired samples of several modalities, and how they become batches."""
+"""Rows that were recorded in several modalities at once."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from xdistill.data.order import EpochSampler, TwoStreams, labelled_rows
-from xdistill.data.rows import Column, Rows, stack_rows, take
-from xdistill.types import Outputs, PairedBatch, PairedSample
+from xdistill.data.columns import as_column, as_row
+from xdistill.data.concat import joined
+from xdistill.data.describe import described
+from xdistill.data.fields import as_group, as_ids, as_mask, as_positions, as_start_s, as_target
+from xdistill.data.from_rows import row_columns
+from xdistill.data.order import labelled_rows
+from xdistill.data.rows import Column, Rows, take
+from xdistill.data.table import table_columns
+from xdistill.types import Outputs, PairedSample
 
 
 class PairedDataset(Dataset[PairedSample]):
     """N rows, each recorded in several modalities.
 
     Args:
-        inputs: one column per modality. A column may read its file when it is indexed.
-        target: [N] class index, -1 where unlabelled; or [N, K] for rows that may have several
-            classes (see `PairedBatch`).
-        classes: names of the K classes.
-        group: [N] subject, or another unit that a split must not divide. None: each row its own.
+        inputs: one column per modality: an array or tensor [N, ...], or anything with `len` and
+            `[row]`, which may read its file then. float64 becomes float32 before transforms.
+        target: [N] class index, -1 where unlabelled; [N] class name, None where unlabelled; or
+            [N, K] for rows that may have several classes (see `PairedBatch`).
+        classes: names of the K classes. None takes the sorted names in `target`: for several
+            datasets with the same classes pass them.
+        group: [N] number or name of the subject, or another unit that a split must not divide.
+            None: each row its own.
+        group_names: names of the groups, in the order of their numbers; None takes the sorted names
+            in `group`, if it holds names.
         valid: per modality [N], False where a row lacks it; its column is not read there.
         transforms: per modality a function Tensor -> Tensor that is applied to a row.
         ids: [N] names of the rows, for messages and reports.
@@ -33,38 +43,134 @@ class PairedDataset(Dataset[PairedSample]):
         cached: per teacher modality the teacher's outputs (see `xdistill.data.cache`).
 
     Raises:
-        ValueError: columns have different lengths, or a target is no class.
+        TypeError: a column holds no numbers.
+        ValueError: columns have different lengths, a target is no class, or a group, mask, id or
+            time is missing or not what its name says.
     """
 
     def __init__(
         self,
         inputs: Mapping[str, Column],
-        target: Int64[Tensor, "n ..."] | Sequence[int] | Sequence[Sequence[int]],
+        target: Any,
         *,
-        classes: Sequence[str],
-        group: Int64[Tensor, " n"] | Sequence[int] | None = None,
-        valid: Mapping[str, Bool[Tensor, " n"]] | None = None,
+        classes: Sequence[str] | None = None,
+        group: Any = None,
+        group_names: Sequence[str] | None = None,
+        valid: Mapping[str, Any] | None = None,
         transforms: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
         ids: Sequence[str] | None = None,
-        start_s: Float[Tensor, " n"] | Sequence[float] | None = None,
+        start_s: Any = None,
         cached: Mapping[str, Outputs] | None = None,
     ):
-        self.inputs = dict(inputs)
-        self.target = _whole(target)
-        self.classes = tuple(classes)
-        self.group = (
-            torch.arange(len(self.target))
-            if group is None
-            else torch.as_tensor(group, dtype=torch.int64)
-        )
+        self.inputs = {name: as_column(name, column) for name, column in inputs.items()}
+        self.target, self.classes = as_target(target, classes)
+        own = torch.arange(len(self.target))
+        self.group, self.group_names = as_group(own if group is None else group, group_names)
         self.valid = {
-            name: torch.as_tensor(mask, dtype=torch.bool) for name, mask in (valid or {}).items()
+            name: as_mask(f"valid[{name!r}]", mask) for name, mask in (valid or {}).items()
         }
         self.transforms = dict(transforms or {})
-        self.ids = tuple(map(str, range(len(self.target)))) if ids is None else tuple(ids)
-        self.start_s = None if start_s is None else torch.as_tensor(start_s, dtype=torch.float64)
+        self.ids = tuple(map(str, range(len(self.target)))) if ids is None else as_ids(ids)
+        self.start_s = None if start_s is None else as_start_s(start_s)
         self.cached = dict(cached or {})
+        self._blank: dict[str, Tensor] = {}
         self._check()
+
+    @classmethod
+    def concat(
+        cls, datasets: Sequence[PairedDataset], *, same_groups: bool | None = None
+    ) -> PairedDataset:
+        """The rows of several datasets one after the other, numbered from 0.
+
+        Unlike `torch.utils.data.ConcatDataset`, in which the `index` of rows repeats, so that
+        losses with a memory take two rows for one.
+
+        Args:
+            datasets: have the same classes. Rows of one without a modality lack it. Teachers'
+                outputs are cached in all of them or in none.
+            same_groups: whether a group of one dataset is the same subject as the group of that
+                name (number, without names) in another; False keeps them apart. It is asked for
+                where groups occur in several.
+
+        Raises:
+            ValueError: they do not fit together, or share groups and `same_groups` is None.
+        """
+        return cls(**joined(datasets, same_groups))
+
+    @classmethod
+    def from_table(
+        cls,
+        table: str | Path | Any,
+        *,
+        columns: Mapping[str, str | Sequence[str]],
+        target: str,
+        readers: Mapping[str, Callable[[Path], Any]] | None = None,
+        group: str | None = None,
+        ids: str | None = None,
+        start_s: str | None = None,
+        root: str | Path | None = None,
+        **options: Any,
+    ) -> PairedDataset:
+        """Rows from a table: a CSV file with a header, or a pandas DataFrame.
+
+        Args:
+            table: path of the CSV file, or a DataFrame.
+            columns: per modality the column of the table that holds its files' paths, or the
+                columns that hold its features. A row whose path is empty, or whose features are all
+                empty, lacks the modality.
+            target: column of the class, by name or number; empty where unlabelled.
+            readers: per modality of files a function Path -> array or tensor, called when the row
+                is read.
+            group: column of the subject.
+            ids: column of unique names of the rows.
+            start_s: column of the start of each row in its recording, in seconds.
+            root: folder to which relative paths are relative; None: that of the CSV file, or the
+                working directory. Files outside of it are refused.
+            **options: further arguments of PairedDataset: `classes`, `transforms`, …
+
+        Raises:
+            FileNotFoundError: the table or a file in it is missing.
+            ValueError: a column is missing, two rows have the same files or id, a field is no
+                number, a path leads out of `root`, or a column of paths has no reader.
+        """
+        fields = {"target": target, "group": group, "ids": ids, "start_s": start_s}
+        return cls(**table_columns(table, columns, fields, readers or {}, root), **options)
+
+    @classmethod
+    def from_rows(
+        cls,
+        dataset: Any,
+        *,
+        inputs: Sequence[str] | Mapping[str, str],
+        target: str,
+        classes: Sequence[str] | None = None,
+        group: str | None = None,
+        ids: str | None = None,
+        start_s: str | None = None,
+        **options: Any,
+    ) -> PairedDataset:
+        """Rows from any dataset of dicts, read when they are asked for; a Hugging Face one too.
+
+        Fields other than inputs are read once, now: from the table where the dataset has
+        `column_names`, else from its rows.
+
+        Args:
+            dataset: has `len` and `[row] -> dict`.
+            inputs: keys of the modalities, or per modality its key. A row whose value is None lacks
+                the modality.
+            target: key of the class, by name or number; None where unlabelled.
+            classes: names of the classes; None takes those of a Hugging Face `ClassLabel`.
+            group: key of the subject.
+            ids: key of the row's name.
+            start_s: key of the row's start in its recording, in seconds.
+            **options: further arguments of PairedDataset: `transforms`, …
+
+        Raises:
+            TypeError: a dataset without length, or whose rows are no dicts.
+            ValueError: rows lack a key.
+        """
+        fields = {"target": target, "group": group, "ids": ids, "start_s": start_s}
+        return cls(**row_columns(dataset, inputs, fields, classes), **options)
 
     def _check(self) -> None:
         lengths = {
@@ -78,6 +184,12 @@ class PairedDataset(Dataset[PairedSample]):
         }
         if len(set(lengths.values())) > 1:
             raise ValueError(f"a paired dataset needs columns of one length, got {lengths}")
+        if self.group_names is not None and int(self.group.max()) >= len(self.group_names):
+            raise ValueError(
+                f"group {int(self.group.max())} has no name; group_names are {self.group_names}"
+            )
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"two classes have one name in {self.classes}; name each once")
         if not len(self.target):
             raise ValueError("a paired dataset needs at least one row, got none; check the split")
         if self.multi_label and self.target.shape[1:] != (len(self.classes),):
@@ -139,10 +251,27 @@ class PairedDataset(Dataset[PairedSample]):
         return modality not in self.valid or bool(self.valid[modality][row])
 
     def read(self, modality: str, row: int) -> Tensor:
-        """One row of one modality, transformed, without reading the others."""
-        sample = torch.as_tensor(self.inputs[modality][row])
+        """One row of one modality, transformed, without reading the others.
+
+        Raises:
+            TypeError: the column returned no numbers.
+        """
+        name = f"row {row} ({self.ids[row]})"
+        sample = as_row(self.inputs[modality][row], modality, name)
         transform = self.transforms.get(modality)
-        return sample if transform is None else transform(sample)
+        changed = sample if transform is None else transform(sample)
+        # A transform that returns a float64 tensor means it.
+        return changed if isinstance(changed, Tensor) else as_row(changed, modality, name)
+
+    def blank(self, modality: str) -> Tensor | None:
+        """Zeros in the shape of a row, or None if no row of the dataset has the modality."""
+        if modality not in self._blank:
+            row = next((row for row in range(len(self)) if self.has(modality, row)), None)
+            if row is None:
+                return None
+            with torch.random.fork_rng(devices=[]):  # leaves the run's random numbers alone
+                self._blank[modality] = torch.zeros_like(self.read(modality, row))
+        return self._blank[modality]
 
     def replace(self, **changes: Any) -> PairedDataset:
         """The same dataset with some arguments of the constructor changed."""
@@ -151,6 +280,7 @@ class PairedDataset(Dataset[PairedSample]):
             "target": self.target,
             "classes": self.classes,
             "group": self.group,
+            "group_names": None if "group" in changes else self.group_names,
             "valid": self.valid,
             "transforms": self.transforms,
             "ids": self.ids,
@@ -159,168 +289,46 @@ class PairedDataset(Dataset[PairedSample]):
         }
         return PairedDataset(**{**own, **changes})
 
-    def with_outputs(self, modality: str, outputs: Outputs) -> PairedDataset:
-        """The same rows with a teacher's outputs in the place of its inputs."""
+    def with_outputs(
+        self, modality: str, outputs: Outputs, name: str | None = None
+    ) -> PairedDataset:
+        """The same rows with a teacher's outputs in the place of its inputs.
+
+        Under a name of their own the outputs stand beside the inputs, which other teachers of the
+        modality still need.
+        """
+        if name is not None and name != modality:
+            mask = {name: self.valid[modality]} if modality in self.valid else {}
+            return self.replace(valid={**self.valid, **mask}, cached={**self.cached, name: outputs})
         return self.replace(
             inputs={name: column for name, column in self.inputs.items() if name != modality},
             transforms={name: f for name, f in self.transforms.items() if name != modality},
             cached={**self.cached, modality: outputs},
         )
 
-    def subset(self, rows: Sequence[int] | Tensor | np.ndarray) -> PairedDataset:
-        """The rows at these positions, or where a mask is True; read lazily, renumbered from 0."""
-        rows = self._positions(rows)
+    def subset(self, rows: Any) -> PairedDataset:
+        """The rows at these positions, or where a mask is True; read lazily, renumbered from 0.
+
+        Raises:
+            ValueError: no row, a position that is not in the dataset, or a mask of another length.
+        """
+        rows = as_positions(rows, len(self))
         if not len(rows):
             raise ValueError("the subset has no rows, expected at least one; check the split")
         return self.replace(
             inputs={name: take(column, rows) for name, column in self.inputs.items()},
             target=self.target[rows],
             group=self.group[rows],
+            group_names=self.group_names,
             valid={name: mask[rows] for name, mask in self.valid.items()},
             ids=[self.ids[row] for row in rows.tolist()],
             start_s=None if self.start_s is None else self.start_s[rows],
             cached={name: outputs.rows(rows) for name, outputs in self.cached.items()},
         )
 
-    def _positions(self, rows: Sequence[int] | Tensor | np.ndarray) -> Int64[Tensor, " n"]:
-        chosen = torch.as_tensor(rows)
-        if chosen.dtype != torch.bool:
-            return chosen.long()
-        if len(chosen) != len(self):
-            raise ValueError(
-                f"a mask of {len(chosen)} rows cannot select from a dataset of {len(self)}; pass "
-                "one value for each row"
-            )
-        return chosen.nonzero().flatten()
+    def name_of_group(self, group: int) -> str:
+        """The name of a group, or its number where groups have no names."""
+        return str(group) if self.group_names is None else self.group_names[group]
 
-
-def _whole(target: Any) -> Int64[Tensor, "n ..."]:
-    given = torch.as_tensor(target)
-    whole = given.to(torch.int64)
-    if given.is_floating_point() and not torch.equal(whole.to(given.dtype), given):
-        raise ValueError(
-            "target has values that are not whole numbers; a row either has a class or does not "
-            "have it, soft labels need a loss of your own"
-        )
-    return whole
-
-
-def collate(samples: Sequence[PairedSample]) -> PairedBatch:
-    """Stack samples into a batch; a modality that a row lacks becomes zeros, marked in `valid`.
-
-    Raises:
-        ValueError: rows of one modality have different shapes.
-    """
-    names = sorted({name for sample in samples for name in sample.inputs})
-    masked = sorted({name for sample in samples for name in sample.valid})
-    cached = sorted({name for sample in samples for name in sample.cached})
-    return PairedBatch(
-        inputs={
-            name: stack_rows(name, [one.inputs.get(name) for one in samples]) for name in names
-        },
-        target=torch.stack([torch.as_tensor(sample.target) for sample in samples]),
-        valid={
-            name: torch.tensor([sample.valid.get(name, True) for sample in samples])
-            for name in masked
-        },
-        index=torch.tensor([sample.index for sample in samples]),
-        group=torch.tensor([sample.group for sample in samples]),
-        cached={
-            name: _stack_outputs([sample.cached[name] for sample in samples]) for name in cached
-        },
-    )
-
-
-def _stack_outputs(rows: Sequence[Outputs]) -> Outputs:
-    first = rows[0]
-    return Outputs(
-        embedding=torch.stack([row.embedding for row in rows]),
-        logits=None
-        if first.logits is None
-        else torch.stack([row.logits for row in rows if row.logits is not None]),
-        hidden={name: torch.stack([row.hidden[name] for row in rows]) for name in first.hidden},
-    )
-
-
-class _Collate:
-    """`collate`, with zeros also for a modality that no row of the batch has."""
-
-    def __init__(self, dataset: PairedDataset):
-        self.dataset = dataset
-        self._blank: dict[str, Tensor] = {}
-
-    def __call__(self, samples: Sequence[PairedSample]) -> PairedBatch:
-        batch = samples.batch() if isinstance(samples, Rows) else collate(samples)
-        for name in set(self.dataset.inputs) - set(batch.inputs):
-            if (blank := self._zeros(name)) is not None:
-                batch.inputs[name] = torch.stack([blank] * len(samples))
-        return batch
-
-    def _zeros(self, name: str) -> Tensor | None:
-        """Zeros in the shape of a row, or None if no row of the dataset has the modality."""
-        if name not in self._blank:
-            rows = range(len(self.dataset))
-            row = next((row for row in rows if self.dataset.has(name, row)), None)
-            if row is None:
-                return None
-            with torch.random.fork_rng(devices=[]):  # leaves the run's random numbers alone
-                self._blank[name] = torch.zeros_like(self.dataset.read(name, row))
-        return self._blank[name]
-
-
-def paired_loader(
-    dataset: PairedDataset,
-    batch_size: int,
-    *,
-    shuffle: bool = False,
-    seed: int = 0,
-    num_workers: int = 0,
-    drop_last: bool = False,
-    labelled_per_batch: int | None = None,
-    balanced: bool = False,
-) -> DataLoader[PairedSample]:
-    """A DataLoader of PairedBatch whose order and random transforms follow from the seed.
-
-    Args:
-        dataset: rows to read.
-        batch_size: rows of a batch.
-        shuffle: a new order for every epoch.
-        seed: of the order and of random transforms.
-        num_workers: processes that read rows.
-        drop_last: leave out a last batch that has fewer rows.
-        labelled_per_batch: how many labelled rows every batch has beside unlabelled ones
-            (`TwoStreams`); needs `shuffle`. None mixes rows as they come.
-        balanced: draw those labelled rows of every class equally often.
-
-    Raises:
-        ValueError: a negative seed for a shuffle; `labelled_per_batch` out of range, without
-            `shuffle`, or for rows that are all labelled or all unlabelled; `balanced` without it.
-    """
-    sampler: torch.utils.data.Sampler[int] | None = None
-    if labelled_per_batch is not None and shuffle:
-        streams = dataset.target, batch_size, labelled_per_batch
-        sampler = TwoStreams(*streams, balanced=balanced, seed=seed)
-    elif labelled_per_batch is not None or balanced:
-        raise ValueError(
-            f"labelled_per_batch={labelled_per_batch} with shuffle={shuffle} and "
-            f"balanced={balanced}: batches of two streams need labelled_per_batch and shuffle=True"
-        )
-    elif shuffle:
-        sampler = EpochSampler(len(dataset), seed)
-    return DataLoader(
-        dataset,
-        batch_size=batch_size,
-        sampler=sampler,
-        num_workers=num_workers,
-        collate_fn=_Collate(dataset),
-        drop_last=drop_last,
-        pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_seed_worker,
-        generator=torch.Generator().manual_seed(seed),
-    )
-
-
-def _seed_worker(worker: int) -> None:
-    seed = torch.initial_seed() % 2**32
-    np.random.seed(seed)
-    random.seed(seed)
+    def __repr__(self) -> str:
+        return described(self)

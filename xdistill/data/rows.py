@@ -35,7 +35,7 @@ class Rows(Sequence):
         return self.dataset[self.rows[place]]
 
     def batch(self) -> PairedBatch:
-        """What `collate` makes of these rows."""
+        """What `collate` makes of these rows one by one."""
         dataset, rows = self.dataset, torch.as_tensor(self.rows)
         inputs = {name: self._column(name, rows) for name in sorted(dataset.inputs)}
         return PairedBatch(
@@ -46,6 +46,14 @@ class Rows(Sequence):
             group=dataset.group[rows],
             cached={name: outputs.rows(rows) for name, outputs in sorted(dataset.cached.items())},
         )
+
+    def filled(self) -> PairedBatch:
+        """The batch, with zeros also for a modality that none of its rows has."""
+        batch = self.batch()
+        for name in set(self.dataset.inputs) - set(batch.inputs):
+            if (blank := self.dataset.blank(name)) is not None:
+                batch.inputs[name] = torch.stack([blank] * len(self))
+        return batch
 
     def _column(self, name: str, rows: Int64[Tensor, " b"]) -> Tensor | None:
         """[B, ...] of a modality, zeros where a row lacks it; None where every row does."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from xdistill.data.any_dataset import as_paired
+from xdistill.data.describe import described_parts
 from xdistill.data.paired import PairedDataset
 
 CANDIDATES = 32
@@ -23,9 +25,12 @@ class Splits(NamedTuple):
     val: PairedDataset
     test: PairedDataset
 
+    def __repr__(self) -> str:
+        return described_parts(self._asdict())
+
 
 def split_by_group(
-    dataset: PairedDataset,
+    dataset: Any,
     fractions: Sequence[float] = (0.7, 0.15, 0.15),
     seed: int = 0,
 ) -> Splits:
@@ -35,6 +40,7 @@ def split_by_group(
     rows of each class. Labels are used for nothing else.
 
     Args:
+        dataset: a PairedDataset, or anything that `as_paired` takes, here and below.
         fractions: share of the groups for train, val and test, which add up to 1.
         seed: the split follows from it.
 
@@ -48,6 +54,7 @@ def split_by_group(
             f"fractions must be three positive numbers that add up to 1 (train, val, test), got "
             f"{tuple(fractions)}; for other parts use split_groups"
         )
+    dataset = as_paired(dataset)
     groups, counts = _class_counts(dataset)
     sizes = _part_sizes(len(groups), shares)
     labels = torch.repeat_interleave(torch.arange(3), sizes)
@@ -62,33 +69,38 @@ def split_by_group(
 
 
 def split_groups(
-    dataset: PairedDataset, *, train: Sequence[int], val: Sequence[int], test: Sequence[int]
+    dataset: Any,
+    *,
+    train: Sequence[int | str],
+    val: Sequence[int | str],
+    test: Sequence[int | str],
 ) -> Splits:
-    """The split that puts these groups (subjects) into these parts.
+    """The split that puts these groups (subjects), by name or number, into these parts.
 
     Raises:
         ValueError: a part names no group, two parts name the same group, the dataset does not have
             a group, or no part names a group of the dataset.
     """
+    dataset = as_paired(dataset)
     named = {
-        name: {int(g) for g in part}
+        name: group_numbers(dataset, part)
         for name, part in (("train", train), ("val", val), ("test", test))
     }
     for name, part in named.items():
         if not part:
             raise ValueError(f"the part {name!r} names no group; every part needs at least one")
-    _refuse_shared(named)
+    _refuse_shared({name: _names(dataset, part) for name, part in named.items()})
     present = set(dataset.group.tolist())
     asked = set().union(*named.values())
     if asked - present:
         raise ValueError(
-            f"the dataset has no rows of group {_listed(asked - present)}; its groups are "
-            f"{_listed(present)}"
+            f"the dataset has no rows of group {_listed(_names(dataset, asked - present))}; its "
+            f"groups are {_listed(_names(dataset, present))}"
         )
     if present - asked:
         raise ValueError(
-            f"group {_listed(present - asked)} of the dataset is in no part; name it in train, val "
-            "or test, or leave its rows out with subset() first"
+            f"group {_listed(_names(dataset, present - asked))} of the dataset is in no part; name "
+            "it in train, val or test, or leave its rows out with subset() first"
         )
     return Splits(**{name: _rows_of(dataset, part) for name, part in named.items()})
 
@@ -138,15 +150,42 @@ def fold_groups(
 def check_disjoint(splits: Splits) -> None:
     """Refuse a split with a group (subject) in two parts.
 
+    Groups with names are compared by name, since each part may number them in its own way.
+
     Raises:
-        ValueError: two parts share groups; the message names them.
+        ValueError: two parts share groups; the message names them. Or some parts name their groups
+            and others number them.
     """
-    _refuse_shared(
-        {name: set(part.group.tolist()) for name, part in zip(Splits._fields, splits, strict=True)}
-    )
+    parts = dict(zip(Splits._fields, map(as_paired, splits), strict=True))
+    if len({part.group_names is None for part in parts.values()}) > 1:
+        raise ValueError(
+            "some parts have names of groups and others numbers, so nobody can say whether they "
+            "share a subject; name the groups of all parts"
+        )
+    _refuse_shared({name: _names(part, set(part.group.tolist())) for name, part in parts.items()})
 
 
-def kfold_by_group(dataset: PairedDataset, folds: int, seed: int = 0) -> list[Splits]:
+def group_numbers(dataset: PairedDataset, groups: Iterable[int | str]) -> set[int]:
+    """The numbers of groups that are given by name or number.
+
+    Raises:
+        ValueError: a name that no group has, or a number that is not whole.
+    """
+    names = dataset.group_names or ()
+    numbers = set()
+    for group in groups:
+        if isinstance(group, str) and group not in names:
+            raise ValueError(
+                f"the dataset has no group {group!r}; its groups are "
+                f"{_listed(_names(dataset, set(dataset.group.tolist())))}"
+            )
+        if not isinstance(group, str) and int(group) != group:
+            raise ValueError(f"a group is a name or a whole number, got {group!r}")
+        numbers.add(names.index(group) if isinstance(group, str) else int(group))
+    return numbers
+
+
+def kfold_by_group(dataset: Any, folds: int, seed: int = 0) -> list[Splits]:
     """Cross-validation over groups (subjects): each is for testing once and for validation once.
 
     The groups are shuffled into folds whose sizes differ by at most one group. In split k, fold k
@@ -155,6 +194,7 @@ def kfold_by_group(dataset: PairedDataset, folds: int, seed: int = 0) -> list[Sp
     Raises:
         ValueError: there are fewer than three folds, or fewer groups than folds.
     """
+    dataset = as_paired(dataset)
     groups = dataset.group.unique()
     if folds < 3 or folds > len(groups):
         raise ValueError(
@@ -228,7 +268,14 @@ def _rows_of(dataset: PairedDataset, groups: set[int]) -> PairedDataset:
     return dataset.subset(chosen.nonzero().flatten())
 
 
-def _refuse_shared(parts: dict[str, set[int]]) -> None:
+def _names(dataset: PairedDataset, groups: set[int]) -> set[int | str]:
+    """Names of groups, or their numbers where they have none."""
+    names = dataset.group_names
+    known = range(0 if names is None else len(names))
+    return {names[group] if names and group in known else group for group in groups}
+
+
+def _refuse_shared(parts: dict[str, set[int | str]]) -> None:
     for (first, left), (second, right) in combinations(parts.items(), 2):
         if left & right:
             raise ValueError(
@@ -237,7 +284,7 @@ def _refuse_shared(parts: dict[str, set[int]]) -> None:
             )
 
 
-def _listed(groups: set[int], most: int = 12) -> str:
-    names = [str(group) for group in sorted(groups)]
+def _listed(groups: set[int | str], most: int = 12) -> str:
+    names = [str(group) for group in sorted(groups, key=lambda group: (str(type(group)), group))]
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

@@ -1,6 +1,16 @@
 """Encoders by modality. Importing this package registers them and loads no heavy library."""
 
-from xdistill.encoders import audio, breathing, eeg, image, providers, signal, tabular, video
+from xdistill.encoders import (
+    audio,
+    breathing,
+    eeg,
+    image,
+    providers,
+    signal,
+    standardized,
+    tabular,
+    video,
+)
 from xdistill.encoders.checkpoint import load_weights, save_weights
 
 __all__ = [
@@ -12,6 +22,7 @@ __all__ = [
     "providers",
     "save_weights",
     "signal",
+    "standardized",
     "tabular",
     "video",
 ]

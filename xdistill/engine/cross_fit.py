@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from xdistill.data.cache import cache_teacher
-from xdistill.data.paired import PairedDataset, paired_loader
+from xdistill.data.loader import paired_loader
+from xdistill.data.paired import PairedDataset
 from xdistill.data.splits import Splits, kfold_by_group
 from xdistill.distiller import Distiller
 from xdistill.engine.fit import fit

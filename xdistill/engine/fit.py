@@ -10,14 +10,15 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
-from xdistill.data.audit import audit
+from xdistill.data.checked import Given, check_loader, check_same_classes
 from xdistill.data.paired import PairedDataset
 from xdistill.distiller import Distiller
+from xdistill.engine.arguments import check_arguments
 from xdistill.engine.epoch_order import EpochOrder
 from xdistill.engine.module import DistillerModule
 from xdistill.engine.run_dir import epochs_done, prepare_run_dir
@@ -83,6 +84,7 @@ def fit(
         FloatingPointError: the training loss became NaN or infinite; the last checkpoint stays.
         ValueError: data that cannot be trained on, or an unknown `monitor`.
     """
+    check_arguments(distiller, train_loader, val_loader)
     if mode not in ("max", "min"):
         raise ValueError(f"mode must be 'max' or 'min', got {mode!r}")
     checkpoint = prepare_run_dir(run_dir, resume)
@@ -130,17 +132,23 @@ def audited(distiller: Distiller, train: DataLoader, val: DataLoader | None) -> 
     lasts (`audit` counts them in a warning); afterwards the datasets are the caller's again, as
     they were.
     """
+
+    def teachers(dataset: PairedDataset) -> tuple[str, ...]:
+        keys = {
+            name if name in dataset.inputs else str(teacher.modality): None
+            for name, teacher in distiller.teachers.items()
+            if name not in dataset.cached
+        }
+        return tuple(keys)
+
     student = str(distiller.student.modality)
-    given: list[tuple[PairedDataset, dict[str, Tensor]]] = []
-    for name, loader in (("train", train), ("val", val)):
-        dataset = None if loader is None else loader.dataset
-        if isinstance(dataset, PairedDataset):
-            teachers = tuple(distiller.teachers) if name == "train" else ()
-            optional = tuple(one for one in teachers if one not in dataset.cached)
-            checked = audit(dataset, required=(student,), optional=optional, name=name)
-            given.append((dataset, dataset.valid))
-            dataset.valid = checked.valid
+    given: Given = []
     try:
+        rows = check_loader(train, student, teachers, given, "train")
+        if val is not None:
+            scored = check_loader(val, student, lambda _: (), given, "val")
+            if rows is not None and scored is not None:
+                check_same_classes(rows, scored)
         yield
     finally:
         for dataset, valid in reversed(given):

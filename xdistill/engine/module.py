@@ -64,7 +64,8 @@ class DistillerModule(L.LightningModule):
             make = metric_collection if batch.target.ndim == 1 else multi_label_metrics
             self.metrics = make(outputs.logits.shape[1]).to(self.device)
         logits = outputs.logits.float()
-        self.metrics.update(logits if batch.target.ndim == 1 else logits.sigmoid(), batch.target)
+        target = batch.target_of(str(student.modality))
+        self.metrics.update(logits if target.ndim == 1 else logits.sigmoid(), target)
 
     def on_validation_epoch_end(self) -> None:
         """Log the scalar metrics; the others belong into the final report."""

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from xdistill.data.cache import cache_teacher
-from xdistill.data.paired import PairedDataset, paired_loader
+from xdistill.data.loader import paired_loader
+from xdistill.data.paired import PairedDataset
 from xdistill.data.refine import Targets, refine_targets
 from xdistill.data.seen import seen_rows
 from xdistill.distiller import Distiller

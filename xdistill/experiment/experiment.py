@@ -13,8 +13,9 @@ from torch import nn
 
 from xdistill.data.audit import audit
 from xdistill.data.cache import cache_teacher
+from xdistill.data.collate import collate
 from xdistill.data.labels import hide_labels, keep_labels_of
-from xdistill.data.paired import PairedDataset, collate
+from xdistill.data.paired import PairedDataset
 from xdistill.data.refine import TARGETS
 from xdistill.data.splits import Splits, check_disjoint
 from xdistill.distiller import Distiller

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from xdistill.data.paired import paired_loader
+from xdistill.data.loader import paired_loader
 from xdistill.data.refine import Targets
 from xdistill.data.splits import Splits
 from xdistill.distiller import Distiller

@@ -11,7 +11,7 @@ from scipy.io import savemat
 import xdistill as xd
 from xdistill.data.adapters.utd_mhad import clips
 from xdistill.data.adapters.utd_mhad.adapter import ACTIONS, RandomShift, utd_mhad
-from xdistill.data.paired import collate
+from xdistill.data.collate import collate
 from xdistill.data.samples.utd_mhad import make_clip, write_utd_mhad_sample
 from xdistill.data.splits import check_disjoint
 

@@ -14,7 +14,7 @@ import torch
 
 from tests.losses.batches import SAMPLES, bound_loss, random_batch, step
 from tests.toy import toy_data, toy_encoders
-from xdistill.data.paired import paired_loader
+from xdistill.data.loader import paired_loader
 from xdistill.distiller import Distiller
 from xdistill.engine import fit
 from xdistill.losses.crd import CRD

@@ -11,7 +11,7 @@ from tests.data.adapters.s3ve.release import annotate, annotations, file_of, fir
 from xdistill.data.adapters.s3ve import s3ve
 from xdistill.data.adapters.s3ve.eeg import read_epoch
 from xdistill.data.files.clips import read_clip, write_clip
-from xdistill.data.paired import paired_loader
+from xdistill.data.loader import paired_loader
 
 
 class TestBroken:
