@@ -15,6 +15,7 @@ from xdistill.data.cache import cache_teacher
 from xdistill.data.calibrate import calibrate_teacher
 from xdistill.data.labels import hide_labels, keep_labels_of
 from xdistill.data.paired import PairedDataset, collate, paired_loader
+from xdistill.data.precomputed import precomputed
 from xdistill.data.refine import refine_targets
 from xdistill.data.splits import (
     Splits,
@@ -53,6 +54,7 @@ from xdistill.types import (
     PairedSample,
     Spec,
     StepOutput,
+    TargetKind,
 )
 
 if TYPE_CHECKING:
@@ -85,6 +87,7 @@ __all__ = [
     "Spec",
     "Splits",
     "StepOutput",
+    "TargetKind",
     "__version__",
     "audit",
     "cache_teacher",
@@ -109,6 +112,7 @@ __all__ = [
     "list_modalities",
     "list_projectors",
     "paired_loader",
+    "precomputed",
     "recipe",
     "refine_targets",
     "register_dataset",

@@ -13,6 +13,13 @@ from torch import Tensor, nn
 from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.parts.loss import Loss
 from xdistill.memory import EMA
+from xdistill.precomputed_teacher import (
+    compares,
+    only_cached,
+    precomputed_teacher,
+    require_embedding,
+    require_teacher,
+)
 from xdistill.registry import create_projector
 from xdistill.types import Outputs, PairedBatch, Spec, StepOutput
 
@@ -28,8 +35,11 @@ class Distiller(nn.Module):
 
     Args:
         student: an encoder (see `xdistill.types.Encoder`).
-        teacher: an encoder, or one per name, or None for a student that learns alone. A name is the
-            key of the teacher's input in the batch.
+        teacher: an encoder, or one per name; each reads the batch's input of its own `modality`, so
+            that two of one modality need two names alone. A modality's name stands for a teacher
+            whose outputs the batches hold (`cached`) and which is not here. None is for a student
+            that learns alone; if the loss compares with a teacher, it takes the outputs that the
+            batches hold of one.
         loss: a loss, or one per teacher under the same names. The losses of several teachers are
             summed, so the task loss belongs in one of them.
         projector: name of the projector that maps both embeddings into a shared space, one pair for
@@ -44,17 +54,19 @@ class Distiller(nn.Module):
         num_classes: number of classes, for losses with a classifier; None takes the student's.
         num_samples: number of training rows, for losses with a memory slot per row.
         example: any batch, for losses that make adapters between hidden layers: the encoders run on
-            it once, in eval mode, to find the shapes of those layers.
+            it once, in eval mode, to find the shapes of those layers. Without a teacher, losses on
+            embeddings learn from it the width of the outputs that the batches hold.
 
     Raises:
         ValueError: losses and teachers under different names, an encoder without modality or dim,
-            or a regular expression that matches no parameter.
+            a loss that compares with a teacher where there is none, or a regular expression that
+            matches no parameter.
     """
 
     def __init__(
         self,
         student: nn.Module,
-        teacher: nn.Module | Mapping[str, nn.Module] | None,
+        teacher: nn.Module | Mapping[str, nn.Module] | str | None,
         loss: Loss | Mapping[str, Loss],
         *,
         projector: str | None = None,
@@ -66,6 +78,8 @@ class Distiller(nn.Module):
         example: PairedBatch | None = None,
     ):
         super().__init__()
+        if isinstance(teacher, str) or (teacher is None and example and compares(loss)):
+            teacher = precomputed_teacher(example, teacher)
         teachers = _by_name(teacher)
         losses = _losses_by_name(loss, teachers)
         for role, encoder in {"student": student, **teachers}.items():
@@ -82,6 +96,9 @@ class Distiller(nn.Module):
             teacher_spec = student_spec
             if name in teachers:
                 teacher_spec = self._spec(teachers[name], name, example)
+                require_embedding(name, one, teacher_spec.dim)
+            else:
+                require_teacher(one)
             self._bind(one, student_spec, teacher_spec, projector, dim, num_samples)
         self.slow_teachers = nn.ModuleDict()
         for name, one in teachers.items():
@@ -119,13 +136,14 @@ class Distiller(nn.Module):
         loss.bind(student_spec, teacher_spec, self.num_classes, num_samples)
 
     @staticmethod
-    def _spec(encoder: nn.Module, modality: str, example: PairedBatch | None) -> Spec:
+    def _spec(encoder: nn.Module, name: str, example: PairedBatch | None) -> Spec:
         """Width of an encoder's embedding, and with an example the shapes of its hidden tensors."""
         if example is None:
             return Spec(_dim(encoder))
-        if modality in example.cached:
-            return Spec.of(example.cached[modality])
-        return Spec.of(_blank(encoder, _inputs(example, modality, "example's reader")))
+        for key in (name, str(encoder.modality)):
+            if key in example.cached:
+                return Spec.of(example.cached[key])
+        return Spec.of(_blank(encoder, _inputs(example, encoder.modality, "example's reader")))
 
     def _freeze(self) -> None:
         for name, teacher in self.teachers.items():
@@ -160,15 +178,17 @@ class Distiller(nn.Module):
         Raises:
             ValueError: the batch lacks the student's modality or a teacher's.
         """
-        student = self.student(_inputs(batch, self.student.modality, "student"))  # type: ignore
+        student = self.student(_inputs(batch, self.student.modality, "student"))
         teachers: dict[str, Outputs] = {}
         terms: dict[str, Tensor] = {}
         total = student.embedding.new_zeros((), dtype=torch.float32)
         for name, loss in self._named_losses():
-            valid = batch.valid.get(name)
-            teacher = student
+            valid, teacher = self._valid(name, batch), student
             if name in self.teachers:
                 teacher = teachers[name] = self._teach(name, batch, valid)
+            elif compares(loss):
+                (found, teacher) = only_cached(batch)
+                teachers[found], valid = teacher, batch.valid.get(found)
             value = loss(student, teacher, batch.target, valid=valid, index=batch.index)
             total = total + value
             prefix = f"{name}/" if len(self.losses) > 1 else ""
@@ -181,6 +201,17 @@ class Distiller(nn.Module):
             self._remember(batch)
         return StepOutput(total, terms, student, teachers)
 
+    @property
+    def teacher_modalities(self) -> tuple[str, ...]:
+        """The modalities that the teachers read, each once."""
+        return tuple(dict.fromkeys(str(one.modality) for one in self.teachers.children()))
+
+    def _valid(self, name: str, batch: PairedBatch) -> Bool[Tensor, " b"] | None:
+        """Which rows a teacher has: the mask of its own name, else that of its modality."""
+        if name in batch.valid or name not in self.teachers:
+            return batch.valid.get(name)
+        return batch.valid.get(str(self.teachers[name].modality))
+
     def set_progress(
         self, step: int | float, total: int | float, steps_per_epoch: int | float = 1
     ) -> None:
@@ -191,7 +222,8 @@ class Distiller(nn.Module):
 
     def _task(self, teacher: Outputs, target: Tensor, valid: Tensor | None) -> Tensor:
         if valid is not None:
-            target = target.masked_fill(~valid.view(-1, *[1] * (target.ndim - 1)), -1)
+            unlabelled = float("nan") if target.is_floating_point() else -1
+            target = target.masked_fill(~valid.view(-1, *[1] * (target.ndim - 1)), unlabelled)
         return self.teacher_loss(teacher, teacher, target)
 
     @torch.no_grad()
@@ -199,27 +231,51 @@ class Distiller(nn.Module):
         """Fill the memories of losses whose teacher trains; with a frozen one the losses do so."""
         losses = dict(self._named_losses())
         for name, copies in self.slow_teachers.items():
-            x, valid = _inputs(batch, name, "teacher"), batch.valid.get(name)
+            x = _inputs(batch, self.teachers[name].modality, "teacher")
+            valid = self._valid(name, batch)
             for slow in copies.children():
                 assert isinstance(slow, EMA)
                 slow.update(self.teachers[name])
                 outputs = _on_valid_rows(slow, x, valid)
                 for keeper in _memory_losses(losses[name]):
                     if keeper.teacher_momentum == slow.momentum:
-                        keeper.remember(outputs, batch.target, valid=valid, index=batch.index)
+                        # A loss refuses classes of another kind; a hidden target stays hidden.
+                        target = batch.target if keeper.reads else None
+                        keeper.remember(outputs, target, valid=valid, index=batch.index)
 
     def _teach(self, name: str, batch: PairedBatch, valid: Bool[Tensor, " b"] | None) -> Outputs:
         teacher = self.teachers[name]
         trains = _trains_any(teacher)
-        if name in batch.cached:
+        key = self._cached_key(name, batch)
+        if key is not None:
             if trains:
                 raise ValueError(
                     f"teacher {name!r} trains, but the batch holds cached outputs of it; give the "
                     "loader the dataset without the cache"
                 )
-            return batch.cached[name]
+            return batch.cached[key]
+        x = _inputs(batch, teacher.modality, "teacher")
         with torch.set_grad_enabled(torch.is_grad_enabled() and trains):
-            return _on_valid_rows(teacher, _inputs(batch, name, "teacher"), valid)
+            return _on_valid_rows(teacher, x, valid)
+
+    def _cached_key(self, name: str, batch: PairedBatch) -> str | None:
+        """Where the batch holds outputs of a teacher: under its name, or its modality's.
+
+        Raises:
+            ValueError: under a modality that several teachers read.
+        """
+        if name in batch.cached:
+            return name
+        modality = str(self.teachers[name].modality)
+        if modality not in batch.cached:
+            return None
+        same = [own for own, one in self.teachers.items() if str(one.modality) == modality]
+        if len(same) > 1:
+            raise ValueError(
+                f"the batch holds cached outputs of {modality!r}, which the teachers {same} all "
+                "read; keep each teacher's outputs under its name (dataset.with_outputs), or none"
+            )
+        return modality
 
 
 def _memory_losses(loss: Loss) -> list[Loss]:
@@ -276,7 +332,7 @@ def _blank(teacher: nn.Module, x: Tensor) -> Outputs:
     return outputs
 
 
-def _inputs(batch: PairedBatch, modality: str, role: str) -> Tensor:
+def _inputs(batch: PairedBatch, modality: Any, role: str) -> Tensor:
     if modality not in batch.inputs:
         raise ValueError(
             f"the {role} needs modality {modality!r}, but the batch holds "

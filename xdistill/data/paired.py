@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from xdistill.data.order import EpochSampler, TwoStreams, labelled_rows
 from xdistill.data.rows import Column, Rows, stack_rows, take
-from xdistill.types import Outputs, PairedBatch, PairedSample
+from xdistill.data.target import as_target, check_target, kind_of_column
+from xdistill.types import Outputs, PairedBatch, PairedSample, TargetKind
 
 
 class PairedDataset(Dataset[PairedSample]):
@@ -23,14 +24,16 @@ class PairedDataset(Dataset[PairedSample]):
     Args:
         inputs: one column per modality. A column may read its file when it is indexed.
         target: [N] class index, -1 where unlabelled; or [N, K] for rows that may have several
-            classes (see `PairedBatch`).
-        classes: names of the K classes.
+            classes (see `PairedBatch`); or of another kind, which `target_kind` names.
+        classes: names of the K classes; of the K values, or none, in a regression.
         group: [N] subject, or another unit that a split must not divide. None: each row its own.
         valid: per modality [N], False where a row lacks it; its column is not read there.
         transforms: per modality a function Tensor -> Tensor that is applied to a row.
         ids: [N] names of the rows, for messages and reports.
         start_s: [N] start of each row in its recording, in seconds; None where rows have no time.
         cached: per teacher modality the teacher's outputs (see `xdistill.data.cache`).
+        target_kind: "values" for a regression, "soft" for probabilities of the classes, "sequence"
+            for a class at each position [N, L]. None is "class" for [N] and "classes" for [N, K].
 
     Raises:
         ValueError: columns have different lengths, or a target is no class.
@@ -39,7 +42,7 @@ class PairedDataset(Dataset[PairedSample]):
     def __init__(
         self,
         inputs: Mapping[str, Column],
-        target: Int64[Tensor, "n ..."] | Sequence[int] | Sequence[Sequence[int]],
+        target: Any,
         *,
         classes: Sequence[str],
         group: Int64[Tensor, " n"] | Sequence[int] | None = None,
@@ -48,9 +51,11 @@ class PairedDataset(Dataset[PairedSample]):
         ids: Sequence[str] | None = None,
         start_s: Float[Tensor, " n"] | Sequence[float] | None = None,
         cached: Mapping[str, Outputs] | None = None,
+        target_kind: TargetKind | None = None,
     ):
         self.inputs = dict(inputs)
-        self.target = _whole(target)
+        self.target = as_target(target, target_kind)
+        self.target_kind: TargetKind = kind_of_column(self.target, target_kind)
         self.classes = tuple(classes)
         self.group = (
             torch.arange(len(self.target))
@@ -80,25 +85,12 @@ class PairedDataset(Dataset[PairedSample]):
             raise ValueError(f"a paired dataset needs columns of one length, got {lengths}")
         if not len(self.target):
             raise ValueError("a paired dataset needs at least one row, got none; check the split")
-        if self.multi_label and self.target.shape[1:] != (len(self.classes),):
-            raise ValueError(
-                f"target has shape {list(self.target.shape)}, expected [{len(self.target)}] for "
-                f"one class a row or [{len(self.target)}, {len(self.classes)}] for several"
-            )
-        highest = 1 if self.multi_label else len(self.classes) - 1
-        wrong = ((self.target < -1) | (self.target > highest)).nonzero()
-        if len(wrong):
-            row, found = int(wrong[0, 0]), int(self.target[tuple(wrong[0])])
-            meaning = "without and with a class" if self.multi_label else ", ".join(self.classes)
-            raise ValueError(
-                f"row {row} ({self.ids[row]}) has target {found}, expected -1 (unlabelled) or 0 to "
-                f"{highest} ({meaning})"
-            )
+        check_target(self.target, self.target_kind, self.classes, self.ids)
 
     @property
     def multi_label(self) -> bool:
         """Whether a row may have several classes, `target` being [N, K]."""
-        return self.target.ndim > 1
+        return self.target_kind == "classes"
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -120,7 +112,7 @@ class PairedDataset(Dataset[PairedSample]):
     def __getitem__(self, row: int) -> PairedSample:
         return PairedSample(
             inputs={name: self.read(name, row) for name in self.inputs if self.has(name, row)},
-            target=self.target[row] if self.multi_label else int(self.target[row]),
+            target=int(self.target[row]) if self.target_kind == "class" else self.target[row],
             valid={name: bool(mask[row]) for name, mask in self.valid.items()},
             index=int(row),
             group=int(self.group[row]),
@@ -156,6 +148,7 @@ class PairedDataset(Dataset[PairedSample]):
             "ids": self.ids,
             "start_s": self.start_s,
             "cached": self.cached,
+            "target_kind": None if self.target_kind in ("class", "classes") else self.target_kind,
         }
         return PairedDataset(**{**own, **changes})
 
@@ -192,17 +185,6 @@ class PairedDataset(Dataset[PairedSample]):
                 "one value for each row"
             )
         return chosen.nonzero().flatten()
-
-
-def _whole(target: Any) -> Int64[Tensor, "n ..."]:
-    given = torch.as_tensor(target)
-    whole = given.to(torch.int64)
-    if given.is_floating_point() and not torch.equal(whole.to(given.dtype), given):
-        raise ValueError(
-            "target has values that are not whole numbers; a row either has a class or does not "
-            "have it, soft labels need a loss of your own"
-        )
-    return whole
 
 
 def collate(samples: Sequence[PairedSample]) -> PairedBatch:

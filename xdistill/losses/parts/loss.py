@@ -144,6 +144,11 @@ class Loss(nn.Module):
 
     def _readable(self, given: Arguments) -> Arguments:
         """The arguments in the form that `forward` reads; an error if there is none."""
+        if "embedding" in self.needs and not self.task and not given.teacher.embedding.shape[-1]:
+            raise ValueError(
+                f"{self.label} compares embeddings, but the teacher's has width 0; precomputed "
+                "outputs need embedding= for it, or take a loss on logits"
+            )
         if self.per_position and has_positions(given.student, given.teacher):
             read = given.target if "labels" in self.inputs and self.reads else None
             given = given._replace(target=read)
