@@ -203,7 +203,7 @@ def test_two_teachers_of_one_modality():
         torch.testing.assert_close(step.teachers[name].logits[valid], own[valid])
         assert not step.teachers[name].logits[~valid].any()
     assert set(step.terms) == {"a/cross_entropy", "a/kd", "b/kd", "b/rkd"}
-    assert distiller.teacher_modalities == ("rich",)
+    assert distiller.modalities_read(()) == ("rich",)
     loader = xd.paired_loader(masked, 8)
     result = xd.fit(distiller, loader, loader, max_epochs=1, enable_progress_bar=False)
     assert "train/b/kd" in result.history[0]
@@ -222,6 +222,11 @@ def test_cached_outputs_of_one_of_two_teachers_are_not_taken_for_both():
     step = distiller(next(iter(xd.paired_loader(both, 8))))
     torch.testing.assert_close(step.teachers["a"].logits, outputs.logits[:8])
     assert not torch.equal(step.teachers["a"].logits, step.teachers["b"].logits)
+    without = both.replace(inputs={"cheap": data.inputs["cheap"]})
+    result = xd.fit(
+        distiller, xd.paired_loader(without, 8), max_epochs=1, enable_progress_bar=False
+    )
+    assert "train/a/kd" in result.history[0]
 
 
 def test_two_training_teachers_of_one_modality_fill_a_memory_each():

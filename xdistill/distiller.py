@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -201,10 +201,14 @@ class Distiller(nn.Module):
             self._remember(batch)
         return StepOutput(total, terms, student, teachers)
 
-    @property
-    def teacher_modalities(self) -> tuple[str, ...]:
-        """The modalities that the teachers read, each once."""
-        return tuple(dict.fromkeys(str(one.modality) for one in self.teachers.children()))
+    def modalities_read(self, cached: Collection[str]) -> tuple[str, ...]:
+        """The modalities that teachers read, each once, but of those whose outputs are cached."""
+        read = {
+            str(one.modality): None
+            for name, one in self.teachers.items()
+            if name not in cached and str(one.modality) not in cached
+        }
+        return tuple(read)
 
     def _valid(self, name: str, batch: PairedBatch) -> Bool[Tensor, " b"] | None:
         """Which rows a teacher has: the mask of its own name, else that of its modality."""

@@ -135,8 +135,7 @@ def audited(distiller: Distiller, train: DataLoader, val: DataLoader | None) -> 
     for name, loader in (("train", train), ("val", val)):
         dataset = None if loader is None else loader.dataset
         if isinstance(dataset, PairedDataset):
-            teachers = distiller.teacher_modalities if name == "train" else ()
-            optional = tuple(one for one in teachers if one not in dataset.cached)
+            optional = distiller.modalities_read(dataset.cached) if name == "train" else ()
             checked = audit(dataset, required=(student,), optional=optional, name=name)
             given.append((dataset, dataset.valid))
             dataset.valid = checked.valid
