@@ -76,7 +76,10 @@ class Batch:
 
     def step(self, loss: xd.Loss) -> None:
         """Forward and backward."""
-        loss(self.student, self.teacher, self.target, index=self.index).backward()
+        target = self.target
+        if loss.reads == ("values",):
+            target = torch.nn.functional.one_hot(target, CLASSES).float()
+        loss(self.student, self.teacher, target, index=self.index).backward()
 
 
 def make_batch(rows: int, device: str) -> Batch:

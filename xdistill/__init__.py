@@ -18,6 +18,7 @@ from xdistill.data.collate import collate
 from xdistill.data.labels import hide_labels, keep_labels_of
 from xdistill.data.loader import paired_loader
 from xdistill.data.paired import PairedDataset
+from xdistill.data.precomputed import precomputed
 from xdistill.data.refine import refine_targets
 from xdistill.data.splits import (
     Splits,
@@ -56,6 +57,7 @@ from xdistill.types import (
     PairedSample,
     Spec,
     StepOutput,
+    TargetKind,
 )
 
 if TYPE_CHECKING:
@@ -88,6 +90,7 @@ __all__ = [
     "Spec",
     "Splits",
     "StepOutput",
+    "TargetKind",
     "__version__",
     "as_paired",
     "audit",
@@ -113,6 +116,7 @@ __all__ = [
     "list_modalities",
     "list_projectors",
     "paired_loader",
+    "precomputed",
     "recipe",
     "refine_targets",
     "register_dataset",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +13,13 @@ from torch import Tensor, nn
 from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.parts.loss import Loss
 from xdistill.memory import EMA
+from xdistill.precomputed_teacher import (
+    compares,
+    only_cached,
+    precomputed_teacher,
+    require_embedding,
+    require_teacher,
+)
 from xdistill.registry import create_projector
 from xdistill.types import Outputs, PairedBatch, Spec, StepOutput
 
@@ -28,9 +35,12 @@ class Distiller(nn.Module):
 
     Args:
         student: an encoder (see `xdistill.types.Encoder`).
-        teacher: an encoder, or one per name, or None for a student that learns alone. A name is the
-            key of the teacher's input in the batch; where the batch has no input of that name, the
-            teacher gets the input of its modality, so that several teachers can share one.
+        teacher: an encoder, or one per name. A name is the key of the teacher's input in the batch;
+            where the batch has no input of that name, the teacher gets the input of its own
+            `modality`, so that several teachers can share one. A modality's name stands for a
+            teacher whose outputs the batches hold (`cached`) and which is not here. None is for a
+            student that learns alone; if the loss compares with a teacher, it takes the outputs
+            that the batches hold of one.
         loss: a loss, or one per teacher under the same names. The losses of several teachers are
             summed, so the task loss belongs in one of them.
         projector: name of the projector that maps both embeddings into a shared space, one pair for
@@ -45,17 +55,19 @@ class Distiller(nn.Module):
         num_classes: number of classes, for losses with a classifier; None takes the student's.
         num_samples: number of training rows, for losses with a memory slot per row.
         example: any batch, for losses that make adapters between hidden layers: the encoders run on
-            it once, in eval mode, to find the shapes of those layers.
+            it once, in eval mode, to find the shapes of those layers. Without a teacher, losses on
+            embeddings learn from it the width of the outputs that the batches hold.
 
     Raises:
         ValueError: losses and teachers under different names, an encoder without modality or dim,
-            or a regular expression that matches no parameter.
+            a loss that compares with a teacher where there is none, or a regular expression that
+            matches no parameter.
     """
 
     def __init__(
         self,
         student: nn.Module,
-        teacher: nn.Module | Mapping[str, nn.Module] | None,
+        teacher: nn.Module | Mapping[str, nn.Module] | str | None,
         loss: Loss | Mapping[str, Loss],
         *,
         projector: str | None = None,
@@ -67,6 +79,8 @@ class Distiller(nn.Module):
         example: PairedBatch | None = None,
     ):
         super().__init__()
+        if isinstance(teacher, str) or (teacher is None and example and compares(loss)):
+            teacher = precomputed_teacher(example, teacher)
         teachers = _by_name(teacher)
         losses = _losses_by_name(loss, teachers)
         for role, encoder in {"student": student, **teachers}.items():
@@ -85,6 +99,9 @@ class Distiller(nn.Module):
                 known = example is None or name in {*example.inputs, *example.cached}
                 key = name if known else str(teachers[name].modality)
                 teacher_spec = self._spec(teachers[name], key, example)
+                require_embedding(name, one, teacher_spec.dim)
+            else:
+                require_teacher(one)
             self._bind(one, student_spec, teacher_spec, projector, dim, num_samples)
         self.slow_teachers = nn.ModuleDict()
         for name, one in teachers.items():
@@ -122,13 +139,14 @@ class Distiller(nn.Module):
         loss.bind(student_spec, teacher_spec, self.num_classes, num_samples)
 
     @staticmethod
-    def _spec(encoder: nn.Module, modality: str, example: PairedBatch | None) -> Spec:
+    def _spec(encoder: nn.Module, name: str, example: PairedBatch | None) -> Spec:
         """Width of an encoder's embedding, and with an example the shapes of its hidden tensors."""
         if example is None:
             return Spec(_dim(encoder))
-        if modality in example.cached:
-            return Spec.of(example.cached[modality])
-        return Spec.of(_blank(encoder, _inputs(example, modality, "example's reader")))
+        for key in (name, str(encoder.modality)):
+            if key in example.cached:
+                return Spec.of(example.cached[key])
+        return Spec.of(_blank(encoder, _inputs(example, encoder.modality, "example's reader")))
 
     def _freeze(self) -> None:
         for name, teacher in self.teachers.items():
@@ -173,10 +191,12 @@ class Distiller(nn.Module):
         if has is not None and not bool(has.any()):  # keeps a graph for backward()
             total = total + 0 * sum(p.sum() for p in self.student.parameters() if p.requires_grad)
         for name, loss in self._named_losses():
-            valid = self._valid(name, batch)
-            teacher = student
+            valid, teacher = self._valid(name, batch), student
             if name in self.teachers:
                 teacher = teachers[name] = self._teach(name, batch, valid)
+            elif compares(loss):
+                (found, teacher) = only_cached(batch)
+                teachers[found], valid = teacher, batch.valid.get(found)
             both = valid if has is None else has if valid is None else has & valid
             value = loss(student, teacher, target, valid=both, index=batch.index)
             total = total + value
@@ -190,6 +210,15 @@ class Distiller(nn.Module):
             self._remember(batch)
         return StepOutput(total, terms, student, teachers)
 
+    def modalities_read(self, cached: Collection[str]) -> tuple[str, ...]:
+        """The modalities that teachers read, each once, but of those whose outputs are cached."""
+        read = {
+            str(one.modality): None
+            for name, one in self.teachers.items()
+            if name not in cached and str(one.modality) not in cached
+        }
+        return tuple(read)
+
     def set_progress(
         self, step: int | float, total: int | float, steps_per_epoch: int | float = 1
     ) -> None:
@@ -200,7 +229,8 @@ class Distiller(nn.Module):
 
     def _task(self, teacher: Outputs, target: Tensor, valid: Tensor | None) -> Tensor:
         if valid is not None:
-            target = target.masked_fill(~valid.view(-1, *[1] * (target.ndim - 1)), -1)
+            unlabelled = float("nan") if target.is_floating_point() else -1
+            target = target.masked_fill(~valid.view(-1, *[1] * (target.ndim - 1)), unlabelled)
         return self.teacher_loss(teacher, teacher, target)
 
     @torch.no_grad()
@@ -215,20 +245,24 @@ class Distiller(nn.Module):
                 outputs = _on_valid_rows(slow, x, valid)
                 for keeper in _memory_losses(losses[name]):
                     if keeper.teacher_momentum == slow.momentum:
-                        keeper.remember(outputs, batch.target, valid=valid, index=batch.index)
+                        # A loss refuses classes of another kind; a hidden target stays hidden.
+                        target = batch.target if keeper.reads else None
+                        keeper.remember(outputs, target, valid=valid, index=batch.index)
 
     def _teach(self, name: str, batch: PairedBatch, valid: Bool[Tensor, " b"] | None) -> Outputs:
         teacher = self.teachers[name]
         trains = _trains_any(teacher)
-        if name in batch.cached:
+        key = self._cached_key(name, batch)
+        if key is not None:
             if trains:
                 raise ValueError(
                     f"teacher {name!r} trains, but the batch holds cached outputs of it; give the "
                     "loader the dataset without the cache"
                 )
-            return batch.cached[name]
+            return batch.cached[key]
+        x = self._teacher_inputs(name, batch)
         with torch.set_grad_enabled(torch.is_grad_enabled() and trains):
-            return _on_valid_rows(teacher, self._teacher_inputs(name, batch), valid)
+            return _on_valid_rows(teacher, x, valid)
 
     def _teacher_inputs(self, name: str, batch: PairedBatch) -> Tensor:
         modality = name if name in batch.inputs else str(self.teachers[name].modality)
@@ -239,6 +273,25 @@ class Distiller(nn.Module):
         if name in batch.valid or name in batch.inputs or name not in self.teachers:
             return batch.valid.get(name)
         return batch.valid.get(str(self.teachers[name].modality))
+
+    def _cached_key(self, name: str, batch: PairedBatch) -> str | None:
+        """Where the batch holds outputs of a teacher: under its name, or its modality's.
+
+        Raises:
+            ValueError: under a modality that several teachers read.
+        """
+        if name in batch.cached:
+            return name
+        modality = str(self.teachers[name].modality)
+        if modality not in batch.cached:
+            return None
+        same = [own for own, one in self.teachers.items() if str(one.modality) == modality]
+        if len(same) > 1:
+            raise ValueError(
+                f"the batch holds cached outputs of {modality!r}, which the teachers {same} all "
+                "read; keep each teacher's outputs under its name (dataset.with_outputs), or none"
+            )
+        return modality
 
 
 def _memory_losses(loss: Loss) -> list[Loss]:
@@ -295,7 +348,7 @@ def _blank(teacher: nn.Module, x: Tensor) -> Outputs:
     return outputs
 
 
-def _inputs(batch: PairedBatch, modality: str, role: str) -> Tensor:
+def _inputs(batch: PairedBatch, modality: Any, role: str) -> Tensor:
     if modality not in batch.inputs:
         raise ValueError(
             f"the {role} needs modality {modality!r}, but the batch holds "

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 
 from xdistill.types import PairedBatch
@@ -126,10 +126,12 @@ def predict(encoder: nn.Module, loader: Iterable[PairedBatch], num_classes: int)
             (use `xdistill.multi_label.predict_multi_label`).
     """
     answers, target = logits_and_targets(encoder, loader)
-    if target.ndim > 1:
+    if target.ndim > 1 or target.is_floating_point():
         raise ValueError(
-            f"target has shape {list(target.shape)}, expected one class per row [N]; for several "
-            "classes per row use xdistill.multi_label.predict_multi_label"
+            f"target has shape {list(target.shape)} of {target.dtype}, expected one class per row "
+            "[N]; for several classes per row use xdistill.multi_label.predict_multi_label, for "
+            "values xdistill.regression.predict_values, for a class at each position "
+            "xdistill.sequence.predict_positions"
         )
     return Prediction(answers.argmax(dim=1), target, score(answers, target, num_classes))
 
@@ -137,7 +139,7 @@ def predict(encoder: nn.Module, loader: Iterable[PairedBatch], num_classes: int)
 @torch.no_grad()
 def logits_and_targets(
     encoder: nn.Module, loader: Iterable[PairedBatch]
-) -> tuple[Float[Tensor, "n k"], Int64[Tensor, "n ..."]]:
+) -> tuple[Float[Tensor, "n ... k"], Shaped[Tensor, "n ..."]]:
     """Logits of an encoder in eval mode, and the targets, in the order of the loader.
 
     Raises:
@@ -160,9 +162,9 @@ def logits_and_targets(
     return _without_nan(torch.cat(logits)), torch.cat(targets)
 
 
-def _without_nan(logits: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
+def _without_nan(logits: Float[Tensor, "n ... k"]) -> Float[Tensor, "n ... k"]:
     """The logits, refused if there is a NaN: argmax would take it for the largest."""
-    rows = logits.isnan().any(dim=1).nonzero().flatten().tolist()
+    rows = logits.isnan().flatten(1).any(dim=1).nonzero().flatten().tolist()
     if rows:
         raise ValueError(
             f"the logits are NaN in {len(rows)} of {len(logits)} rows (first: row {rows[0]}); "

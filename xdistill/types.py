@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 from torch.utils._pytree import register_dataclass
+
+TargetKind = Literal["class", "classes", "soft", "values", "sequence"]
+"""What a target is: see `PairedBatch.target`."""
 
 
 @dataclass(frozen=True)
@@ -17,13 +20,16 @@ class Outputs:
     """What every encoder returns for a batch of B samples.
 
     Attributes:
-        embedding: [B, D], the representation before the classifier.
-        logits: [B, K] class scores, or None for an encoder without a classifier.
+        embedding: [B, D], the representation before the classifier; [B, L, D] with one for each of
+            L positions.
+        logits: [B, K] class scores, or K values that a regression predicts; [B, L, K] for a
+            sequence, whose positions may be those of a map, flattened: L = H·W. None for an encoder
+            without a classifier.
         hidden: named intermediate tensors, each with B rows.
     """
 
-    embedding: Float[Tensor, "b d"]
-    logits: Float[Tensor, "b k"] | None = None
+    embedding: Float[Tensor, "b *positions d"]
+    logits: Float[Tensor, "b ... k"] | None = None
     hidden: dict[str, Tensor] = field(default_factory=dict)
 
     def detach(self) -> Outputs:
@@ -42,7 +48,7 @@ class Outputs:
         """The rows that a [B] bool mask or an int64 index selects."""
         return self.map(lambda tensor: tensor[index])
 
-    def with_embedding(self, embedding: Float[Tensor, "b d"]) -> Outputs:
+    def with_embedding(self, embedding: Float[Tensor, "b *positions d"]) -> Outputs:
         """The same logits and hidden tensors around another embedding."""
         return replace(self, embedding=embedding)
 
@@ -54,13 +60,13 @@ register_dataclass(Outputs, field_names=["embedding", "logits", "hidden"], drop_
 class PairedSample:
     """One row of a PairedDataset: the same moment or object, seen by several modalities.
 
-    `target` is the class, -1 when the row is unlabelled, or [K] as in `PairedBatch`; `group` is
+    `target` is the class, -1 when the row is unlabelled, or as in `PairedBatch`; `group` is
     the subject (or any other unit that a split must keep together); `cached` holds precomputed
     teacher outputs, without the batch axis.
     """
 
     inputs: dict[str, Tensor]
-    target: int | Int64[Tensor, " k"]
+    target: int | Shaped[Tensor, ...]
     valid: dict[str, bool]
     index: int
     group: int
@@ -74,8 +80,12 @@ class PairedBatch:
     Attributes:
         inputs: one [B, ...] tensor per modality. Where a row lacks a modality, its tensor holds
             zeros and `valid` holds False.
-        target: [B] int64 class index, -1 where unlabelled. Where rows may have several classes,
-            [B, K]: 1 for a class that the row has, 0 for one that it lacks, -1 where unknown.
+        target: one of five kinds. "class": [B] int64 class index, -1 where unlabelled. "classes",
+            where rows may have several: [B, K] int64, 1 for a class that the row has, 0 for one
+            that it lacks, -1 where unknown. "sequence": [B, L] int64, a class for each position of
+            the logits [B, L, K], -1 where unlabelled. "soft": [B, K] float probabilities of the
+            classes, NaN where unlabelled. "values": [B] or [B, K] float values to regress, NaN
+            where unlabelled.
         valid: one [B] bool tensor per modality. A modality without one is valid everywhere.
         index: [B] int64 position in the dataset, by which losses with a memory tell rows apart.
         group: [B] int64 subject.
@@ -83,7 +93,7 @@ class PairedBatch:
     """
 
     inputs: dict[str, Tensor]
-    target: Int64[Tensor, "b ..."]
+    target: Shaped[Tensor, "b ..."]
     valid: dict[str, Bool[Tensor, " b"]] = field(default_factory=dict)
     index: Int64[Tensor, " b"] | None = None
     group: Int64[Tensor, " b"] | None = None
@@ -92,12 +102,13 @@ class PairedBatch:
     def __len__(self) -> int:
         return len(self.target)
 
-    def target_of(self, modality: str) -> Int64[Tensor, "b ..."]:
-        """The targets, -1 where a row lacks the modality: nothing can be asked of it there."""
+    def target_of(self, modality: str) -> Shaped[Tensor, "b ..."]:
+        """The targets, unlabelled where a row lacks the modality: nothing can be asked of it."""
         valid = self.valid.get(modality)
         if valid is None:
             return self.target
-        return self.target.masked_fill(~valid.view(-1, *[1] * (self.target.ndim - 1)), -1)
+        unlabelled = float("nan") if self.target.is_floating_point() else -1
+        return self.target.masked_fill(~valid.view(-1, *[1] * (self.target.ndim - 1)), unlabelled)
 
     def map(self, function) -> PairedBatch:
         """Apply a Tensor -> Tensor function to every tensor."""
@@ -135,7 +146,7 @@ class Spec:
     def of(cls, outputs: Outputs) -> Spec:
         """The widths of these outputs."""
         shapes = {name: tuple(tensor.shape[1:]) for name, tensor in outputs.hidden.items()}
-        return cls(outputs.embedding.shape[1], shapes)
+        return cls(outputs.embedding.shape[-1], shapes)
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def test_cached_outputs():
     ("changes", "message"),
     [
         ({"classes": ("N1", "W")}, "differ in classes: the first has .* number 1 has"),
-        ({"target": [[1, 0]] * 4}, "differ in targets: the first has one, number 1 has several"),
+        ({"target": [[1, 0]] * 4}, "differ in targets: the first has class, number 1 has classes"),
         ({"start_s": [0.0] * 4}, "differ in start_s"),
     ],
 )

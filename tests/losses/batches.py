@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -98,8 +99,19 @@ def bound_loss(
     return create_loss(name, **options).bind(student, teacher, CLASSES, SAMPLES)
 
 
+def fitting(loss: Loss, batch: Batch) -> Batch:
+    """The batch, its classes turned into values where the loss is a regression's."""
+    target = batch.target
+    if loss.reads != ("values",) or target is None or target.is_floating_point() or target.ndim > 1:
+        return batch
+    shift = torch.arange(CLASSES, dtype=torch.float32)
+    values = batch.target[:, None] - 0.5 * shift
+    return batch.change(target=values.masked_fill(batch.target[:, None] < 0, math.nan))
+
+
 def call(loss: Loss, batch: Batch) -> Tensor:
     """The loss of the batch, without a gradient step."""
+    batch = fitting(loss, batch)
     return loss(batch.student, batch.teacher, batch.target, valid=batch.valid, index=batch.index)
 
 
@@ -107,6 +119,7 @@ def step(loss: Loss, batch: Batch, seed: int = 3) -> Step:
     """One call of the loss and the backward pass, on copies of the batch's tensors."""
     torch.manual_seed(seed)
     loss.zero_grad()
+    batch = fitting(loss, batch)
     student = batch.student.map(lambda tensor: tensor.detach().clone().requires_grad_())
     value = loss(student, batch.teacher, batch.target, valid=batch.valid, index=batch.index)
     value.backward()

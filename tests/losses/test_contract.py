@@ -22,6 +22,7 @@ from tests.losses.batches import (
     STUDENT_HIDDEN,
     TEACHER_HIDDEN,
     bound_loss,
+    fitting,
     fresh_step,
     random_batch,
     step,
@@ -37,7 +38,7 @@ from xdistill.types import Outputs, Spec
 
 NAMES = list_losses()
 # These look neither at the teacher nor at `valid`.
-TASK_LOSSES = {"binary_cross_entropy", "cross_entropy", "tfkd"}
+TASK_LOSSES = {name for name in NAMES if losses.get(name).task}
 # A bank of keys may be larger than the batch's pairs; here it is not, so that it hides nothing.
 SHORT_MEMORY = {"khn": {"bank_size": 256}, "sacd": {"bank_size": 256}}
 BELOW_ZERO = {"mine", "srd", "vid", "wcord"}  # these have no lower bound of zero
@@ -50,6 +51,18 @@ def test_every_file_of_the_folder_is_named_as_the_loss_that_it_registers():
     """A loss that `losses/__init__.py` does not import would be missing from all lists."""
     files = Path(xdistill.losses.__file__).parent.glob("[!_]*.py")
     assert {file.stem for file in files} == set(NAMES)
+
+
+@every_loss
+def test_what_a_task_loss_is(name):
+    """`task` says that the value depends on neither the teacher nor `valid`."""
+    batch = random_batch().change(target=torch.tensor([0, 1, -1, -1, 2, 1]))
+    other = batch.change(
+        teacher=random_batch(seed=5).teacher,
+        valid=torch.tensor([True, False, True, False, True, True]),
+    )
+    same = torch.equal(step(bound_loss(name), batch).value, step(bound_loss(name), other).value)
+    assert same == losses.get(name).task
 
 
 @every_loss
@@ -233,7 +246,7 @@ def test_autocast(name, dtype):
     """Encoders run in half precision; the loss does not."""
     torch.manual_seed(0)
     encoder, head = nn.Linear(4, 8), nn.Linear(8, 3)
-    x, batch = torch.randn(6, 4), random_batch()
+    x, batch = torch.randn(6, 4), fitting(create_loss(name), random_batch())
     shapes = STUDENT_HIDDEN.items()
     maps = {name: (nn.Linear(8, math.prod(shape)), shape) for name, shape in shapes}
 
@@ -308,7 +321,7 @@ def test_binding_twice_changes_nothing(name):
 def test_unequal_widths_without_bind(name):
     """Either the loss needs no common width, or it says what to do."""
     loss = create_loss(name)
-    batch = random_batch(teacher_dim=5)
+    batch = fitting(loss, random_batch(teacher_dim=5))
     try:
         value = loss(batch.student, batch.teacher, batch.target, index=batch.index)
     except ValueError as error:
@@ -321,7 +334,7 @@ def test_unequal_widths_without_bind(name):
 @every_loss
 def test_the_teacher_gets_gradient_only_if_the_loss_is_mutual(name):
     loss = bound_loss(name)
-    batch = random_batch()
+    batch = fitting(loss, random_batch())
     student = batch.student.map(lambda tensor: tensor.clone().requires_grad_())
     teacher = batch.teacher.map(lambda tensor: tensor.clone().requires_grad_())
     loss(student, teacher, batch.target, index=batch.index).backward()
@@ -334,7 +347,7 @@ def test_the_teacher_gets_gradient_only_if_the_loss_is_mutual(name):
 def test_two_calls_before_one_backward(name):
     """A memory that is written by the second call leaves the graph of the first intact."""
     loss = bound_loss(name)
-    first, second = random_batch(seed=1), random_batch(seed=2)
+    first, second = (fitting(loss, random_batch(seed=seed)) for seed in (1, 2))
     student = first.student.map(lambda tensor: tensor.clone().requires_grad_())
     total = loss(student, first.teacher, first.target, index=first.index)
     total = total + loss(student, second.teacher, second.target, index=second.index)
@@ -389,6 +402,7 @@ def test_compiles_in_one_graph(name):
         target=torch.tensor([0, 1, -1, 0, 2, 1]),
         valid=torch.tensor([True, True, True, False, True, True]),
     )
+    batch = fitting(eager, batch)
     torch.compiler.reset()
 
     @torch.compile(fullgraph=True, backend="eager")

@@ -62,7 +62,7 @@ def calibrate_teacher(dataset: PairedDataset, modality: str) -> PairedDataset:
             has the teacher, or NaN or infinity in one.
     """
     given = cached_logits(dataset, modality, "calibrate_teacher")
-    if dataset.multi_label:
+    if dataset.target_kind != "class":
         raise ValueError(
             f"calibrate_teacher takes one class a row, got target {list(dataset.target.shape)}"
         )

@@ -24,7 +24,7 @@ def joined(datasets: Sequence[PairedDataset], same_groups: bool | None) -> dict[
     if not parts:
         raise ValueError("concat needs at least one dataset, got none")
     _refuse_unlike("classes", [part.classes for part in parts], "give all of them the same classes")
-    kinds = ["several classes a row" if part.multi_label else "one" for part in parts]
+    kinds = [part.target_kind for part in parts]
     _refuse_unlike("targets", kinds, "bring them to one form")
     timed = [part.start_s is not None for part in parts]
     _refuse_unlike("start_s", timed, "give it to all of them, or replace(start_s=None)")
@@ -42,6 +42,7 @@ def joined(datasets: Sequence[PairedDataset], same_groups: bool | None) -> dict[
     return {
         "inputs": {name: _column(parts, name, name not in shared) for name in modalities},
         "target": torch.cat([part.target for part in parts]),
+        "target_kind": None if kinds[0] in ("class", "classes") else kinds[0],
         "classes": parts[0].classes,
         "group": group,
         "group_names": names,

@@ -38,7 +38,11 @@ def as_target(
             "target holds numbers, so the dataset does not know what its classes are called; pass "
             'classes=("wake", "sleep", …), in the order of the numbers'
         )
-    return _whole("target", values, "soft labels need a loss of your own"), tuple(classes)
+    advice = (
+        'so they are no classes; pass target_kind="values" for a regression or target_kind="soft" '
+        "for probabilities"
+    )
+    return _whole("target", values, advice), tuple(classes)
 
 
 def as_group(

@@ -7,14 +7,15 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from xdistill.data.paired import PairedDataset
+from xdistill.data.target import hidden_target
 
 
 def hide_labels(dataset: PairedDataset, fraction: float, seed: int = 0) -> PairedDataset:
-    """The same rows with the labels of a part of each class set to -1 (unlabelled).
+    """The same rows with the labels of a part of each class set to unlabelled (-1, NaN for floats).
 
     Of the n labelled rows of each class, `fraction` · n, rounded and at least one, keep their
-    label. Where rows may have several classes, all labelled rows count together. For the same seed,
-    the labels kept at a smaller fraction are among those kept at a larger one.
+    label. Where a row has anything but one class, all labelled rows count together. For the same
+    seed, the labels kept at a smaller fraction are among those kept at a larger one.
 
     Args:
         fraction: share of the labels that are kept, above 0 and at most 1.
@@ -28,8 +29,8 @@ def hide_labels(dataset: PairedDataset, fraction: float, seed: int = 0) -> Paire
             f"fraction is the share of labels that are kept, above 0 and at most 1, got {fraction}"
         )
     generator = torch.Generator().manual_seed(seed)
-    target = torch.full_like(dataset.target, -1)
-    if dataset.multi_label:
+    target = hidden_target(dataset.target)
+    if dataset.target_kind != "class":
         strata = [dataset.labelled]
     else:
         strata = [dataset.target == label for label in range(len(dataset.classes))]
@@ -44,7 +45,7 @@ def hide_labels(dataset: PairedDataset, fraction: float, seed: int = 0) -> Paire
 def keep_labels_of(
     dataset: PairedDataset, groups: int | str | Sequence[int | str], seed: int = 0
 ) -> PairedDataset:
-    """The same rows with the labels of some whole groups; all others become -1 (unlabelled).
+    """The same rows with the labels of some whole groups; all others become unlabelled.
 
     A sleep lab scores nights, not single epochs: the labels of three sleepers tell less about a
     fourth than as many labels spread over all sleepers (`hide_labels`).
@@ -82,6 +83,6 @@ def keep_labels_of(
             )
         chosen = torch.tensor([int(one) for one in named if not isinstance(one, str)])
     keep = torch.isin(dataset.group, chosen)
-    target = torch.full_like(dataset.target, -1)
+    target = hidden_target(dataset.target)
     target[keep] = dataset.target[keep]
     return dataset.replace(target=target)

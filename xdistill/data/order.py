@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Int64, Shaped
 from torch import Tensor
 from torch.utils.data import Sampler
 
@@ -61,7 +61,7 @@ class TwoStreams(Sampler[int]):
 
     def __init__(
         self,
-        target: Int64[Tensor, "n ..."],
+        target: Shaped[Tensor, "n ..."],
         batch_size: int,
         labelled_per_batch: int,
         *,
@@ -75,10 +75,10 @@ class TwoStreams(Sampler[int]):
                 f"labelled_per_batch must be from 1 to batch_size - 1 = {batch_size - 1}, so that "
                 f"a batch has room for unlabelled rows, got {labelled_per_batch}"
             )
-        if balanced and target.ndim > 1:
+        if balanced and (target.ndim > 1 or target.is_floating_point()):
             raise ValueError(
                 "balanced draws every class equally often, but these rows may have several "
-                "classes; leave it out"
+                "classes, or have no class but values; leave it out"
             )
         labelled = labelled_rows(target)
         for kind, count in (("labelled", labelled.sum()), ("unlabelled", (~labelled).sum())):
@@ -128,10 +128,10 @@ class TwoStreams(Sampler[int]):
         return turns.gather(1, places).flatten()[:wanted]
 
 
-def labelled_rows(target: Int64[Tensor, "n ..."]) -> Bool[Tensor, " n"]:
-    """Which rows have a label: a class, or where there may be several an entry that is known."""
-    known = target >= 0
-    return known if target.ndim == 1 else known.any(dim=1)
+def labelled_rows(target: Shaped[Tensor, "n ..."]) -> Bool[Tensor, " n"]:
+    """Which rows have a label: a class or value, or where there are several a known one."""
+    known = ~target.isnan() if target.is_floating_point() else target >= 0
+    return known if target.ndim == 1 else known.flatten(1).any(dim=1)
 
 
 def _passes(

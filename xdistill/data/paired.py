@@ -14,12 +14,13 @@ from torch.utils.data import Dataset
 from xdistill.data.columns import as_column, as_row
 from xdistill.data.concat import joined
 from xdistill.data.describe import described
-from xdistill.data.fields import as_group, as_ids, as_mask, as_positions, as_start_s, as_target
+from xdistill.data.fields import as_group, as_ids, as_mask, as_positions, as_start_s
 from xdistill.data.from_rows import row_columns
 from xdistill.data.order import labelled_rows
 from xdistill.data.rows import Column, Rows, take
 from xdistill.data.table import table_columns
-from xdistill.types import Outputs, PairedSample
+from xdistill.data.target import check_target, kind_of_column, target_column
+from xdistill.types import Outputs, PairedSample, TargetKind
 
 
 class PairedDataset(Dataset[PairedSample]):
@@ -29,9 +30,10 @@ class PairedDataset(Dataset[PairedSample]):
         inputs: one column per modality: an array or tensor [N, ...], or anything with `len` and
             `[row]`, which may read its file then. float64 becomes float32 before transforms.
         target: [N] class index, -1 where unlabelled; [N] class name, None where unlabelled; or
-            [N, K] for rows that may have several classes (see `PairedBatch`).
-        classes: names of the K classes. None takes the sorted names in `target`: for several
-            datasets with the same classes pass them.
+            [N, K] for rows that may have several classes (see `PairedBatch`); or of another kind,
+            which `target_kind` names.
+        classes: names of the K classes; of the K values, or none, in a regression. None takes the
+            sorted names in `target`: for several datasets with the same classes pass them.
         group: [N] number or name of the subject, or another unit that a split must not divide.
             None: each row its own.
         group_names: names of the groups, in the order of their numbers; None takes the sorted names
@@ -41,6 +43,8 @@ class PairedDataset(Dataset[PairedSample]):
         ids: [N] names of the rows, for messages and reports.
         start_s: [N] start of each row in its recording, in seconds; None where rows have no time.
         cached: per teacher modality the teacher's outputs (see `xdistill.data.cache`).
+        target_kind: "values" for a regression, "soft" for probabilities of the classes, "sequence"
+            for a class at each position [N, L]. None is "class" for [N] and "classes" for [N, K].
 
     Raises:
         TypeError: a column holds no numbers.
@@ -61,9 +65,11 @@ class PairedDataset(Dataset[PairedSample]):
         ids: Sequence[str] | None = None,
         start_s: Any = None,
         cached: Mapping[str, Outputs] | None = None,
+        target_kind: TargetKind | None = None,
     ):
         self.inputs = {name: as_column(name, column) for name, column in inputs.items()}
-        self.target, self.classes = as_target(target, classes)
+        self.target, self.classes = target_column(target, classes, target_kind)
+        self.target_kind: TargetKind = kind_of_column(self.target, target_kind)
         own = torch.arange(len(self.target))
         self.group, self.group_names = as_group(own if group is None else group, group_names)
         self.valid = {
@@ -192,25 +198,12 @@ class PairedDataset(Dataset[PairedSample]):
             raise ValueError(f"two classes have one name in {self.classes}; name each once")
         if not len(self.target):
             raise ValueError("a paired dataset needs at least one row, got none; check the split")
-        if self.multi_label and self.target.shape[1:] != (len(self.classes),):
-            raise ValueError(
-                f"target has shape {list(self.target.shape)}, expected [{len(self.target)}] for "
-                f"one class a row or [{len(self.target)}, {len(self.classes)}] for several"
-            )
-        highest = 1 if self.multi_label else len(self.classes) - 1
-        wrong = ((self.target < -1) | (self.target > highest)).nonzero()
-        if len(wrong):
-            row, found = int(wrong[0, 0]), int(self.target[tuple(wrong[0])])
-            meaning = "without and with a class" if self.multi_label else ", ".join(self.classes)
-            raise ValueError(
-                f"row {row} ({self.ids[row]}) has target {found}, expected -1 (unlabelled) or 0 to "
-                f"{highest} ({meaning})"
-            )
+        check_target(self.target, self.target_kind, self.classes, self.ids)
 
     @property
     def multi_label(self) -> bool:
         """Whether a row may have several classes, `target` being [N, K]."""
-        return self.target.ndim > 1
+        return self.target_kind == "classes"
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -232,7 +225,7 @@ class PairedDataset(Dataset[PairedSample]):
     def __getitem__(self, row: int) -> PairedSample:
         return PairedSample(
             inputs={name: self.read(name, row) for name in self.inputs if self.has(name, row)},
-            target=self.target[row] if self.multi_label else int(self.target[row]),
+            target=int(self.target[row]) if self.target_kind == "class" else self.target[row],
             valid={name: bool(mask[row]) for name, mask in self.valid.items()},
             index=int(row),
             group=int(self.group[row]),
@@ -286,6 +279,7 @@ class PairedDataset(Dataset[PairedSample]):
             "ids": self.ids,
             "start_s": self.start_s,
             "cached": self.cached,
+            "target_kind": None if self.target_kind in ("class", "classes") else self.target_kind,
         }
         return PairedDataset(**{**own, **changes})
 

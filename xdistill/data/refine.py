@@ -142,7 +142,7 @@ def refine_targets(
     """
     given = cached_logits(dataset, modality, "refine_targets")
     embedding = dataset.cached[modality].embedding
-    if dataset.multi_label or len(student) != len(dataset):
+    if dataset.target_kind != "class" or len(student) != len(dataset):
         raise ValueError(
             f"refine_targets takes one class a row and one row of student for each, got target "
             f"{list(dataset.target.shape)} and student {list(student.shape)}"

@@ -220,10 +220,11 @@ def _fold_split(
 
 def _class_counts(
     dataset: PairedDataset,
-) -> tuple[Int64[Tensor, " g"], Float[Tensor, "g k_plus_1"]]:
+) -> tuple[Int64[Tensor, " g"], Float[Tensor, "g columns"]]:
     """The groups, and the number of rows of each class in each; column 0 is for unlabelled rows.
 
-    A row of several classes counts in the column of each.
+    A row of several classes counts in the column of each. Where rows have values, soft labels or
+    a class at each position, there are two columns: without and with a target.
     """
     groups, place = dataset.group.unique(return_inverse=True)
     width = len(dataset.classes) + 1
@@ -231,6 +232,10 @@ def _class_counts(
         unlabelled = (dataset.target < 0).all(dim=1, keepdim=True)
         has = torch.cat([unlabelled, dataset.target > 0], dim=1).double()  # [N, K + 1]
         return groups, has.new_zeros(len(groups), width).index_add_(0, place, has)
+    if dataset.target_kind != "class":
+        known = dataset.labelled
+        has = torch.stack([~known, known], dim=1).double()  # [N, 2]
+        return groups, has.new_zeros(len(groups), 2).index_add_(0, place, has)
     flat = torch.bincount(place * width + dataset.target + 1, minlength=len(groups) * width)
     return groups, flat.view(len(groups), width).double()
 

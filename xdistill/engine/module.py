@@ -13,8 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from xdistill.distiller import Distiller
-from xdistill.metrics import metric_collection
-from xdistill.multi_label import multi_label_metrics
+from xdistill.metrics_for import metrics_for
 from xdistill.types import PairedBatch
 
 
@@ -61,11 +60,9 @@ class DistillerModule(L.LightningModule):
             raise ValueError("validation needs a student with a classifier; give it num_classes")
         if self.metrics is None:
             # Made here, because an encoder need not tell its number of classes in advance.
-            make = metric_collection if batch.target.ndim == 1 else multi_label_metrics
-            self.metrics = make(outputs.logits.shape[1]).to(self.device)
-        logits = outputs.logits.float()
-        target = batch.target_of(str(student.modality))
-        self.metrics.update(logits if target.ndim == 1 else logits.sigmoid(), target)
+            made = metrics_for(outputs.logits, batch.target, self.distiller.losses)
+            self.metrics = made.to(self.device)
+        self.metrics.update(outputs.logits, batch.target_of(str(student.modality)))
 
     def on_validation_epoch_end(self) -> None:
         """Log the scalar metrics; the others belong into the final report."""

@@ -87,7 +87,7 @@ def recipe(
     Raises:
         ValueError: no row has a label, or several classes a row.
     """
-    if train.multi_label or not bool(train.labelled.any()):
+    if train.target_kind != "class" or not bool(train.labelled.any()):
         raise ValueError(
             "recipe takes one class a row and a label in some rows of train, got target "
             f"{list(train.target.shape)} with {int(train.labelled.sum())} labelled rows"

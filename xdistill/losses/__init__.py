@@ -32,6 +32,7 @@ from xdistill.losses.mfh import MFH
 from xdistill.losses.mi_jsd import MIJSD
 from xdistill.losses.mine import MINE
 from xdistill.losses.mlkd import MLKD
+from xdistill.losses.mse import MSE
 from xdistill.losses.mst import MST
 from xdistill.losses.multiclass_nce import MultiClassNCE
 from xdistill.losses.nkd import NKD
@@ -43,6 +44,7 @@ from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.salience import permutation_salience
 from xdistill.losses.parts.schedule import Scheduled, ramp, warmup
 from xdistill.losses.parts.weighted_sum import WeightedSum
+from xdistill.losses.parts.without_labels import without_labels
 from xdistill.losses.pkt import PKT
 from xdistill.losses.pseudo_label import PseudoLabel
 from xdistill.losses.reviewkd import ReviewKD
@@ -50,6 +52,7 @@ from xdistill.losses.rkd import RKD
 from xdistill.losses.sacd import SACD
 from xdistill.losses.siglip import SigLIP
 from xdistill.losses.simkd import SimKD
+from xdistill.losses.smooth_l1 import SmoothL1
 from xdistill.losses.sp import SP
 from xdistill.losses.srd import SRD
 from xdistill.losses.supcon import SupCon
@@ -83,6 +86,7 @@ __all__ = [
     "MIJSD",
     "MINE",
     "MLKD",
+    "MSE",
     "MST",
     "NKD",
     "NST",
@@ -110,6 +114,7 @@ __all__ = [
     "Scheduled",
     "SigLIP",
     "SimKD",
+    "SmoothL1",
     "SupCon",
     "TfKD",
     "Triplet",
@@ -118,4 +123,5 @@ __all__ = [
     "permutation_salience",
     "ramp",
     "warmup",
+    "without_labels",
 ]

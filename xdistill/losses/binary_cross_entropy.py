@@ -40,7 +40,9 @@ class BinaryCrossEntropy(Loss):
     formula = "−log σ(z_k) of the row's classes, −log σ(−z_k) of the others"
     needs = ("logits", "labels")
     shared_space = False
-    multi_label = True
+    per_position = True
+    task = True
+    reads = ("class", "classes")
 
     def forward(self, student, teacher, target=None, *, valid=None, index=None):
         require_logits(self.name, student)

@@ -82,6 +82,7 @@ class DIST(Loss):
     paper = "Huang et al., NeurIPS 2022"
     needs = ("logits",)
     shared_space = False
+    per_position = True
     recommended_weight = 2.0
 
     def __init__(self, beta: float = 1.0, gamma: float = 1.0, temperature: float = 1.0):

@@ -111,6 +111,7 @@ class DKD(Loss):
     paper = "Zhao et al., CVPR 2022"
     needs = ("logits", "labels")
     shared_space = False
+    per_position = True
     recommended_warmup_epochs = 20
 
     def __init__(self, alpha: float = 1.0, beta: float = 8.0, temperature: float = 4.0):

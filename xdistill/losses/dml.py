@@ -47,6 +47,7 @@ class DML(Loss):
     needs = ("logits",)
     mutual = True
     shared_space = False
+    per_position = True
 
     def __init__(self, temperature: float = 1.0):
         super().__init__()

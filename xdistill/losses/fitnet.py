@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from xdistill.losses.parts.layers import Layers, channel_counts, hidden_maps
-from xdistill.losses.parts.loss import Loss, width
+from xdistill.losses.parts.loss import Loss, Need, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.shared_axes import ChannelAdapter, align
 from xdistill.numerics import masked_mean
@@ -56,6 +56,7 @@ class FitNet(Loss):
     paper = "Romero et al., ICLR 2015; Gupta et al., CVPR 2016"
     uses = ("hidden",)
     shared_space = False
+    per_position = True
     recommended_weight = 100.0
 
     def __init__(
@@ -78,6 +79,10 @@ class FitNet(Loss):
         self.channel_adapters: nn.ModuleList | None = None
         if student_dim is not None and teacher_dim is not None:
             self.adapter = create_projector(adapter, student_dim, teacher_dim)
+
+    @property
+    def inputs(self) -> tuple[Need, ...]:
+        return ("embedding",) if self.layers is None else ("hidden",)
 
     def bind(self, student, teacher, num_classes=None, num_samples=None):
         if self.layers is not None:

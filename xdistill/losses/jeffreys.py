@@ -45,6 +45,7 @@ class Jeffreys(Loss):
     paper = "Jeffreys, 1946"
     needs = ("logits",)
     shared_space = False
+    per_position = True
     recommended_weight = 0.5
 
     def __init__(self, temperature: float = 1.0):

@@ -48,6 +48,7 @@ class JSD(Loss):
     paper = "Lin, IEEE Trans. Inf. Theory 1991"
     needs = ("logits",)
     shared_space = False
+    per_position = True
     recommended_weight = 0.5
 
     def __init__(self, temperature: float = 1.0):

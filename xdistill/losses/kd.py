@@ -45,6 +45,7 @@ class KD(Loss):
     paper = "Hinton et al., 2015"
     needs = ("logits",)
     shared_space = False
+    per_position = True
     recommended_weight = 0.9
 
     def __init__(self, temperature: float = 4.0):

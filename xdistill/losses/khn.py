@@ -79,7 +79,7 @@ class KHN(Loss):
     formula = "mean over K hard negatives of relu(d_p − d_n + m)"
     paper = "Han et al., 2022"
     uses = ("labels", "index")
-    multi_label = True
+    reads = ("class", "classes")
     projects_in_forward = True
     draws: Tensor
 

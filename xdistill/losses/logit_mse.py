@@ -42,6 +42,8 @@ class LogitMSE(Loss):
     paper = "Ba & Caruana, NeurIPS 2014"
     needs = ("logits",)
     shared_space = False
+    per_position = True
+    reads = ("class", "classes", "soft", "values")
 
     def forward(self, student, teacher, target=None, *, valid=None, index=None):
         require_logits(self.name, student, teacher)

@@ -69,6 +69,7 @@ class LSKD(Loss):
     paper = "Sun et al., CVPR 2024"
     needs = ("logits",)
     shared_space = False
+    per_position = True
     recommended_weight = 9.0
 
     def __init__(self, temperature: float = 2.0, eps: float = 1e-7, official: bool = False):

@@ -58,6 +58,7 @@ class NKD(Loss):
     paper = "Yang et al., ICCV 2023"
     needs = ("logits", "labels")
     shared_space = False
+    per_position = True
 
     def __init__(self, gamma: float = 1.5, temperature: float = 1.0):
         super().__init__()

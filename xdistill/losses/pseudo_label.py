@@ -67,6 +67,7 @@ class PseudoLabel(Loss):
     needs = ("logits",)
     uses = ("labels",)
     shared_space = False
+    per_position = True
 
     def __init__(self, threshold: float = 0.0, hard: bool = True):
         super().__init__()

@@ -36,6 +36,7 @@ class SimKD(Loss):
     formula = "mean of (A(f_s) − f_t)², then the teacher's classifier"
     paper = "Chen et al., CVPR 2022"
     shared_space = False
+    per_position = True
 
     def __init__(
         self, adapter: str = "mlp", student_dim: int | None = None, teacher_dim: int | None = None

@@ -75,6 +75,7 @@ class SRD(Loss):
     formula = "log Σ|BN(W f_s) − BN(f_t)|^α"
     paper = "Miles and Mikolajczyk, AAAI 2024"
     shared_space = False
+    per_position = True
 
     def __init__(
         self,

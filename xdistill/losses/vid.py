@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xdistill.losses.parts.layers import Layers, channel_counts, hidden_maps
-from xdistill.losses.parts.loss import Loss, width
+from xdistill.losses.parts.loss import Loss, Need, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.shared_axes import ChannelAdapter, align
 from xdistill.numerics import masked_mean
@@ -107,6 +107,7 @@ class VID(Loss):
     paper = "Ahn et al., CVPR 2019"
     uses = ("hidden",)
     shared_space = False
+    per_position = True
 
     def __init__(
         self,
@@ -123,6 +124,10 @@ class VID(Loss):
         self.hidden_channels = hidden_channels
         self.init_variance = init_variance
         self.regressors: nn.ModuleList | None = None
+
+    @property
+    def inputs(self) -> tuple[Need, ...]:
+        return ("embedding",) if self.layers is None else ("hidden",)
 
     def bind(self, student, teacher, num_classes=None, num_samples=None):
         if self.regressors is None:

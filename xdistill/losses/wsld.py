@@ -69,6 +69,7 @@ class WSLD(Loss):
     paper = "Zhou et al., ICLR 2021"
     needs = ("logits", "labels")
     shared_space = False
+    per_position = True
     recommended_weight = 2.25
 
     def __init__(self, temperature: float = 2.0):

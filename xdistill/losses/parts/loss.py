@@ -8,14 +8,16 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor, nn
 
 from xdistill.losses.parts.checks import check_rows
 from xdistill.losses.parts.masking import without_missing
+from xdistill.losses.parts.positions import Arguments, by_position, has_positions
 from xdistill.losses.parts.precision import at_least_float32
+from xdistill.losses.parts.targets import read_target
 from xdistill.registry import create_projector
-from xdistill.types import Outputs, Spec
+from xdistill.types import Outputs, Spec, TargetKind
 
 if TYPE_CHECKING:
     from xdistill.losses.parts.weighted_sum import WeightedSum
@@ -49,8 +51,14 @@ class Loss(nn.Module):
         projects_in_forward: `forward` gets the embeddings as the encoders returned them and calls
             `project` itself (SACD needs both).
         composite: it holds other losses and passes its arguments on to them unchanged.
-        multi_label: a loss that reads labels also accepts several classes per row, target [B, K].
-            One that reads no labels always does.
+        task: it looks at neither the teacher nor `valid`.
+        reads: the kinds of target that it is defined for (`PairedBatch.target`). `forward` gets a
+            target of any kind that is named here; another is refused by a loss that reads labels
+            and withheld from one that reads none. A loss on logits that does not name "values"
+            takes them for scores of classes and refuses a regression.
+        per_position: where outputs have positions, [B, L, K], `forward` gets each position as a
+            row, B·L of them. Without it such outputs are refused, or, where `reads` names
+            "sequence", given as they are.
         recommended_weight: the paper's weight of this term beside a cross-entropy of weight 1.
         recommended_warmup_epochs: the epochs over which that weight grows from 0 in the paper.
         formula: the loss in one line, for listings.
@@ -72,7 +80,9 @@ class Loss(nn.Module):
     teacher_momentum: float = 0.999
     projects_in_forward: ClassVar[bool] = False
     composite: ClassVar[bool] = False
-    multi_label: ClassVar[bool] = False
+    task: ClassVar[bool] = False
+    reads: tuple[TargetKind, ...] = ("class",)
+    per_position: ClassVar[bool] = False
     recommended_weight: ClassVar[float] = 1.0
     recommended_warmup_epochs: ClassVar[int] = 0
     formula: ClassVar[str] = ""
@@ -92,7 +102,7 @@ class Loss(nn.Module):
         self,
         student: Outputs,
         teacher: Outputs,
-        target: Int64[Tensor, "b ..."] | None = None,
+        target: Shaped[Tensor, "b ..."] | None = None,
         *,
         valid: Bool[Tensor, " b"] | None = None,
         index: Int64[Tensor, " b"] | None = None,
@@ -102,18 +112,19 @@ class Loss(nn.Module):
         Args:
             student: the student's outputs for B rows.
             teacher: the teacher's outputs for the same rows.
-            target: [B] class index, -1 where unlabelled; or [B, K] (`PairedBatch`).
+            target: [B] class index, -1 where unlabelled, or of another kind (`PairedBatch`).
             valid: [B] False where the teacher's modality is missing; those rows contribute only to
                 task losses.
             index: [B] position of each row in the dataset, for losses with instance memories.
 
         Raises:
-            ValueError: numbers of rows that disagree, a target out of range, or several classes per
-                row for a loss that reads one.
+            ValueError: numbers of rows that disagree, a target out of range or of a kind that the
+                loss is not defined for, or outputs with positions where it is defined without.
         """
         check_rows(student, teacher, target, valid, index)
-        if target is not None and target.ndim > 1:
-            self._check_multi_label(target)
+        if not self.composite:
+            given = Arguments(student, teacher, target, valid, index)
+            student, teacher, target, valid, index = self._readable(given)
         if not self.mutual:
             teacher = teacher.detach()
         with torch.autocast(student.embedding.device.type, enabled=False):
@@ -131,13 +142,34 @@ class Loss(nn.Module):
             self.terms = {**self.terms, self.label: value.detach()}
         return value
 
-    def _check_multi_label(self, target: Int64[Tensor, "b k"]) -> None:
-        if "labels" in (*self.needs, *self.uses) and not (self.multi_label or self.composite):
+    def _readable(self, given: Arguments) -> Arguments:
+        """The arguments in the form that `forward` reads; an error if there is none."""
+        if "embedding" in self.needs and not self.task and not given.teacher.embedding.shape[-1]:
             raise ValueError(
-                f"{self.label} reads one class per row, target [B], got target "
-                f"{list(target.shape)} for several; use binary_cross_entropy for the task and, to "
-                "distil, khn, sacd or a loss that reads no labels (`xdistill losses` lists them)"
+                f"{self.label} compares embeddings, but the teacher's has width 0; precomputed "
+                "outputs need embedding= for it, or take a loss on logits"
             )
+        if self.per_position and has_positions(given.student, given.teacher):
+            read = given.target if "labels" in self.inputs and self.reads else None
+            given = given._replace(target=read)
+            given = by_position(self.label, self.inputs, True, given)
+        target = read_target(
+            self.label,
+            self.inputs,
+            self.reads,
+            given.target,
+            given.student.logits,
+            needed="labels" in self.needs,
+        )
+        given = given._replace(target=target)
+        if "sequence" in self.reads or not has_positions(given.student, given.teacher):
+            return given
+        return by_position(self.label, self.inputs, False, given)
+
+    @property
+    def inputs(self) -> tuple[Need, ...]:
+        """What it needs and uses, as configured."""
+        return (*self.needs, *self.uses)
 
     @property
     def label(self) -> str:
@@ -212,7 +244,7 @@ class Loss(nn.Module):
     def remember(
         self,
         teacher: Outputs,
-        target: Int64[Tensor, "b ..."] | None = None,
+        target: Shaped[Tensor, "b ..."] | None = None,
         *,
         valid: Bool[Tensor, " b"] | None = None,
         index: Int64[Tensor, " b"] | None = None,
@@ -312,5 +344,5 @@ class Loss(nn.Module):
 def width(spec: Spec | Outputs | int | Any) -> int:
     """The width of an embedding from a Spec, outputs, an encoder, or the number itself."""
     if isinstance(spec, Outputs):
-        return spec.embedding.shape[1]
+        return spec.embedding.shape[-1]
     return spec if isinstance(spec, int) else int(spec.dim)
