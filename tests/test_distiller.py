@@ -12,6 +12,8 @@ from xdistill.data.paired import collate
 from xdistill.distiller import Distiller
 from xdistill.losses.binary_cross_entropy import BinaryCrossEntropy, binary_cross_entropy
 from xdistill.losses.cross_entropy import CrossEntropy
+from xdistill.losses.dist import DIST
+from xdistill.losses.kd import KD
 from xdistill.losses.parts.loss import Loss
 from xdistill.losses.sacd import SACD
 from xdistill.types import PairedBatch
@@ -140,6 +142,14 @@ def test_several_teachers_add_up_and_may_be_missing_independently():
     assert set(step.terms) == {"rich/cross_entropy", "rich/distance", "other/distance"}
     torch.testing.assert_close(step.loss, sum(step.terms.values()) + 0 * step.loss)
     assert losses["other"].seen[2] is valid["other"]
+
+
+@pytest.mark.parametrize(
+    "loss, named", [(KD(), "kd"), (CrossEntropy() + DIST() + SACD(dim=4), "dist, sacd")]
+)
+def test_a_student_alone_is_not_its_own_teacher(loss, named):
+    with pytest.raises(ValueError, match=f"^{named} would compare the student with itself"):
+        Distiller(toy_encoders()[0], None, loss)
 
 
 def test_a_student_learns_alone():

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.parts.loss import Loss
+from xdistill.losses.parts.untrained import UntrainedParameters
 from xdistill.memory import EMA
 from xdistill.registry import create_projector
 from xdistill.types import Outputs, PairedBatch, Spec, StepOutput
@@ -48,7 +49,8 @@ class Distiller(nn.Module):
 
     Raises:
         ValueError: losses and teachers under different names, an encoder without modality or dim,
-            or a regular expression that matches no parameter.
+            a regular expression that matches no parameter, or no teacher for a loss that reads
+            one.
     """
 
     def __init__(
@@ -68,6 +70,8 @@ class Distiller(nn.Module):
         super().__init__()
         teachers = _by_name(teacher)
         losses = _losses_by_name(loss, teachers)
+        if not teachers:
+            _check_needs_no_teacher(list(losses.values()))
         for role, encoder in {"student": student, **teachers}.items():
             _check_encoder(role, encoder)
         self.student = student
@@ -83,6 +87,8 @@ class Distiller(nn.Module):
             if name in teachers:
                 teacher_spec = self._spec(teachers[name], name, example)
             self._bind(one, student_spec, teacher_spec, projector, dim, num_samples)
+            one.parameters_read = None  # `untrained` sees more, and knows distiller.parameters()
+        self.untrained = UntrainedParameters()
         self.slow_teachers = nn.ModuleDict()
         for name, one in teachers.items():
             if _trains_any(one) and (keepers := _memory_losses(losses[name])):
@@ -160,6 +166,8 @@ class Distiller(nn.Module):
         Raises:
             ValueError: the batch lacks the student's modality or a teacher's.
         """
+        if self.training:
+            self.untrained.look(self.student, self.losses)
         student = self.student(_inputs(batch, self.student.modality, "student"))  # type: ignore
         teachers: dict[str, Outputs] = {}
         terms: dict[str, Tensor] = {}
@@ -168,7 +176,7 @@ class Distiller(nn.Module):
             valid = batch.valid.get(name)
             teacher = student
             if name in self.teachers:
-                teacher = teachers[name] = self._teach(name, batch, valid)
+                teacher = teachers[name] = self.teach(name, batch)
             value = loss(student, teacher, batch.target, valid=valid, index=batch.index)
             total = total + value
             prefix = f"{name}/" if len(self.losses) > 1 else ""
@@ -180,6 +188,11 @@ class Distiller(nn.Module):
         if self.training:
             self._remember(batch)
         return StepOutput(total, terms, student, teachers)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """As of any module."""
+        self.untrained.note_gradients(self.losses)
+        super().zero_grad(set_to_none)
 
     def set_progress(
         self, step: int | float, total: int | float, steps_per_epoch: int | float = 1
@@ -208,7 +221,12 @@ class Distiller(nn.Module):
                     if keeper.teacher_momentum == slow.momentum:
                         keeper.remember(outputs, batch.target, valid=valid, index=batch.index)
 
-    def _teach(self, name: str, batch: PairedBatch, valid: Bool[Tensor, " b"] | None) -> Outputs:
+    def teach(self, name: str, batch: PairedBatch) -> Outputs:
+        """Outputs of a teacher for a batch: the cached ones, or its own for the valid rows.
+
+        Raises:
+            ValueError: the batch has no inputs for it, or cached outputs of one that trains.
+        """
         teacher = self.teachers[name]
         trains = _trains_any(teacher)
         if name in batch.cached:
@@ -219,7 +237,8 @@ class Distiller(nn.Module):
                 )
             return batch.cached[name]
         with torch.set_grad_enabled(torch.is_grad_enabled() and trains):
-            return _on_valid_rows(teacher, _inputs(batch, name, "teacher"), valid)
+            x = _inputs(batch, name, "teacher")
+            return _on_valid_rows(teacher, x, batch.valid.get(name))
 
 
 def _memory_losses(loss: Loss) -> list[Loss]:
@@ -309,6 +328,17 @@ def _losses_by_name(
             f"losses are named {sorted(loss)} but teachers {sorted(teachers)}; use the same names"
         )
     return dict(loss)
+
+
+def _check_needs_no_teacher(losses: list[Loss]) -> None:
+    reading = [leaf.label for one in losses for leaf in one.leaves() if leaf.reads_teacher]
+    if reading:
+        raise ValueError(
+            f"{', '.join(reading)} would compare the student with itself, since teacher is None; "
+            "pass the teacher (where the dataset holds cached outputs of it, these are used and it "
+            "does not run), or take task losses alone; a task loss of your own sets "
+            "reads_teacher = False"
+        )
 
 
 def _check_encoder(role: str, encoder: Any) -> None:

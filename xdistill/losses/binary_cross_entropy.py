@@ -40,6 +40,7 @@ class BinaryCrossEntropy(Loss):
     formula = "−log σ(z_k) of the row's classes, −log σ(−z_k) of the others"
     needs = ("logits", "labels")
     shared_space = False
+    reads_teacher = False
     multi_label = True
 
     def forward(self, student, teacher, target=None, *, valid=None, index=None):

@@ -29,6 +29,7 @@ class CrossEntropy(Loss):
     formula = "−log p_s(y)"
     needs = ("logits", "labels")
     shared_space = False
+    reads_teacher = False
 
     def __init__(self, label_smoothing: float = 0.0):
         super().__init__()

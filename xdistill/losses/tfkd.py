@@ -80,6 +80,7 @@ class TfKD(Loss):
     paper = "Yuan et al., CVPR 2020"
     needs = ("logits", "labels")
     shared_space = False
+    reads_teacher = False
     recommended_weight = 0.1
 
     def __init__(self, correct: float = 0.99, temperature: float = 20.0, official: bool = False):

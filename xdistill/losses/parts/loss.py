@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -11,9 +12,9 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from xdistill.losses.parts.checks import check_rows
+from xdistill.losses.parts.checks import check_rows, check_scalar
 from xdistill.losses.parts.masking import without_missing
-from xdistill.losses.parts.precision import at_least_float32
+from xdistill.losses.parts.precision import HALF, at_least_float32, default_float32
 from xdistill.registry import create_projector
 from xdistill.types import Outputs, Spec
 
@@ -49,6 +50,8 @@ class Loss(nn.Module):
         projects_in_forward: `forward` gets the embeddings as the encoders returned them and calls
             `project` itself (SACD needs both).
         composite: it holds other losses and passes its arguments on to them unchanged.
+        reads_teacher: the value depends on the teacher's outputs. False for a task loss, which a
+            `Distiller` without a teacher takes.
         multi_label: a loss that reads labels also accepts several classes per row, target [B, K].
             One that reads no labels always does.
         recommended_weight: the paper's weight of this term beside a cross-entropy of weight 1.
@@ -60,18 +63,23 @@ class Loss(nn.Module):
         dim: width of the shared space when the loss makes projectors of its own.
         terms: the last value of each part, detached and unweighted.
         keeps_memory: it keeps outputs of the teacher from earlier batches; `remember` writes them.
+        slot_per_row: it has a memory slot for each training row, and so no value for other rows.
         teacher_momentum: momentum of the slow copy of a teacher that trains, whose outputs
             `remember` gets instead of the teacher's own.
         teacher_trains: whether `track_teacher` was called.
+        parameters_read: how many parameters there were when they were last asked for; None once
+            that was checked.
     """
 
     name: ClassVar[str] = ""
     mutual: bool = False
     shared_space: bool = True
     keeps_memory: bool = False
+    slot_per_row: bool = False
     teacher_momentum: float = 0.999
     projects_in_forward: ClassVar[bool] = False
     composite: ClassVar[bool] = False
+    reads_teacher: ClassVar[bool] = True
     multi_label: ClassVar[bool] = False
     recommended_weight: ClassVar[float] = 1.0
     recommended_warmup_epochs: ClassVar[int] = 0
@@ -87,6 +95,24 @@ class Loss(nn.Module):
         self.teacher_projector: nn.Module | None = None
         self.terms: dict[str, Tensor] = {}
         self.teacher_trains = False
+        self.parameters_read: int | None = None
+
+    def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
+        """As of any module. The number is kept, to tell if an optimiser was made before `bind`."""
+        found = list(super().named_parameters(*args, **kwargs))
+        self.parameters_read = len(found)
+        return iter(found)
+
+    def _warn_of_late_parameters(self) -> None:
+        read, now = self.parameters_read, sum(1 for _ in super().named_parameters())
+        self.parameters_read = None
+        if read is not None and now > read:
+            warnings.warn(
+                f"{self.label} has {now} parameters, but had {read} when loss.parameters() was "
+                "last read: an optimiser made from those never trains the others; call "
+                "loss.bind(student, teacher) first, then make the optimiser",
+                stacklevel=3,
+            )
 
     def __call__(
         self,
@@ -108,12 +134,27 @@ class Loss(nn.Module):
             index: [B] position of each row in the dataset, for losses with instance memories.
 
         Raises:
-            ValueError: numbers of rows that disagree, a target out of range, or several classes per
-                row for a loss that reads one.
+            ValueError: numbers of rows that disagree, a target out of range, several classes per
+                row for a loss that reads one, or a value that is no scalar.
         """
         check_rows(student, teacher, target, valid, index)
+        if self.parameters_read is not None and self.training:
+            self._warn_of_late_parameters()
         if target is not None and target.ndim > 1:
             self._check_multi_label(target)
+        if torch.get_default_dtype() in HALF:  # within a step of precision="bf16-true"
+            with default_float32():
+                return self._value(student, teacher, target, valid, index)
+        return self._value(student, teacher, target, valid, index)
+
+    def _value(
+        self,
+        student: Outputs,
+        teacher: Outputs,
+        target: Tensor | None,
+        valid: Tensor | None,
+        index: Tensor | None,
+    ) -> Tensor:
         if not self.mutual:
             teacher = teacher.detach()
         with torch.autocast(student.embedding.device.type, enabled=False):
@@ -124,6 +165,7 @@ class Loss(nn.Module):
             if self.shared_space and not self.projects_in_forward:
                 student, teacher = self.project(student, teacher)
             value = super().__call__(student, teacher, target, valid=valid, index=index)
+            check_scalar(self.label, value)
             if self.keeps_memory and self.training and not self.teacher_trains:
                 with torch.no_grad():
                     self.remember(raw.detach(), target, valid=valid, index=index)
