@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils._pytree import register_dataclass
 
 
-@dataclass(frozen=True)
+@dataclass
 class Outputs:
     """What every encoder returns for a batch of B samples.
 
@@ -50,7 +50,7 @@ class Outputs:
 register_dataclass(Outputs, field_names=["embedding", "logits", "hidden"], drop_field_names=[])
 
 
-@dataclass(frozen=True)
+@dataclass
 class PairedSample:
     """One row of a PairedDataset: the same moment or object, seen by several modalities.
 
@@ -67,7 +67,7 @@ class PairedSample:
     cached: dict[str, Outputs] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass
 class PairedBatch:
     """B paired samples.
 
@@ -112,6 +112,11 @@ class PairedBatch:
         return self.map(Tensor.pin_memory)
 
 
+# Not frozen, nor those below: Lightning, Fabric and FSDP walk through a batch and put converted
+# tensors back by assignment.
+register_dataclass(PairedBatch)
+
+
 @dataclass(frozen=True)
 class Spec:
     """The widths that a loss needs before it can create its parameters.
@@ -131,7 +136,7 @@ class Spec:
         return cls(outputs.embedding.shape[1], shapes)
 
 
-@dataclass(frozen=True)
+@dataclass
 class StepOutput:
     """What a Distiller returns for one batch.
 
@@ -146,6 +151,9 @@ class StepOutput:
     terms: dict[str, Tensor]
     student: Outputs
     teachers: dict[str, Outputs]
+
+
+register_dataclass(StepOutput)
 
 
 @runtime_checkable

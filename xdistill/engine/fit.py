@@ -20,8 +20,10 @@ from xdistill.data.paired import PairedDataset
 from xdistill.distiller import Distiller
 from xdistill.engine.epoch_order import EpochOrder
 from xdistill.engine.module import DistillerModule
+from xdistill.engine.precision import precision_of_networks
 from xdistill.engine.run_dir import epochs_done, prepare_run_dir
 from xdistill.engine.run_state import FitResult, RunState
+from xdistill.engine.trainer_options import checked_options
 
 # Lightning warns of what is done here on purpose, and torch of what Lightning still does.
 INTENDED = (
@@ -91,9 +93,11 @@ def fit(
     ready = checkpoint is not None and checkpoint.exists()
     start = epochs_done(checkpoint) if checkpoint is not None and ready else 0
     order = EpochOrder(seed, start, train_loader)
-    trainer = _trainer(max_epochs, [order, state], trainer_options)
+    options = checked_options(trainer_options, monitor)
+    trainer = _trainer(max_epochs, [order, module.guard, state], options)
     rows = audited(distiller, train_loader, val_loader) if check_data else nullcontext()
-    with rows, order.of_loader(), warnings.catch_warnings():
+    precision = precision_of_networks(trainer, distiller)
+    with rows, order.of_loader(), precision, warnings.catch_warnings():
         for message in INTENDED:
             warnings.filterwarnings("ignore", message)
         trainer.fit(
@@ -118,7 +122,7 @@ def _trainer(max_epochs: int, own: list[L.Callback], options: dict[str, Any]) ->
     if not one:
         # Which heads take part depends on labels and on valid rows of the batch.
         quiet["strategy"] = "ddp_find_unused_parameters_true"
-    callbacks = [*own, *(options.get("callbacks") or [])]
+    callbacks = [*own, *options["callbacks"]]
     return L.Trainer(**{**quiet, **options, "callbacks": callbacks, "max_epochs": max_epochs})
 
 
@@ -135,7 +139,12 @@ def audited(distiller: Distiller, train: DataLoader, val: DataLoader | None) -> 
     for name, loader in (("train", train), ("val", val)):
         dataset = None if loader is None else loader.dataset
         if isinstance(dataset, PairedDataset):
-            teachers = tuple(distiller.teachers) if name == "train" else ()
+            teachers = tuple(distiller.teachers)
+            if name == "val":  # which may lack them, and where one that is cached does not run
+                here = dataset.inputs.keys() - getattr(train.dataset, "cached", {}).keys()
+                teachers = tuple(
+                    one for one in teachers if one in here and bool(dataset.rows_with(one).any())
+                )
             optional = tuple(one for one in teachers if one not in dataset.cached)
             checked = audit(dataset, required=(student,), optional=optional, name=name)
             given.append((dataset, dataset.valid))
