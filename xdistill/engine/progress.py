@@ -14,11 +14,11 @@ class Progress(TQDMProgressBar):
     """Lightning's bar with the loss of the last step and the monitored metric.
 
     Args:
-        monitor: the metric.
+        monitor: the metric, if any.
         every_s: seconds between two looks at the loss, each of which waits for the device.
     """
 
-    def __init__(self, monitor: str, every_s: float = 0.5):
+    def __init__(self, monitor: str | None, every_s: float = 0.5):
         super().__init__()
         self.monitor = monitor
         self.every_s = every_s
@@ -30,7 +30,7 @@ class Progress(TQDMProgressBar):
     ) -> dict[str, int | str | float | dict[str, float]]:
         """What stands behind the bar."""
         shown: dict[str, Any] = {"loss": self._last_loss(pl_module)}
-        if self.monitor in trainer.callback_metrics:
+        if self.monitor is not None and self.monitor in trainer.callback_metrics:
             shown[self.monitor] = f"{float(trainer.callback_metrics[self.monitor]):.4g}"
         return {**super().get_metrics(trainer, pl_module), **shown}
 

@@ -9,10 +9,11 @@ from lightning.pytorch.callbacks import ProgressBar
 
 from xdistill.engine.progress import Progress
 
+SPAWNED = ("ddp_spawn", "ddp_fork", "ddp_notebook")
 SHARDED = ("fsdp", "deepspeed", "model_parallel", "modelparallel", "xla_fsdp")
 
 
-def checked_options(options: dict[str, Any], monitor: str) -> dict[str, Any]:
+def checked_options(options: dict[str, Any], monitor: str | None) -> dict[str, Any]:
     """The options, with the callbacks as a list that has a progress bar unless one is unwanted.
 
     Raises:
@@ -25,6 +26,12 @@ def checked_options(options: dict[str, Any], monitor: str) -> dict[str, Any]:
         raise ValueError(
             f"strategy={name!r} shards the weights over processes, and fit keeps and returns whole "
             "students; use strategy='ddp', or drive the Distiller from a LightningModule of yours"
+        )
+    start = getattr(strategy, "_start_method", "")
+    if name.lower().startswith(SPAWNED) or start in ("spawn", "fork", "forkserver"):
+        raise ValueError(
+            f"strategy={name!r} trains copies in processes that end with it, and neither student "
+            "nor result would come back; use strategy='ddp' in a script, or devices=1"
         )
     if options.get("barebones"):
         raise ValueError(
