@@ -79,13 +79,17 @@ class DistillerModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW and warm-up with a cosine, or what the caller makes."""
+        parameters = [p for p in self.distiller.parameters() if p.requires_grad]
         if self.make_optimizer is None:
+            if any(parameter.dtype == torch.float16 for parameter in parameters):
+                raise ValueError(
+                    "precision='16-true' turns the default optimiser's ε of 1e-8 into 0, and then "
+                    "weights into NaN; use '16-mixed' or 'bf16-true', or pass an optimizer for it"
+                )
             groups = decay_groups(self.distiller, self.weight_decay)
             optimizer = torch.optim.AdamW(groups, lr=self.lr)
         else:
-            optimizer = self.make_optimizer(
-                [p for p in self.distiller.parameters() if p.requires_grad]
-            )
+            optimizer = self.make_optimizer(parameters)
         optimizer.register_step_post_hook(self._count_step)
         make = self.make_scheduler or warmup_cosine
         schedule = make(optimizer, steps_of_training(self.trainer))

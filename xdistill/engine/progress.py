@@ -63,7 +63,8 @@ def steps_of_training(trainer: L.Trainer) -> int:
         ValueError: the training has no end that is known beforehand.
     """
     steps = trainer.estimated_stepping_batches  # Lightning looks at the loader here, not before
-    steps_of_epoch(trainer)
+    if trainer.max_epochs != -1:
+        steps_of_epoch(trainer)
     if math.isinf(steps):
         raise ValueError(
             "a training without end (max_epochs=-1) has no number of steps, which the schedules of "
