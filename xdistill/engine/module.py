@@ -15,6 +15,7 @@ from xdistill.distiller import Distiller
 from xdistill.engine.guard import Guard
 from xdistill.engine.optimizer import decay_groups, warmup_cosine
 from xdistill.engine.progress import steps_of_epoch, steps_of_training
+from xdistill.engine.ranks import RowsOnce
 from xdistill.engine.validation import Validation, answer
 from xdistill.types import PairedBatch
 
@@ -38,6 +39,7 @@ class DistillerModule(L.LightningModule):
         self.make_scheduler = scheduler
         self.guard = Guard()
         self.validation = Validation(distiller)
+        self.rows_once = RowsOnce()
         self.last_loss: Tensor | None = None
         self.optimizer_stepped = False
 
@@ -56,10 +58,15 @@ class DistillerModule(L.LightningModule):
         """Which step this is, for messages."""
         return f"step {self.trainer.global_step} (epoch {self.trainer.current_epoch})"
 
+    def on_validation_epoch_start(self) -> None:
+        """No row of this epoch is scored yet."""
+        self.rows_once.begin()
+
     def validation_step(self, batch: PairedBatch, step: int) -> None:
         """Add a batch to the student's metrics, and log its loss where that is defined."""
         found = answer(self.distiller, batch, self.validation.resting)
-        self.validation.update(batch, found)
+        loader = self.trainer.val_dataloaders
+        self.validation.update(self.rows_once.once(batch, loader), found)
         self._log_means("val", found.values, batch)
 
     def _log_means(self, part: str, values: dict[str, Tensor], batch: PairedBatch) -> None:
