@@ -20,6 +20,7 @@ from xdistill.data.paired import PairedDataset
 from xdistill.distiller import Distiller
 from xdistill.engine.epoch_order import EpochOrder
 from xdistill.engine.module import DistillerModule
+from xdistill.engine.over_ranks import over_ranks
 from xdistill.engine.precision import precision_of_networks
 from xdistill.engine.run_dir import epochs_done, prepare_run_dir
 from xdistill.engine.run_state import FitResult, RunState
@@ -100,10 +101,12 @@ def fit(
     with rows, order.of_loader(), precision, warnings.catch_warnings():
         for message in INTENDED:
             warnings.filterwarnings("ignore", message)
+        loaders = train_loader, val_loader
+        if trainer.world_size > 1 and trainer_options.get("use_distributed_sampler", True):
+            loaders = over_ranks(train_loader), over_ranks(val_loader)
         trainer.fit(
             module,
-            train_loader,
-            val_loader,
+            *loaders,
             ckpt_path=str(checkpoint) if ready else None,
             weights_only=True,
         )
@@ -117,6 +120,7 @@ def _trainer(max_epochs: int, own: list[L.Callback], options: dict[str, Any]) ->
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
     }
+    options = {**options, "use_distributed_sampler": False}  # see `over_ranks`
     devices = options.get("devices", "auto")
     one = torch.cuda.device_count() < 2 if devices == "auto" else devices in (1, "1", [0])
     if not one:
