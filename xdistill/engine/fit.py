@@ -70,7 +70,8 @@ def fit(
             number of steps; warm-up over 5 % of the steps and a cosine to zero by default.
         monitor: the metric that chooses: "val/accuracy", "val/macro_f1" or "val/kappa" (with
             several classes a row "val/micro_f1", "val/macro_f1", "val/weighted_f1" or
-            "val/mean_average_precision"), or a training term such as "train/loss".
+            "val/mean_average_precision"); for a student without a classifier "val/recall@1",
+            "val/recall@5" or "val/probe_accuracy"; "val/loss", or a term such as "train/loss".
         mode: "max" or "min".
         seed: every random draw of an epoch follows from it and the epoch's number: dropout,
             augmentation, and the order of a DataLoader that shuffles. `paired_loader` takes its
@@ -83,7 +84,8 @@ def fit(
 
     Raises:
         FileExistsError: `run_dir` is not empty and `resume` is False.
-        FloatingPointError: the training loss became NaN or infinite; the last checkpoint stays.
+        FloatingPointError: NaN or infinity in outputs, loss, gradient or weights; the student has
+            the weights with which the epoch began, and the last checkpoint stays.
         ValueError: data that cannot be trained on, or an unknown `monitor`.
     """
     if mode not in ("max", "min"):
