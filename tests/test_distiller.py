@@ -152,6 +152,11 @@ def test_a_student_alone_is_not_its_own_teacher(loss, named):
         Distiller(toy_encoders()[0], None, loss)
 
 
+def test_a_teacher_is_not_its_own_teacher():
+    with pytest.raises(ValueError, match="^kd would compare the teacher with itself"):
+        Distiller(*toy_encoders(), CrossEntropy(), train_teacher=True, teacher_loss=KD())
+
+
 def test_a_student_learns_alone():
     student, _ = toy_encoders()
     step = Distiller(student, None, CrossEntropy())(batch())

@@ -140,6 +140,19 @@ def test_a_precision_is_that_of_networks_and_inputs_alone(precision):
     assert scores.macro_f1 == pytest.approx(result.best_value, abs=0.1)
 
 
+def test_batches_and_outputs_pass_through_fabric():
+    fabric = L.Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
+    distiller = problem()
+    wrapped, optimizer = fabric.setup(distiller, sgd()(distiller.parameters()))
+    data = toy_data()
+    before = distiller.student.body.weight.detach().clone()
+    step = wrapped(collate([data[row] for row in range(12)]))
+    assert step.student.logits.dtype == torch.float32 and set(step.terms) == {"cross_entropy", "kd"}
+    fabric.backward(step.loss)
+    optimizer.step()
+    assert not torch.equal(before, distiller.student.body.weight)
+
+
 def test_a_bank_and_a_temperature_are_not_rounded_by_a_half_precision():
     loss = SACD(dim=4, bank_size=32)
     distiller = problem(CrossEntropy() + loss)

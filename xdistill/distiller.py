@@ -71,7 +71,7 @@ class Distiller(nn.Module):
         teachers = _by_name(teacher)
         losses = _losses_by_name(loss, teachers)
         if not teachers:
-            _check_needs_no_teacher(list(losses.values()))
+            _refuse_own_teacher("student", "teacher is None", *losses.values())
         for role, encoder in {"student": student, **teachers}.items():
             _check_encoder(role, encoder)
         self.student = student
@@ -80,6 +80,7 @@ class Distiller(nn.Module):
         self.num_classes = _num_classes(student) if num_classes is None else num_classes
         self.train_teacher = train_teacher
         self.teacher_loss = CrossEntropy() if teacher_loss is None else teacher_loss
+        _refuse_own_teacher("teacher", "it is the teacher_loss", self.teacher_loss)
         self._freeze()
         student_spec = self._spec(student, str(student.modality), example)
         for name, one in losses.items():
@@ -330,14 +331,14 @@ def _losses_by_name(
     return dict(loss)
 
 
-def _check_needs_no_teacher(losses: list[Loss]) -> None:
+def _refuse_own_teacher(network: str, because: str, *losses: Loss) -> None:
+    """Refuse losses that read a teacher where they would get the same network's outputs twice."""
     reading = [leaf.label for one in losses for leaf in one.leaves() if leaf.reads_teacher]
     if reading:
         raise ValueError(
-            f"{', '.join(reading)} would compare the student with itself, since teacher is None; "
-            "pass the teacher (where the dataset holds cached outputs of it, these are used and it "
-            "does not run), or take task losses alone; a task loss of your own sets "
-            "reads_teacher = False"
+            f"{', '.join(reading)} would compare the {network} with itself, since {because}; take "
+            "task losses alone (one of your own sets reads_teacher = False) or pass the teacher: "
+            "where the dataset holds cached outputs of it, these are used and it does not run"
         )
 
 

@@ -27,7 +27,7 @@ def ranks(processes: int, monitor: str, kind: str) -> tuple[dict, ...]:
 
 def of_a_batch(name: str) -> bool:
     """khn mines within a process; a loss of validation is a mean over batches, of other sizes."""
-    losses = ("val/loss", "val/cross_entropy", "val/infonce", "val/rich")
+    losses = ("val/loss", "val/cross_entropy", "val/infonce", "val/teacher")
     return name.endswith("khn") or name.startswith(losses)
 
 

@@ -23,6 +23,7 @@ from xdistill.engine.epoch_order import EpochOrder
 from xdistill.engine.made_with import TRAINER, check_made_with, made_with
 from xdistill.engine.module import DistillerModule
 from xdistill.engine.monitor import Mode, chosen_monitor
+from xdistill.engine.over_ranks import over_ranks
 from xdistill.engine.precision import precision_of_networks
 from xdistill.engine.run_dir import prepare_run_dir
 from xdistill.engine.run_state import FitResult, RunState
@@ -110,31 +111,37 @@ def fit(
     given |= {"optimizer": optimizer, "scheduler": scheduler}
     given |= {name: options[name] for name in TRAINER if name in options}
     with_what = made_with(distiller, train_loader, val_loader, given)
-    state = RunState(monitored, with_what)
+    limits = max_epochs, int(options.get("max_steps", -1))
+    state = RunState(monitored, with_what, limits)
     module = DistillerModule(distiller, lr, weight_decay, optimizer, scheduler)
     saved = read_saved(checkpoint) if checkpoint is not None and checkpoint.exists() else None
     if saved is not None:
         check_made_with(saved.state["made_with"], with_what, run_dir)
-        if saved.ended(max_epochs, options.get("max_steps", -1)):
+        if saved.ended(*limits):
             module.load_state_dict(saved.checkpoint["state_dict"])
             state.load_state_dict(dict(saved.state))
             return state.finish(distiller.student)
+        state.rescheduled = limits != tuple(saved.state["limits"])
     begun = 0 if saved is None else saved.epochs
     order = EpochOrder(seed, begun, train_loader)
     last: list[L.Callback] = [] if checkpoint is None else [Saving(state, checkpoint)]
     with quiet_lightning(), own_interrupts():
         trainer = _trainer(max_epochs, [state, order, module.guard], last, options)
+        order.rank = trainer.global_rank
         rows = audited(distiller, train_loader, val_loader) if check_data else nullcontext()
         precision = precision_of_networks(trainer, distiller)
+        several = trainer.world_size > 1 and options.get("use_distributed_sampler", True)
         with rows, order.of_loader(), precision, warnings.catch_warnings():
             for message in INTENDED:
                 warnings.filterwarnings("ignore", message)
+            loaders = train_loader, val_loader
+            if several:
+                loaders = over_ranks(train_loader), over_ranks(val_loader)
             say_start(trainer, _rows(train_loader), monitored.name, begun)
             try:
                 trainer.fit(
                     module,
-                    train_loader,
-                    val_loader,
+                    *loaders,
                     ckpt_path=None if saved is None else str(checkpoint),
                     weights_only=True,
                 )
@@ -145,11 +152,9 @@ def fit(
                 say_interrupted(result, run_dir)
                 return result
             if state.left_by_callbacks(distiller.student):
-                measured = (
-                    [{}]
-                    if val_loader is None
-                    else trainer.validate(module, val_loader, verbose=False)
-                )
+                measured = [{}]
+                if val_loader is not None:
+                    measured = trainer.validate(module, loaders[1], verbose=False)
                 state.keep(distiller.student, measured[0])
                 if checkpoint is not None and trainer.is_global_zero:
                     rewrite_state(checkpoint, state)
@@ -170,6 +175,7 @@ def _trainer(
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
     }
+    options = {**options, "use_distributed_sampler": False}  # see `over_ranks`
     devices = options.get("devices", "auto")
     one = torch.cuda.device_count() < 2 if devices == "auto" else devices in (1, "1", [0])
     if not one:

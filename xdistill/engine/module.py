@@ -15,7 +15,7 @@ from xdistill.distiller import Distiller
 from xdistill.engine.guard import Guard
 from xdistill.engine.optimizer import decay_groups, warmup_cosine
 from xdistill.engine.progress import steps_of_epoch, steps_of_training
-from xdistill.engine.ranks import RowsOnce
+from xdistill.engine.rows_once import RowsOnce
 from xdistill.engine.validation import Validation, answer
 from xdistill.types import PairedBatch
 

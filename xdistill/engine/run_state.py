@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from torch import Tensor, distributed, nn
 
 from xdistill.engine.monitor import Mode, Monitor
 
-Weights = dict[str, Tensor]
+Weights = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,14 @@ class RunState(L.Callback):
     Args:
         monitor: the metric that chooses.
         made_with: what the run is made with, in words, for whoever wants to go on with it.
+        limits: max_epochs and max_steps of the run.
     """
 
-    def __init__(self, monitor: Monitor, made_with: Mapping[str, str]):
+    def __init__(self, monitor: Monitor, made_with: Mapping[str, str], limits: tuple[int, int]):
         self.monitor = monitor
         self.made_with = dict(made_with)
+        self.limits = limits
+        self.rescheduled = False
         self.history: list[dict[str, float]] = []
         self.best_epoch = -1
         self.best_value = math.nan
@@ -65,30 +69,43 @@ class RunState(L.Callback):
         self._validated: Weights = {}
         self._before_the_end: Weights = {}
         self._averages = False
+        self._steps_done = 0
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
         kept = ("made_with", "history", "best_epoch", "best_value", "best_student", "stopped")
-        return {name: getattr(self, name) for name in (*kept, "averaged_when_validated")}
+        of_run = {name: getattr(self, name) for name in (*kept, "averaged_when_validated")}
+        return {**of_run, "limits": list(self.limits)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        self.__dict__.update(state_dict)
+        """Go on from a checkpoint, within the limits of now."""
+        self.__dict__.update({**state_dict, "limits": self.limits})
+
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Leave the schedule of a run with other limits out: this one has its own."""
+        if self.rescheduled:
+            schedules = checkpoint["lr_schedulers"]
+            self._steps_done = schedules[0]["last_epoch"] if schedules else 0
+            checkpoint["lr_schedulers"] = []
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Set the rates of a run that goes on, whose schedule may have become longer.
+        """Bring a schedule that was stretched or shortened to where the run stands.
 
-        The optimiser comes back with the last rate of the shorter schedule, 0, and would take its
-        first step with it.
+        The optimiser comes back with the last rate of the other schedule, often 0, and would take
+        its first step with it.
         """
-        for config in trainer.lr_scheduler_configs:
-            schedule = config.scheduler
-            if isinstance(schedule, torch.optim.lr_scheduler.LambdaLR) and schedule.last_epoch > 0:
-                rates = zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)
-                for group, (base, factor) in zip(
-                    schedule.optimizer.param_groups, rates, strict=True
-                ):
-                    group["lr"] = base * factor(schedule.last_epoch)
+        if not self.rescheduled:
+            return
+        for schedule in (config.scheduler for config in trainer.lr_scheduler_configs):
+            rates = zip(schedule.optimizer.param_groups, schedule.get_last_lr(), strict=True)
+            for group, rate in rates:
+                group["lr"] = rate
+            with warnings.catch_warnings():  # torch wants a step of the optimiser before each
+                warnings.simplefilter("ignore", UserWarning)
+                for _ in range(self._steps_done):
+                    schedule.step()  # type: ignore[call-arg]
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Nothing is measured yet in this epoch."""
@@ -122,7 +139,9 @@ class RunState(L.Callback):
         trained = {name: one for name, one in metrics.items() if not name.startswith("val/")}
         row = {"epoch": trainer.current_epoch, **trained, **self._measured}
         self.history.append(row)
-        if self.monitor.name is not None and not self.monitor.validated:
+        if self.monitor.name is None:
+            self.best_epoch, self.best_student = row["epoch"], weights_of(student_of(pl_module))
+        elif not self.monitor.validated:
             self._judge(trainer, row, weights_of(student_of(pl_module)))
 
     def _judge(self, trainer: L.Trainer, measured: dict[str, float], student: Weights) -> None:
@@ -168,6 +187,13 @@ class RunState(L.Callback):
         self.best_student = weights_of(student)
         self.best_epoch = int(self.history[-1]["epoch"]) if self.history else -1
         self.best_value = measured.get(str(self.monitor.name), math.nan)
+        if math.isnan(self.best_value) and self.monitor.name is not None:
+            warnings.warn(
+                f"a callback left an averaged student, of which {self.monitor.name} was not "
+                "measured: training measures it of the weights before; pass a val_loader and "
+                "monitor a metric of validation",
+                stacklevel=3,
+            )
 
     def finish(self, student: nn.Module, interrupted: bool = False) -> FitResult:
         """Give the student its best weights."""
@@ -193,12 +219,18 @@ def student_of(module: L.LightningModule) -> nn.Module:
 
 def weights_of(module: nn.Module) -> Weights:
     """A copy of a module's state on the CPU."""
-    return {name: one.detach().cpu().clone() for name, one in module.state_dict().items()}
+    return {
+        name: one.detach().cpu().clone() if isinstance(one, Tensor) else copy.deepcopy(one)
+        for name, one in module.state_dict().items()
+    }
 
 
 def same_weights(one: Weights, other: Weights) -> bool:
     """Whether two copies are equal bit for bit."""
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    return one.keys() == other.keys() and all(
+        torch.equal(value, other[name]) if isinstance(value, Tensor) else value == other[name]
+        for name, value in one.items()
+    )
 
 
 def share_buffers(module: nn.Module, world_size: int) -> None:

@@ -97,7 +97,7 @@ def read_saved(checkpoint: Path) -> Saved:
             state,
             found,
         )
-        missing = {"stopped", "made_with", "history"} - set(state)
+        missing = {"stopped", "made_with", "history", "limits"} - set(state)
     except (KeyError, TypeError) as error:
         saved, missing = None, {error}
     if saved is None or missing:

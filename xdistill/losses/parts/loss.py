@@ -97,10 +97,13 @@ class Loss(nn.Module):
         self.teacher_trains = False
         self.parameters_read: int | None = None
 
-    def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, nn.Parameter]]:
         """As of any module. The number is kept, to tell if an optimiser was made before `bind`."""
-        found = list(super().named_parameters(*args, **kwargs))
-        self.parameters_read = len(found)
+        found = list(super().named_parameters(prefix, recurse, remove_duplicate))
+        if recurse:
+            self.parameters_read = len(found)
         return iter(found)
 
     def _warn_of_late_parameters(self) -> None:

@@ -6,16 +6,17 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import SequentialSampler
 
 from xdistill.types import PairedBatch
 
 
 class RowsOnce:
-    """Hides the labels of rows that a DistributedSampler repeats, so that each is scored once.
+    """Hides the labels of rows that `over_ranks` repeats, so that each is scored once.
 
-    Where rows cannot be dealt equally the sampler begins again at the first ones, and a metric
-    would count them twice. They are those whose position does not rise any more.
+    Where rows cannot be dealt equally some of the first batch come once more, and a metric would
+    count them twice. In a loader without `shuffle` they are those whose position does not rise any
+    more.
     """
 
     def __init__(self) -> None:
@@ -32,9 +33,9 @@ class RowsOnce:
             batch: the next one of a rank.
             loader: the rank's validation loader.
         """
-        sampler = getattr(loader, "sampler", None) if isinstance(loader, DataLoader) else None
-        in_order = isinstance(sampler, DistributedSampler) and not sampler.shuffle
-        if not in_order or batch.index is None:
+        dealt = getattr(loader, "batch_sampler", None)
+        order = getattr(getattr(dealt, "batches", None), "sampler", None)
+        if not isinstance(order, SequentialSampler) or batch.index is None:
             return batch
         before = torch.cat([batch.index.new_tensor([self.highest]), batch.index])
         highest = before.cummax(dim=0).values
