@@ -12,6 +12,8 @@ from xdistill.data.collate import collate
 from xdistill.distiller import Distiller
 from xdistill.losses.binary_cross_entropy import BinaryCrossEntropy, binary_cross_entropy
 from xdistill.losses.cross_entropy import CrossEntropy
+from xdistill.losses.dist import DIST
+from xdistill.losses.kd import KD
 from xdistill.losses.parts.loss import Loss
 from xdistill.losses.sacd import SACD
 from xdistill.types import PairedBatch
@@ -140,6 +142,19 @@ def test_several_teachers_add_up_and_may_be_missing_independently():
     assert set(step.terms) == {"rich/cross_entropy", "rich/distance", "other/distance"}
     torch.testing.assert_close(step.loss, sum(step.terms.values()) + 0 * step.loss)
     assert losses["other"].seen[2] is valid["other"]
+
+
+def test_a_student_alone_is_not_its_own_teacher():
+    student, _ = toy_encoders()
+    with pytest.raises(ValueError, match="^the loss compares with a teacher, but there is none"):
+        Distiller(student, None, KD())(batch())  # the batch might have held its outputs
+    with pytest.raises(ValueError, match="^sacd compares with a teacher, but there is none"):
+        Distiller(student, None, CrossEntropy() + DIST() + SACD(dim=4))
+
+
+def test_a_teacher_is_not_its_own_teacher():
+    with pytest.raises(ValueError, match="^kd would compare the teacher with itself"):
+        Distiller(*toy_encoders(), CrossEntropy(), train_teacher=True, teacher_loss=KD())
 
 
 def test_a_student_learns_alone():

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.parts.loss import Loss
+from xdistill.losses.parts.untrained import UntrainedParameters
 from xdistill.memory import EMA
 from xdistill.precomputed_teacher import (
     compares,
@@ -91,6 +92,7 @@ class Distiller(nn.Module):
         self.num_classes = _num_classes(student) if num_classes is None else num_classes
         self.train_teacher = train_teacher
         self.teacher_loss = CrossEntropy() if teacher_loss is None else teacher_loss
+        _refuse_own_teacher("teacher", "it is the teacher_loss", self.teacher_loss)
         self._freeze()
         student_spec = self._spec(student, str(student.modality), example)
         for name, one in losses.items():
@@ -103,6 +105,8 @@ class Distiller(nn.Module):
             else:
                 require_teacher(one)
             self._bind(one, student_spec, teacher_spec, projector, dim, num_samples)
+            one.parameters_read = None  # `untrained` sees more, and knows distiller.parameters()
+        self.untrained = UntrainedParameters()
         self.slow_teachers = nn.ModuleDict()
         for name, one in teachers.items():
             if _trains_any(one) and (keepers := _memory_losses(losses[name])):
@@ -181,6 +185,8 @@ class Distiller(nn.Module):
         Raises:
             ValueError: the batch lacks the student's modality or a teacher's.
         """
+        if self.training:
+            self.untrained.look(self.student, self.losses)
         own = str(self.student.modality)
         has = batch.valid.get(own)
         student = _on_valid_rows(self.student, _inputs(batch, own, "student"), has)
@@ -193,7 +199,7 @@ class Distiller(nn.Module):
         for name, loss in self._named_losses():
             valid, teacher = self._valid(name, batch), student
             if name in self.teachers:
-                teacher = teachers[name] = self._teach(name, batch, valid)
+                teacher = teachers[name] = self.teach(name, batch)
             elif compares(loss):
                 (found, teacher) = only_cached(batch)
                 teachers[found], valid = teacher, batch.valid.get(found)
@@ -218,6 +224,11 @@ class Distiller(nn.Module):
             if name not in cached and str(one.modality) not in cached
         }
         return tuple(read)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """As of any module."""
+        self.untrained.note_gradients(self.losses)
+        super().zero_grad(set_to_none)
 
     def set_progress(
         self, step: int | float, total: int | float, steps_per_epoch: int | float = 1
@@ -249,7 +260,12 @@ class Distiller(nn.Module):
                         target = batch.target if keeper.reads else None
                         keeper.remember(outputs, target, valid=valid, index=batch.index)
 
-    def _teach(self, name: str, batch: PairedBatch, valid: Bool[Tensor, " b"] | None) -> Outputs:
+    def teach(self, name: str, batch: PairedBatch) -> Outputs:
+        """Outputs of a teacher for a batch: the cached ones, or its own for the valid rows.
+
+        Raises:
+            ValueError: the batch has no inputs for it, or cached outputs of one that trains.
+        """
         teacher = self.teachers[name]
         trains = _trains_any(teacher)
         key = self._cached_key(name, batch)
@@ -262,7 +278,7 @@ class Distiller(nn.Module):
             return batch.cached[key]
         x = self._teacher_inputs(name, batch)
         with torch.set_grad_enabled(torch.is_grad_enabled() and trains):
-            return _on_valid_rows(teacher, x, valid)
+            return _on_valid_rows(teacher, x, self._valid(name, batch))
 
     def _teacher_inputs(self, name: str, batch: PairedBatch) -> Tensor:
         modality = name if name in batch.inputs else str(self.teachers[name].modality)
@@ -381,6 +397,17 @@ def _losses_by_name(
             f"losses are named {sorted(loss)} but teachers {sorted(teachers)}; use the same names"
         )
     return dict(loss)
+
+
+def _refuse_own_teacher(network: str, because: str, *losses: Loss) -> None:
+    """Refuse losses that read a teacher where they would get the same network's outputs twice."""
+    reading = [leaf.label for one in losses for leaf in one.leaves() if not leaf.task]
+    if reading:
+        raise ValueError(
+            f"{', '.join(reading)} would compare the {network} with itself, since {because}; take "
+            "task losses alone (one of your own sets task = True) or pass the teacher: "
+            "where the dataset holds cached outputs of it, these are used and it does not run"
+        )
 
 
 def _check_encoder(role: str, encoder: Any) -> None:

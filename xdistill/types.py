@@ -15,7 +15,7 @@ TargetKind = Literal["class", "classes", "soft", "values", "sequence"]
 """What a target is: see `PairedBatch.target`."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Outputs:
     """What every encoder returns for a batch of B samples.
 
@@ -56,7 +56,7 @@ class Outputs:
 register_dataclass(Outputs, field_names=["embedding", "logits", "hidden"], drop_field_names=[])
 
 
-@dataclass(frozen=True)
+@dataclass
 class PairedSample:
     """One row of a PairedDataset: the same moment or object, seen by several modalities.
 
@@ -73,7 +73,7 @@ class PairedSample:
     cached: dict[str, Outputs] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass
 class PairedBatch:
     """B paired samples.
 
@@ -130,6 +130,11 @@ class PairedBatch:
         return self.map(Tensor.pin_memory)
 
 
+# Not frozen, nor those below: Lightning, Fabric and FSDP walk through a batch and put converted
+# tensors back by assignment.
+register_dataclass(PairedBatch)
+
+
 @dataclass(frozen=True)
 class Spec:
     """The widths that a loss needs before it can create its parameters.
@@ -149,7 +154,7 @@ class Spec:
         return cls(outputs.embedding.shape[-1], shapes)
 
 
-@dataclass(frozen=True)
+@dataclass
 class StepOutput:
     """What a Distiller returns for one batch.
 
@@ -164,6 +169,9 @@ class StepOutput:
     terms: dict[str, Tensor]
     student: Outputs
     teachers: dict[str, Outputs]
+
+
+register_dataclass(StepOutput)
 
 
 @runtime_checkable

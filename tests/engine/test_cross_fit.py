@@ -92,3 +92,8 @@ def test_what_cannot_be_cross_fitted_is_refused(tmp_path):
         crossed(toy_data(), tmp_path, folds=2)
     with pytest.raises(ValueError, match="no labelled row of rich to .*fewer folds"):
         crossed(xd.keep_labels_of(toy_data(60), 1), tmp_path)
+
+
+def test_a_loss_without_a_task_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="^the loss compares with a teacher, but there is none"):
+        crossed(toy_data(60), tmp_path, loss=xd.KD())

@@ -85,6 +85,7 @@ def cross_fit_teacher(
     Raises:
         ValueError: a modality that the dataset lacks, fewer groups than folds, or a fold without
             labelled rows of the modality to train on or to choose the epoch by.
+        KeyboardInterrupt: Ctrl-C; with a `run_dir`, resume=True goes on.
     """
     if modality not in dataset.inputs:
         raise ValueError(
@@ -112,6 +113,8 @@ def cross_fit_teacher(
             resume=resume,
             **fit_options,
         )
+        if result.interrupted:
+            raise KeyboardInterrupt
         teachers.append(teacher.eval().requires_grad_(False))
         results.append(result)
         if bool(split.test.rows_with(modality).any()):

@@ -1,4 +1,4 @@
-"""The order and the random numbers of an epoch, the same in whichever process it runs."""
+"""The order and the random numbers of an epoch, the same whenever it runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from torch.utils.data import DataLoader, RandomSampler
 
 
 class EpochOrder(L.Callback):
-    """Seeds every epoch by itself, so that it does not matter in which process it runs."""
+    """Seeds every epoch by itself, so that a resumed run draws what the unbroken one would.
+
+    Of several processes all have the order of the first, and random numbers of their own: dropout
+    and augmentation would else be the same in each of them.
+    """
+
+    rank = 0
 
     def __init__(self, seed: int, start: int, loader: DataLoader):
         self.seed = seed
@@ -43,7 +49,7 @@ class EpochOrder(L.Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Seed all random numbers of this epoch."""
-        seed = self._epoch_seed(trainer.current_epoch)
+        seed = self._epoch_seed(trainer.current_epoch, self.rank)
         torch.manual_seed(seed)
         np.random.seed(seed % 2**32)
         random.seed(seed)
@@ -51,12 +57,16 @@ class EpochOrder(L.Callback):
 
     def _seed_loader(self, epoch: int) -> None:
         sampler = self.loader.sampler
-        for generator in (self.loader.generator, getattr(sampler, "generator", None)):
+        for generator, rank in (
+            (self.loader.generator, self.rank),  # of the workers
+            (getattr(sampler, "generator", None), 0),
+        ):
             if isinstance(generator, torch.Generator):
-                generator.manual_seed(self._epoch_seed(epoch))
+                generator.manual_seed(self._epoch_seed(epoch, rank))
         set_epoch = getattr(sampler, "set_epoch", None)
         if set_epoch is not None:
             set_epoch(epoch)
 
-    def _epoch_seed(self, epoch: int) -> int:
-        return int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0])
+    def _epoch_seed(self, epoch: int, rank: int) -> int:
+        entropy = [self.seed, epoch, rank] if rank else [self.seed, epoch]
+        return int(np.random.SeedSequence(entropy).generate_state(1)[0])

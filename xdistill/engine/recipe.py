@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -54,7 +54,6 @@ def recipe(
     seed: int = 0,
     run_dir: str | Path | None = None,
     resume: bool = False,
-    mode: Literal["max", "min"] = "max",
     **fit_options: Any,
 ) -> Recipe:
     """Train a student on the teacher's targets, on smoothed and on corrected ones; keep the best.
@@ -81,11 +80,11 @@ def recipe(
         seed: of the first weights and the order, the same for the three.
         run_dir: folder of the runs, one below it for each student; None keeps them in memory.
         resume: continue the runs in `run_dir`.
-        mode: whether the highest or the lowest monitored value is the best.
-        **fit_options: of `fit`: max_epochs, lr, monitor, devices, …
+        **fit_options: of `fit`: max_epochs, lr, monitor, mode, devices, …
 
     Raises:
         ValueError: no row has a label, or several classes a row.
+        KeyboardInterrupt: Ctrl-C; with a `run_dir`, resume=True goes on.
     """
     if train.target_kind != "class" or not bool(train.labelled.any()):
         raise ValueError(
@@ -109,9 +108,10 @@ def recipe(
             seed=seed,
             run_dir=None if run_dir is None else Path(run_dir) / targets,
             resume=resume,
-            mode=mode,
             **fit_options,
         )
+        if results[targets].interrupted:
+            raise KeyboardInterrupt
         students[targets] = student.eval()
 
     learn("own", cached)
@@ -120,7 +120,7 @@ def recipe(
     for targets, correct in REFINED.items():
         rows = refine_targets(cached, modality, seen, neighbours=neighbours, correct=correct)
         learn(targets, rows)
-    sign = 1 if mode == "max" else -1
+    sign = 1 if results["own"].mode == "max" else -1
     best = max(results, key=lambda one: sign * results[one].best_value)
     return Recipe(students[best], best, results, students)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import torch
-
 CHECKPOINT = "last.ckpt"
 
 
@@ -30,18 +28,3 @@ def prepare_run_dir(run_dir: str | os.PathLike[str] | None, resume: bool) -> Pat
         )
     folder.mkdir(parents=True, exist_ok=True)
     return folder / CHECKPOINT
-
-
-def epochs_done(checkpoint: Path) -> int:
-    """How many epochs a checkpoint has behind it.
-
-    Raises:
-        ValueError: it cannot be read.
-    """
-    try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:
-        raise ValueError(
-            f"checkpoint {checkpoint} cannot be read ({error}); delete it to start that run anew"
-        ) from error
-    return int(state["epoch"]) + 1

@@ -212,6 +212,8 @@ def _fit(
         gradient_clip_val=5.0,
         **hardware.trainer_options(),
     )
+    if fitted.interrupted:  # half a training is no result
+        raise KeyboardInterrupt
     return distiller, fitted.history, fitted.best_epoch
 
 

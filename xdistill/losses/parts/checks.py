@@ -54,3 +54,12 @@ def require_classes(loss: str, made_for: int | None, logits: Float[Tensor, "b k"
             f"{loss} was made for {made_for} classes, the student has {logits.shape[1]}; give both "
             "the same num_classes"
         )
+
+
+def check_scalar(loss: str, value: Tensor) -> None:
+    """Refuse a value that is not one number: summed with others it would be broadcast."""
+    shape = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+    if shape != []:
+        raise ValueError(
+            f"{loss} returned {shape}, expected a scalar tensor; return the mean over the rows"
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -11,10 +12,10 @@ import torch
 from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor, nn
 
-from xdistill.losses.parts.checks import check_rows
+from xdistill.losses.parts.checks import check_rows, check_scalar
 from xdistill.losses.parts.masking import without_missing
 from xdistill.losses.parts.positions import Arguments, by_position, has_positions
-from xdistill.losses.parts.precision import at_least_float32
+from xdistill.losses.parts.precision import HALF, at_least_float32, default_float32
 from xdistill.losses.parts.targets import read_target
 from xdistill.registry import create_projector
 from xdistill.types import Outputs, Spec, TargetKind
@@ -68,15 +69,19 @@ class Loss(nn.Module):
         dim: width of the shared space when the loss makes projectors of its own.
         terms: the last value of each part, detached and unweighted.
         keeps_memory: it keeps outputs of the teacher from earlier batches; `remember` writes them.
+        slot_per_row: it has a memory slot for each training row, and so no value for other rows.
         teacher_momentum: momentum of the slow copy of a teacher that trains, whose outputs
             `remember` gets instead of the teacher's own.
         teacher_trains: whether `track_teacher` was called.
+        parameters_read: how many parameters there were when they were last asked for; None once
+            that was checked.
     """
 
     name: ClassVar[str] = ""
     mutual: bool = False
     shared_space: bool = True
     keeps_memory: bool = False
+    slot_per_row: bool = False
     teacher_momentum: float = 0.999
     projects_in_forward: ClassVar[bool] = False
     composite: ClassVar[bool] = False
@@ -97,6 +102,27 @@ class Loss(nn.Module):
         self.teacher_projector: nn.Module | None = None
         self.terms: dict[str, Tensor] = {}
         self.teacher_trains = False
+        self.parameters_read: int | None = None
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, nn.Parameter]]:
+        """As of any module. The number is kept, to tell if an optimiser was made before `bind`."""
+        found = list(super().named_parameters(prefix, recurse, remove_duplicate))
+        if recurse:
+            self.parameters_read = len(found)
+        return iter(found)
+
+    def _warn_of_late_parameters(self) -> None:
+        read, now = self.parameters_read, sum(1 for _ in super().named_parameters())
+        self.parameters_read = None
+        if read is not None and now > read:
+            warnings.warn(
+                f"{self.label} has {now} parameters, but had {read} when loss.parameters() was "
+                "last read: an optimiser made from those never trains the others; call "
+                "loss.bind(student, teacher) first, then make the optimiser",
+                stacklevel=3,
+            )
 
     def __call__(
         self,
@@ -119,12 +145,28 @@ class Loss(nn.Module):
 
         Raises:
             ValueError: numbers of rows that disagree, a target out of range or of a kind that the
-                loss is not defined for, or outputs with positions where it is defined without.
+                loss is not defined for, outputs with positions where it is defined without, or a
+                value that is no scalar.
         """
         check_rows(student, teacher, target, valid, index)
+        if self.parameters_read is not None and self.training:
+            self._warn_of_late_parameters()
+        given = Arguments(student, teacher, target, valid, index)
         if not self.composite:
-            given = Arguments(student, teacher, target, valid, index)
-            student, teacher, target, valid, index = self._readable(given)
+            given = self._readable(given)
+        if torch.get_default_dtype() in HALF:  # within a step of precision="bf16-true"
+            with default_float32():
+                return self._value(*given)
+        return self._value(*given)
+
+    def _value(
+        self,
+        student: Outputs,
+        teacher: Outputs,
+        target: Tensor | None,
+        valid: Tensor | None,
+        index: Tensor | None,
+    ) -> Tensor:
         if not self.mutual:
             teacher = teacher.detach()
         with torch.autocast(student.embedding.device.type, enabled=False):
@@ -135,6 +177,7 @@ class Loss(nn.Module):
             if self.shared_space and not self.projects_in_forward:
                 student, teacher = self.project(student, teacher)
             value = super().__call__(student, teacher, target, valid=valid, index=index)
+            check_scalar(self.label, value)
             if self.keeps_memory and self.training and not self.teacher_trains:
                 with torch.no_grad():
                     self.remember(raw.detach(), target, valid=valid, index=index)

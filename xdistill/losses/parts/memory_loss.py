@@ -67,6 +67,7 @@ class MemoryLoss(Loss):
         if self.memory is None:
             self.num_samples = self.num_samples or num_samples
             self.memory = self._make_memory(self.shared_width(width(student)))
+        self.slot_per_row = not isinstance(self.memory, QueueMemory)
         return self
 
     def _make_memory(self, dim: int) -> IndexMemory | QueueMemory:
