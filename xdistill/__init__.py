@@ -23,9 +23,11 @@ from xdistill.data.splits import (
     split_by_group,
     split_groups,
 )
+from xdistill.deploy import export
 from xdistill.distiller import Distiller
 from xdistill.encoders.capture import capture
 from xdistill.encoders.reuse_classifier import reuse_classifier
+from xdistill.encoders.wrap import wrap
 from xdistill.losses import *  # noqa: F403 (the one list of losses is that of the package)
 from xdistill.memory import EMA, MemoryBank
 from xdistill.modalities import Modality, get_modality
@@ -97,6 +99,7 @@ __all__ = [
     "create_loss",
     "create_projector",
     "cross_fit_teacher",
+    "export",
     "fit",
     "get_modality",
     "hide_labels",
@@ -119,6 +122,7 @@ __all__ = [
     "reuse_classifier",
     "split_by_group",
     "split_groups",
+    "wrap",
 ]
 __all__ += losses.__all__
 

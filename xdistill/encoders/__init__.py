@@ -1,12 +1,23 @@
 """Encoders by modality. Importing this package registers them and loads no heavy library."""
 
-from xdistill.encoders import audio, breathing, eeg, image, providers, signal, tabular, video
+from xdistill.encoders import (
+    audio,
+    breathing,
+    eeg,
+    huggingface,
+    image,
+    providers,
+    signal,
+    tabular,
+    video,
+)
 from xdistill.encoders.checkpoint import load_weights, save_weights
 
 __all__ = [
     "audio",
     "breathing",
     "eeg",
+    "huggingface",
     "image",
     "load_weights",
     "providers",

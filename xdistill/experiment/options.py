@@ -10,10 +10,13 @@ from typing import Any, TypeVar
 
 from xdistill.data.paired import PairedDataset
 from xdistill.data.splits import Splits
+from xdistill.encoders.extras import import_extra
 from xdistill.experiment.case import DEFAULT_CASE, Case
 from xdistill.experiment.hardware import Hardware
 from xdistill.experiment.hidden_layers import parse_pairs
+from xdistill.experiment.methods import check_names
 from xdistill.experiment.setting import Setting
+from xdistill.registry import encoders
 from xdistill.report import SCALARS
 
 T = TypeVar("T")
@@ -24,7 +27,8 @@ class Options:
     """What every benchmark lets its user choose.
 
     Raises:
-        ValueError: numbers that no run can use, before anything is made or trained.
+        ValueError: numbers that no run can use, or names of no loss or encoder, before anything is
+            made or trained.
     """
 
     methods: tuple[str, ...] = ("kd", "sacd")
@@ -106,6 +110,11 @@ class Options:
             raise ValueError(f"--lr must be above 0, got {self.lr}")
         if len(set(self.methods)) < len(self.methods):
             raise ValueError(f"--methods names a method twice: {' '.join(self.methods)}")
+        for method in self.methods:
+            check_names(method)
+        for name in (self.student, self.teacher):
+            if name is not None:  # a benchmark may choose it by its data
+                encoders.get(name)
         if self.monitor.removeprefix("val/") not in SCALARS:
             raise ValueError(
                 f"--monitor must be one of {', '.join(f'val/{one}' for one in SCALARS)}, got "
@@ -189,7 +198,7 @@ def cli(main: Callable[[T], None], options: type[T], default: T | None = None) -
         options: a dataclass whose fields and their docstrings are the options and their help.
         default: other values than the fields' own for options that are left out.
     """
-    import tyro
+    tyro = import_extra("tyro", "train", "the command line of a benchmark")
 
     flags = (tyro.conf.FlagCreatePairsOff,)
     if default is None:

@@ -36,6 +36,7 @@ from xdistill.experiment.suite_tables import setting_table
 from xdistill.experiment.summary import summary, write_runs
 from xdistill.experiment.trial import AnyTrial
 from xdistill.experiment.workers import Place, Workers
+from xdistill.registry import datasets
 from xdistill.report import environment, write_json
 
 METHODS = (
@@ -175,7 +176,20 @@ def _groups(place: Place, name: str, plan: Plan) -> int:
     return min(len(one.group[one.labelled].unique()) for one in pairs)
 
 
+def _reads_files(setting: str) -> bool:
+    """Whether the data set of a setting has a card that asks for files."""
+    name = setting.partition("-")[0]
+    card = getattr(datasets.get(name), "card", None) if name in datasets.list() else None
+    return bool(getattr(card, "files", ()))
+
+
 def _check(options: SuiteOptions, plan: Plan, along: Curves) -> None:
+    reading = [name for name in plan.settings if _reads_files(name)]
+    if reading and not options.data_root.expanduser().is_dir():
+        raise ValueError(
+            f"--data-root {options.data_root} is no folder, but {', '.join(reading)} read files "
+            "below it; `xdistill datasets` says what they need"
+        )
     check_methods(plan.methods[1:], plan.settings)
     for setting in plan.settings.values():
         for case in plan.cases:
