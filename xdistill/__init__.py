@@ -26,6 +26,7 @@ from xdistill.data.splits import (
 from xdistill.deploy import export
 from xdistill.distiller import Distiller
 from xdistill.encoders.capture import capture
+from xdistill.encoders.extras import import_extra
 from xdistill.encoders.reuse_classifier import reuse_classifier
 from xdistill.encoders.wrap import wrap
 from xdistill.losses import *  # noqa: F403 (the one list of losses is that of the package)
@@ -64,6 +65,8 @@ else:  # a type checker would take this function's word for every misspelt name
     def __getattr__(name: str) -> Any:
         """What trains. Its modules import Lightning."""
         if name in ("CrossFitted", "FitResult", "Recipe", "cross_fit_teacher", "fit", "recipe"):
+            for library in ("lightning", "torchmetrics"):
+                import_extra(library, "train", f"xdistill.{name}")
             return getattr(importlib.import_module("xdistill.engine"), name)
         raise AttributeError(f"module 'xdistill' has no attribute {name!r}")
 

@@ -22,6 +22,7 @@ METADATA = "xdistill.json"
 """Name of the metadata among the extra files of a torch.export archive."""
 Made = tuple[bytes, Callable[[Tensor], dict[str, Tensor]]]
 """The content of a file, and what runs it."""
+WHAT = "exporting to ONNX"
 CHECKED_ROWS = (1, 3)
 TOLERANCE = 1e-4
 
@@ -62,7 +63,7 @@ def export(
         raise ValueError(f"format must be one of {', '.join(get_args(Format))}, got {format!r}")
     if format == "onnx":
         for library in ("onnx", "onnxscript", "onnxruntime"):
-            import_extra(library, "export", "exporting to ONNX")
+            import_extra(library, "export", WHAT)
     if isinstance(student, str | Path):
         student = load_student(student)
     if isinstance(student, Student):
@@ -149,9 +150,7 @@ def _program(network: nn.Module, example: Tensor) -> torch.export.ExportedProgra
 
 
 def _onnx(program: torch.export.ExportedProgram, metadata: dict[str, Any]) -> Made:
-    import onnx
-    import onnxruntime
-
+    onnx, onnxruntime = (import_extra(name, "export", WHAT) for name in ("onnx", "onnxruntime"))
     names = ["embedding"] + ["logits"] * (metadata["num_classes"] is not None)
     try:
         with warnings.catch_warnings():

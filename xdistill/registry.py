@@ -326,7 +326,9 @@ def options_of(create: Callable[..., Any]) -> list[str]:
             found[option.name] = option.name + default
     inner = getattr(function, "passes_options_to", None)
     if inner is None and passes_on and isinstance(signature.return_annotation, str):
-        inner = getattr(function, "__globals__", {}).get(signature.return_annotation)
+        inner = getattr(inspect.unwrap(function), "__globals__", {}).get(
+            signature.return_annotation
+        )
     if passes_on and inner is not None:
         names = [one.partition("=")[0] for one in options_of(inner)]
         found |= {one: one for one in names if one not in found}  # it may pass other defaults on
