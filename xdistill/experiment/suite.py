@@ -50,6 +50,10 @@ METHODS = (
 )
 
 
+GENERATED = ("s3ve",)
+"""Settings that make their data although the data set of that name reads files, too."""
+
+
 @dataclass(frozen=True)
 class SuiteOptions:
     """Compare methods on many data sets; see the fields below.
@@ -184,12 +188,6 @@ def _reads_files(setting: str) -> bool:
 
 
 def _check(options: SuiteOptions, plan: Plan, along: Curves) -> None:
-    reading = [name for name in plan.settings if _reads_files(name)]
-    if reading and not options.data_root.expanduser().is_dir():
-        raise ValueError(
-            f"--data-root {options.data_root} is no folder, but {', '.join(reading)} read files "
-            "below it; `xdistill datasets` says what they need"
-        )
     check_methods(plan.methods[1:], plan.settings)
     for setting in plan.settings.values():
         for case in plan.cases:
@@ -219,6 +217,12 @@ def _check(options: SuiteOptions, plan: Plan, along: Curves) -> None:
         )
     if not all(one >= 1 for one in options.label_groups):
         raise ValueError(f"--label-groups must be at least 1 each, got {options.label_groups}")
+    reading = [name for name in plan.settings if name not in GENERATED and _reads_files(name)]
+    if reading and not options.data_root.expanduser().is_dir():
+        raise ValueError(
+            f"--data-root {options.data_root} is no folder, but {len(reading)} settings "
+            f"({reading[0]}, …) read files below it; `xdistill datasets` says what they need"
+        )
 
 
 def check_methods(methods: Sequence[str], settings: Settings) -> None:
