@@ -28,7 +28,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 )
 def test_an_option(options, message):
     with pytest.raises(ValueError, match=message):
-        Options(**options)
+        Options(**options).check_names()
 
 
 @pytest.mark.parametrize("script", ["s3ve", "suite"])

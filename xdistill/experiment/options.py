@@ -27,8 +27,7 @@ class Options:
     """What every benchmark lets its user choose.
 
     Raises:
-        ValueError: numbers that no run can use, or names of no loss or encoder, before anything is
-            made or trained.
+        ValueError: numbers that no run can use, before anything is made or trained.
     """
 
     methods: tuple[str, ...] = ("kd", "sacd")
@@ -110,16 +109,23 @@ class Options:
             raise ValueError(f"--lr must be above 0, got {self.lr}")
         if len(set(self.methods)) < len(self.methods):
             raise ValueError(f"--methods names a method twice: {' '.join(self.methods)}")
-        for method in self.methods:
-            check_names(method)
-        for name in (self.student, self.teacher):
-            if name is not None:  # a benchmark may choose it by its data
-                encoders.get(name)
         if self.monitor.removeprefix("val/") not in SCALARS:
             raise ValueError(
                 f"--monitor must be one of {', '.join(f'val/{one}' for one in SCALARS)}, got "
                 f"{self.monitor}"
             )
+
+    def check_names(self) -> None:
+        """Refuse names of no loss or encoder; `cli` does it before anything is made or trained.
+
+        Raises:
+            ValueError: an unknown name, with the near ones.
+        """
+        for method in self.methods:
+            check_names(method)
+        for name in (self.student, self.teacher):
+            if name is not None:  # a benchmark may choose it by its data
+                encoders.get(name)
 
     def hardware(self) -> Hardware:
         """What the options say about the machine."""
@@ -206,6 +212,9 @@ def cli(main: Callable[[T], None], options: type[T], default: T | None = None) -
     else:
         chosen = tyro.cli(options, default=default, config=flags)
     try:
+        check: Callable[[], None] | None = getattr(chosen, "check_names", None)
+        if check is not None:
+            check()
         main(chosen)
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
