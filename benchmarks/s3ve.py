@@ -10,6 +10,7 @@ With --data it does the same on a release of S3VE.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,6 +81,16 @@ class S3VEOptions(Options):
     subject_pattern: str | None = None
     """Regular expression whose first group in a clip's id is its subject, for annotations that do
     not name the subject."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            re.compile(self.subject_pattern or "")
+        except re.error as error:
+            raise ValueError(
+                f"--subject-pattern {self.subject_pattern!r} is no regular expression ({error}); "
+                r"it needs one group, as in '^(s\d+)_'"
+            ) from error
 
     @property
     def embedded(self) -> bool:

@@ -91,4 +91,5 @@ def test_options_that_a_page_names_exist(page):
     if named:
         scripts = {"s3ve", *SCRIPT.findall(text)}
         known = [options_of(f"benchmarks/{script}.py") for script in scripts]
+        known += [options_of(*COMMAND[:-1], "export")]
         assert named <= options_of(*COMMAND).union(*known)

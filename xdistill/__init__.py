@@ -27,9 +27,12 @@ from xdistill.data.splits import (
     split_by_group,
     split_groups,
 )
+from xdistill.deploy import export
 from xdistill.distiller import Distiller
 from xdistill.encoders.capture import capture
+from xdistill.encoders.extras import import_extra
 from xdistill.encoders.reuse_classifier import reuse_classifier
+from xdistill.encoders.wrap import wrap
 from xdistill.losses import *  # noqa: F403 (the one list of losses is that of the package)
 from xdistill.memory import EMA, MemoryBank
 from xdistill.modalities import Modality, get_modality
@@ -67,6 +70,8 @@ else:  # a type checker would take this function's word for every misspelt name
     def __getattr__(name: str) -> Any:
         """What trains. Its modules import Lightning."""
         if name in ("CrossFitted", "FitResult", "Recipe", "cross_fit_teacher", "fit", "recipe"):
+            for library in ("lightning", "torchmetrics"):
+                import_extra(library, "train", f"xdistill.{name}")
             return getattr(importlib.import_module("xdistill.engine"), name)
         raise AttributeError(f"module 'xdistill' has no attribute {name!r}")
 
@@ -104,6 +109,7 @@ __all__ = [
     "create_loss",
     "create_projector",
     "cross_fit_teacher",
+    "export",
     "fit",
     "get_modality",
     "hide_labels",
@@ -127,6 +133,7 @@ __all__ = [
     "reuse_classifier",
     "split_by_group",
     "split_groups",
+    "wrap",
 ]
 __all__ += losses.__all__
 

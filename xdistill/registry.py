@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -243,7 +244,16 @@ def register_modality(modality: T) -> T:
 
 
 def register_encoder(name: str, *, modality: str | None = None) -> Callable[[T], T]:
-    """Register an encoder class or factory; `modality` lets listings filter it."""
+    """Register an encoder class or factory; `modality` lets listings filter it.
+
+    Raises:
+        ValueError: the modality is not registered, or the name is taken.
+    """
+    if modality is not None and modality not in modalities.list():
+        raise ValueError(
+            f"encoder {name!r} is registered for an unknown modality {modality!r}; known: "
+            f"{', '.join(modalities.list())}. Register another with xd.register_modality first"
+        )
     return encoders.register(name, modality=modality)
 
 
@@ -275,8 +285,56 @@ def register_dataset(card: DatasetCard | str) -> Callable[[T], T]:
 
 
 def create_encoder(name: str, **options: Any) -> EncoderModule:
-    """Make an encoder: one of ours, "timm/…", "torchvision/…", "braindecode/…", or a plugin's."""
-    return encoders.get(name)(**options)
+    """Make an encoder: one of ours, of another library's, or a plugin's.
+
+    `xdistill list encoders` prints all names, `xdistill list encoders NAME` the options of one.
+
+    Args:
+        name: "video_small", "timm/resnet18", "torchvision/mc3_18", "braindecode/EEGNet",
+            "hf/<local folder>", …; see `list_encoders`.
+        options: the encoder's own. Nearly all take `num_classes` (None for no classifier),
+            `in_channels` and `modality`, and ours `dim` and `dropout`.
+
+    Raises:
+        ValueError: unknown name (with the near ones), or a value that the encoder does not take.
+        TypeError: an option that the encoder does not have; the message lists those it has.
+        ImportError: the library that the encoder needs is missing; the message names the extra.
+    """
+    create = encoders.get(name)
+    try:
+        return create(**options)
+    except TypeError as error:
+        if "argument" not in str(error):
+            raise
+        raise TypeError(
+            f"encoder {name!r} was created with options that it does not take ({error}); its "
+            f"options: {', '.join(options_of(create))}"
+        ) from error
+
+
+def options_of(create: Callable[..., Any]) -> list[str]:
+    """The options of a factory as "name=default", then the names of those that it passes on."""
+    bound = create.args if isinstance(create, partial) else ()
+    function = create.func if isinstance(create, partial) else create
+    signature = inspect.signature(function, eval_str=False)
+    found, passes_on = {}, False
+    for option in list(signature.parameters.values())[len(bound) :]:
+        if option.kind is option.VAR_KEYWORD:
+            passes_on = True
+        else:
+            default = "" if option.default is option.empty else f"={option.default!r}"
+            found[option.name] = option.name + default
+    inner = getattr(function, "passes_options_to", None)
+    if inner is None and passes_on and isinstance(signature.return_annotation, str):
+        inner = getattr(inspect.unwrap(function), "__globals__", {}).get(
+            signature.return_annotation
+        )
+    if passes_on and inner is not None:
+        names = [one.partition("=")[0] for one in options_of(inner)]
+        found |= {one: one for one in names if one not in found}  # it may pass other defaults on
+    elif passes_on:
+        found["…"] = "and those of the model behind it"
+    return list(found.values())
 
 
 def create_projector(name: str, in_dim: int, out_dim: int, **options: Any) -> nn.Module:

@@ -53,7 +53,12 @@ class Outputs:
         return replace(self, embedding=embedding)
 
 
-register_dataclass(Outputs, field_names=["embedding", "logits", "hidden"], drop_field_names=[])
+register_dataclass(
+    Outputs,
+    field_names=["embedding", "logits", "hidden"],
+    drop_field_names=[],
+    serialized_type_name="xdistill.Outputs",  # torch.export.save asks for one
+)
 
 
 @dataclass

@@ -114,7 +114,7 @@ assert {"good", "bad"} <= set(list_settings()) and "plug_setting" not in sys.mod
 assert get_setting("good").student == "a"
 try:
     get_setting("bad")
-except TypeError as error:
+except ValueError as error:
     print(error)
 """
     assert "setting 'bad' from plug-setting is a builtin_function" in run(code, tmp_path)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import inspect
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import permutations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
-from xdistill import registry
+from xdistill import __version__, export, registry
 from xdistill.cli.catalogue import entries, markdown_table, text_table
 from xdistill.data.listing import listed_datasets
+from xdistill.deploy import Format
 
 KINDS: dict[str, registry.Registry[Any]] = {
     "modalities": registry.modalities,
@@ -44,13 +49,29 @@ def rows(entries: registry.Registry[Any]) -> Iterator[Row]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line. The exit status is 1 if a listed name is broken."""
+    """Run the command line. The exit status is 1 if a listed name is broken, or on a mistake."""
+    try:
+        status = run(parsed(arguments))
+        sys.stdout.flush()  # while a closed pipe can still be told
+        return status
+    except BrokenPipeError:  # `xdistill list | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # no complaint at exit
+        return 0
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line, read."""
     parser = argparse.ArgumentParser(prog="xdistill", description="Cross-modal distillation.")
+    parser.add_argument("--version", action="version", version=f"xdistill {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     listing = commands.add_parser(
         "list", help="every registered name, with the package that provides it"
     )
     listing.add_argument("kind", nargs="?", choices=list(KINDS), help="one kind (default: all)")
+    listing.add_argument("name", nargs="?", help="one name of that kind: what it is made with")
     table = commands.add_parser(
         "losses", help="every loss: formula, paper, what it needs, recommended weight"
     )
@@ -64,11 +85,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=Path("data"),
         help="folder that holds a folder for each data set (default: data)",
     )
-    options = parser.parse_args(arguments)
+    deploy = commands.add_parser(
+        "export", help="the student of a run as one file: ONNX, or a program of torch.export"
+    )
+    deploy.add_argument("run", type=Path, help="run folder with student.safetensors")
+    deploy.add_argument("path", type=Path, help="the file to write")
+    deploy.add_argument("--format", choices=get_args(Format), default="onnx", help="default: onnx")
+    deploy.add_argument(
+        "--input-shape",
+        type=int,
+        nargs="+",
+        required=True,
+        help="shape of one sample without the batch axis, as in 1 30 24 24",
+    )
+    return parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what the command line says."""
+    if options.command == "export":
+        shape = options.input_shape
+        print(f"written: {export(options.run, options.path, options.format, input_shape=shape)}")
+        return 0
     if options.command == "datasets":
         return print_datasets(options.data_root)
     if options.command == "losses":
         return print_losses(options.markdown)
+    if options.name is not None:
+        return print_options(options.kind, options.name)
     return print_names([options.kind] if options.kind else list(KINDS))
 
 
@@ -83,6 +127,25 @@ def print_names(kinds: Sequence[str]) -> int:
         for prefix in KINDS[kind].prefixes():
             print(f"  {prefix + '/…':<24} every model of {prefix}")
     return int(broken)
+
+
+def print_options(kind: str, name: str) -> int:
+    """The options with which one registered object is made, and what it says about itself.
+
+    Raises:
+        ValueError: unknown name.
+        ImportError: the plugin behind it is broken.
+    """
+    found = KINDS[kind].get(name)
+    if not callable(found):
+        print(found)
+        return 0
+    described = found.func if isinstance(found, partial) else found
+    print(inspect.getdoc(described) or name)
+    print("\noptions:")
+    for option in registry.options_of(found):
+        print(f"  {option}")
+    return 0
 
 
 def print_losses(markdown: bool) -> int:

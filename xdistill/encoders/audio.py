@@ -63,6 +63,8 @@ class AudioSmall(nn.Module):
         ImportError: torchaudio is missing or incompatible with the installed torch.
     """
 
+    passes_options_to = ImageSmall
+
     def __init__(
         self,
         num_classes: int | None = None,

@@ -109,7 +109,7 @@ class SeriesNet(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c t"]) -> Float[Tensor, "b d"]:
         if self.signless:
-            x = sum(self.layers(torch.cat([x, -x])).chunk(2))  # type: ignore[assignment]
+            x = self.layers(torch.cat([x, -x])).unflatten(0, (2, -1)).sum(dim=0)
         else:
             x = self.layers(self.norm(x))
         return mean_and_std(x)

@@ -83,19 +83,19 @@ class _Recorder:
                     "most likely a ReLU(inplace=True); capture that module instead, or set its "
                     "inplace to False"
                 )
-        rows = len(outputs.embedding)
+        rows = outputs.embedding.shape[0]  # len() would fix the batch in an exported network
         kept = {name: _by_row(name, tensor, rows) for name, tensor in seen.items()}
         return replace(outputs, hidden={**outputs.hidden, **kept})
 
 
 def _by_row(name: str, x: Tensor, rows: int) -> Tensor:
     """The tensor with as many rows as the batch."""
-    if len(x) == rows:
+    if x.shape[0] == rows:
         return x
-    if len(x) % rows:
+    if x.shape[0] % rows:
         raise ValueError(
-            f"layer {name!r} returned {len(x)} rows for a batch of {rows}; capture a layer that "
-            "keeps the batch as its first axis"
+            f"layer {name!r} returned {x.shape[0]} rows for a batch of {rows}; capture a layer "
+            "that keeps the batch as its first axis"
         )
     pattern = {2: "(b t) c -> b c t", 4: "(b t) c h w -> b c t h w"}.get(x.ndim)
     if pattern is None:

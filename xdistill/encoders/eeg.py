@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -103,6 +102,7 @@ class AttnSleep(nn.Module):
         for attention in self._attentions():
             # braindecode never calls it, so DDP would wait for its gradient
             attention.convs[0].requires_grad_(False)
+            attention.attn = None
         self.dim = int(self.network.len_last_layer)
         self.head = Head(self.dim, num_classes, dropout)
         self.num_classes = num_classes
@@ -114,10 +114,12 @@ class AttnSleep(nn.Module):
                 f"attnsleep: expected {self.n_times} samples, got {x.shape[-1]} (shape "
                 f"{tuple(x.shape)}); create it with n_times={x.shape[-1]}"
             )
+        held = [attention.attn for attention in self._attentions()]
         features = self.network(x)
-        for attention in self._attentions():
-            # it stores its last attention weights with their graph, which cannot be copied
-            attention.attn = torch.empty(0)
+        for attention, before in zip(self._attentions(), held, strict=True):
+            # it stores its last attention weights with their graph, which cannot be copied; the
+            # same object is put back, since torch.export refuses a new one
+            attention.attn = before
         return self.head(features)
 
     def _attentions(self) -> list[Any]:

@@ -8,8 +8,8 @@ from collections.abc import Collection
 from types import ModuleType
 
 
-def import_extra(module: str, extra: str) -> ModuleType:
-    """Import a library, or say in one sentence how to install it.
+def import_extra(module: str, extra: str, what: str = "this encoder") -> ModuleType:
+    """Import a library, or say in one sentence how to install it; `what` is what needs it.
 
     Raises:
         ImportError: it is not installed, or it is incompatible with the installed torch.
@@ -19,7 +19,7 @@ def import_extra(module: str, extra: str) -> ModuleType:
     except (ImportError, OSError, RuntimeError) as error:  # a binary mismatch raises the latter two
         library = module.partition(".")[0]
         raise ImportError(
-            f"this encoder needs {library}, which failed to import ({type(error).__name__}: "
+            f"{what} needs {library}, which failed to import ({type(error).__name__}: "
             f"{error}); install it with `pip install xdistill[{extra}]`"
         ) from error
 

@@ -17,6 +17,7 @@ from xdistill.encoders.checkpoint import load_weights
 from xdistill.encoders.extras import import_extra, require_known
 from xdistill.encoders.head import Head, require_positive
 from xdistill.encoders.input_channels import replace_first_conv
+from xdistill.encoders.pretrained import load_pretrained
 from xdistill.modalities import get_modality
 from xdistill.registry import encoders
 from xdistill.types import Outputs
@@ -36,6 +37,8 @@ class Timm(nn.Module):
         in_channels: number of channels C.
         modality: "image", "video", "depth" or "audio".
         pretrained: download timm's weights; timm adapts the first layer to `in_channels`.
+        weights: file with such weights instead; those of the classifier are not loaded, and those
+            of RGB are summed for one channel.
         sample_rate_hz: sampling rate, for audio.
         n_mels: number of mel bands, for audio.
         dropout: before the classifier.
@@ -44,7 +47,7 @@ class Timm(nn.Module):
 
     Raises:
         ImportError: timm is missing.
-        ValueError: unknown model, or a modality without frames.
+        ValueError: unknown model, a modality without frames, or weights that do not match.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Timm(nn.Module):
         *,
         modality: str = "image",
         pretrained: bool = False,
+        weights: str | os.PathLike[str] | None = None,
         sample_rate_hz: int = 16_000,
         n_mels: int = 64,
         dropout: float = 0.0,
@@ -78,6 +82,10 @@ class Timm(nn.Module):
         self.network = timm.create_model(
             name, pretrained=pretrained, in_chans=in_channels, num_classes=0, **options
         )
+        if weights is not None:
+            classifier = self.network.pretrained_cfg.get("classifier") or ()
+            names = (classifier,) if isinstance(classifier, str) else classifier
+            load_pretrained(self.network, weights, skip=[f"{each}." for each in names])
         # a few models widen their features once more before the classifier
         self.dim = int(getattr(self.network, "head_hidden_size", self.network.num_features))
         self.head = Head(self.dim, num_classes, dropout)
@@ -87,7 +95,7 @@ class Timm(nn.Module):
         self.kind.check(x, channels=self.in_channels, finite=False)
         if x.ndim == 5:
             frames = self.network(rearrange(x, "b c t h w -> (b t) c h w"))
-            return self.head(reduce(frames, "(b t) d -> b d", "mean", b=len(x)))
+            return self.head(reduce(frames, "(b t) d -> b d", "mean", t=x.shape[2]))
         return self.head(self.network(self.log_mel(x)))
 
 
@@ -98,7 +106,8 @@ class TorchvisionVideo(nn.Module):
     Args:
         name: torchvision's name of the model.
         num_classes: number of classes K; None for no classifier.
-        in_channels: number of channels C; the first convolution is initialised anew unless it is 3.
+        in_channels: number of channels C; unless it is 3, the first convolution is initialised
+            anew, or from the weights of RGB, which are summed for one channel.
         modality: "video" or "depth".
         weights: file with torchvision's pretrained weights; those of the classifier are not loaded.
         dropout: before the classifier.
@@ -134,7 +143,7 @@ class TorchvisionVideo(nn.Module):
         self.head = Head(self.dim, num_classes, dropout)
         self.num_classes = num_classes
         if weights is not None:
-            load_weights(self.network, weights, skip=(f"{classifier}.",))
+            load_pretrained(self.network, weights, skip=(f"{classifier}.",))
 
     def forward(self, x: Float[Tensor, "b c t h w"]) -> Outputs:
         self.kind.check(x, channels=self.in_channels, finite=False)
@@ -165,6 +174,7 @@ class Braindecode(nn.Module):
         sfreq_hz: sampling rate.
         layer: name of the module whose input is the embedding, for a network without a linear
             classifier, or to read features at an earlier layer.
+        weights: file with the model's weights; those of `layer`, the classifier, are not loaded.
         options: further options of the model, such as `chs_info`.
 
     Raises:
@@ -182,6 +192,7 @@ class Braindecode(nn.Module):
         n_times: int = 3000,
         sfreq_hz: float = 100.0,
         layer: str | None = None,
+        weights: str | os.PathLike[str] | None = None,
         **options,
     ):
         super().__init__()
@@ -204,6 +215,8 @@ class Braindecode(nn.Module):
             self._tap(name, tapped)
             _require_logits(name, self.network(example), (2, outputs))
         self.dim = self._embedding(rows=2).shape[1]
+        if weights is not None:
+            load_weights(self.network, weights, skip=(f"{tapped}.",))
         if num_classes is None:
             self.network.get_submodule(tapped).requires_grad_(False)
 
@@ -215,7 +228,9 @@ class Braindecode(nn.Module):
                 f"{tuple(x.shape)}); create the encoder with n_times={x.shape[-1]}"
             )
         logits = self.network(x)
-        return Outputs(self._embedding(len(x)), logits if self.num_classes is not None else None)
+        return Outputs(
+            self._embedding(x.shape[0]), logits if self.num_classes is not None else None
+        )
 
     def _tap(self, name: str, layer: str) -> None:
         known = [each for each, _ in self.network.named_modules() if each]

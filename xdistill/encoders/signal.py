@@ -9,7 +9,6 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from xdistill.encoders.head import Head, require_positive
 from xdistill.modalities import get_modality
@@ -23,8 +22,12 @@ def pool_mean_max(x: Float[Tensor, "b c t"], bins: int = 1) -> Float[Tensor, "b 
     Args:
         bins: number of equal parts of the recording, pooled separately and concatenated in order.
     """
-    mean = functional.adaptive_avg_pool1d(x, bins).flatten(1)
-    return torch.cat([mean, functional.adaptive_max_pool1d(x, bins).flatten(1)], dim=1)
+    # ONNX has no adaptive pooling over several bins, so its windows are written out.
+    steps = x.shape[2]
+    parts = [x[:, :, i * steps // bins : -(-(i + 1) * steps // bins)] for i in range(bins)]
+    mean = torch.stack([part.mean(dim=2) for part in parts], dim=2).flatten(1)
+    highest = torch.stack([part.amax(dim=2) for part in parts], dim=2).flatten(1)
+    return torch.cat([mean, highest], dim=1)
 
 
 def temporal_block(in_channels: int, width: int, kernel: int, stride: int) -> nn.Sequential:

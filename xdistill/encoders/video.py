@@ -9,10 +9,10 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from xdistill.encoders.checkpoint import load_weights
 from xdistill.encoders.extras import import_extra
 from xdistill.encoders.head import Head, require_positive
 from xdistill.encoders.input_channels import with_input_channels
+from xdistill.encoders.pretrained import load_pretrained
 from xdistill.modalities import get_modality
 from xdistill.registry import register_encoder
 from xdistill.types import Outputs
@@ -72,7 +72,8 @@ class SpaceTimeBlock(nn.Module):
     def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b d u i j"]:
         frames = rearrange(x, "b c t h w -> (b t) c h w")
         frames = self.space_norm(self.space(frames)).relu_()
-        series = rearrange(frames, "(b t) c h w -> b c t (h w)", b=len(x))
+        # by the length of a clip: a number of rows would be fixed in an exported network
+        series = rearrange(frames, "(b t) c h w -> b c t (h w)", t=x.shape[2])
         series = self.time_norm(self.time(series)).relu_()
         return rearrange(series, "b c t (h w) -> b c t h w", h=frames.shape[2])
 
@@ -143,7 +144,7 @@ class R2Plus1D18(nn.Module):
         in_channels: number of channels C: 3 for RGB, 1 for infrared and depth.
         modality: "video" or "depth".
         weights: file with pretrained weights, written by `save_weights` or by torchvision; those of
-            the classifier are not loaded.
+            the classifier are not loaded. Those of RGB are summed for one channel.
         dropout: before the classifier.
         stages: also return the outputs of the four stages in `hidden`, which costs memory.
 
@@ -177,7 +178,7 @@ class R2Plus1D18(nn.Module):
         self.head = Head(self.dim, num_classes, dropout)
         self.num_classes = num_classes
         if weights is not None:
-            load_weights(self, weights, skip=("head.", "fc."))
+            load_pretrained(self, weights, skip=("head.", "fc."))
 
     def forward(self, x: Float[Tensor, "b c t h w"]) -> Outputs:
         self.kind.check(x, channels=self.in_channels, finite=False)

@@ -84,6 +84,27 @@ def check_method(method: str, setting: Setting) -> None:
         create_losses(method, setting)
 
 
+def check_names(method: str) -> None:
+    """Refuse a method that names no loss or an unknown one, before there is a setting.
+
+    Raises:
+        ValueError: an unknown name (with the near ones), or none of a loss.
+    """
+    if method in UNTAUGHT:
+        return
+    names = [name for name in losses_of(method).split("+") if name]
+    if not names:
+        raise ValueError(f"method {method!r} names no loss; name one, as in {method}+pseudo_label")
+    for name in names:
+        losses.get(_loss_of(name))
+        _check_variant(name)
+
+
+def _check_variant(name: str) -> None:
+    if name != _loss_of(name) and name not in VARIANTS:
+        raise ValueError(f"unknown variant {name!r}; known variants: {', '.join(VARIANTS)}")
+
+
 def _weighted(name: str, setting: Setting, strength: float) -> Loss:
     term = create_term(name, setting.layers, setting.loss_options.get(_loss_of(name), {}))
     weight = 0.9 if name == "kd" else term.recommended_weight
@@ -110,8 +131,7 @@ def create_term(name: str, layers: Pairs = (), options: Mapping[str, Any] | None
         ValueError: an unknown name, or a loss on hidden layers without layers.
     """
     loss = _loss_of(name)
-    if name != loss and name not in VARIANTS:
-        raise ValueError(f"unknown variant {name!r}; known variants: {', '.join(VARIANTS)}")
+    _check_variant(name)
     own = {**(options or {}), **VARIANTS.get(name, {})}
     kind = losses.get(loss)
     if "hidden" in kind.needs and "layers" in inspect.signature(kind).parameters:

@@ -10,10 +10,13 @@ from typing import Any, TypeVar
 
 from xdistill.data.paired import PairedDataset
 from xdistill.data.splits import Splits
+from xdistill.encoders.extras import import_extra
 from xdistill.experiment.case import DEFAULT_CASE, Case
 from xdistill.experiment.hardware import Hardware
 from xdistill.experiment.hidden_layers import parse_pairs
+from xdistill.experiment.methods import check_names
 from xdistill.experiment.setting import Setting
+from xdistill.registry import encoders
 from xdistill.report import SCALARS
 
 T = TypeVar("T")
@@ -112,6 +115,18 @@ class Options:
                 f"{self.monitor}"
             )
 
+    def check_names(self) -> None:
+        """Refuse names of no loss or encoder; `cli` does it before anything is made or trained.
+
+        Raises:
+            ValueError: an unknown name, with the near ones.
+        """
+        for method in self.methods:
+            check_names(method)
+        for name in (self.student, self.teacher):
+            if name is not None:  # a benchmark may choose it by its data
+                encoders.get(name)
+
     def hardware(self) -> Hardware:
         """What the options say about the machine."""
         return Hardware(
@@ -189,7 +204,7 @@ def cli(main: Callable[[T], None], options: type[T], default: T | None = None) -
         options: a dataclass whose fields and their docstrings are the options and their help.
         default: other values than the fields' own for options that are left out.
     """
-    import tyro
+    tyro = import_extra("tyro", "train", "the command line of a benchmark")
 
     flags = (tyro.conf.FlagCreatePairsOff,)
     if default is None:
@@ -197,6 +212,9 @@ def cli(main: Callable[[T], None], options: type[T], default: T | None = None) -
     else:
         chosen = tyro.cli(options, default=default, config=flags)
     try:
+        check: Callable[[], None] | None = getattr(chosen, "check_names", None)
+        if check is not None:
+            check()
         main(chosen)
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         sys.exit(f"error: {error}")

@@ -146,11 +146,11 @@ def get_setting(name: str) -> Setting:
     Raises:
         ValueError: unknown name, with the near ones.
         ImportError: the plugin behind the name cannot be imported.
-        TypeError: the entry point leads to something other than a Setting.
+        ValueError: the entry point leads to something other than a Setting.
     """
     found = settings.get(name)
     if not isinstance(found, Setting):
-        raise TypeError(
+        raise ValueError(
             f"setting {name!r} from {settings.provider(name)} is a {type(found).__name__}; the "
             "entry point must lead to an xdistill.experiment.Setting"
         )

@@ -36,6 +36,7 @@ from xdistill.experiment.suite_tables import setting_table
 from xdistill.experiment.summary import summary, write_runs
 from xdistill.experiment.trial import AnyTrial
 from xdistill.experiment.workers import Place, Workers
+from xdistill.registry import datasets
 from xdistill.report import environment, write_json
 
 METHODS = (
@@ -47,6 +48,10 @@ METHODS = (
     "dist+sacd/bank_0",
     "recipe",
 )
+
+
+GENERATED = ("s3ve",)
+"""Settings that make their data although the data set of that name reads files, too."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +180,13 @@ def _groups(place: Place, name: str, plan: Plan) -> int:
     return min(len(one.group[one.labelled].unique()) for one in pairs)
 
 
+def _reads_files(setting: str) -> bool:
+    """Whether the data set of a setting has a card that asks for files."""
+    name = setting.partition("-")[0]
+    card = getattr(datasets.get(name), "card", None) if name in datasets.list() else None
+    return bool(getattr(card, "files", ()))
+
+
 def _check(options: SuiteOptions, plan: Plan, along: Curves) -> None:
     check_methods(plan.methods[1:], plan.settings)
     for setting in plan.settings.values():
@@ -205,6 +217,12 @@ def _check(options: SuiteOptions, plan: Plan, along: Curves) -> None:
         )
     if not all(one >= 1 for one in options.label_groups):
         raise ValueError(f"--label-groups must be at least 1 each, got {options.label_groups}")
+    reading = [name for name in plan.settings if name not in GENERATED and _reads_files(name)]
+    if reading and not options.data_root.expanduser().is_dir():
+        raise ValueError(
+            f"--data-root {options.data_root} is no folder, but {len(reading)} settings "
+            f"({reading[0]}, …) read files below it; `xdistill datasets` says what they need"
+        )
 
 
 def check_methods(methods: Sequence[str], settings: Settings) -> None:
