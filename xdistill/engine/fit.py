@@ -20,7 +20,7 @@ from xdistill.data.paired import PairedDataset
 from xdistill.distiller import Distiller
 from xdistill.engine.epoch_order import EpochOrder
 from xdistill.engine.module import DistillerModule
-from xdistill.engine.run_dir import epochs_done, prepare_run_dir
+from xdistill.engine.run_dir import epochs_done, one_run_at_a_time, prepare_run_dir
 from xdistill.engine.run_state import FitResult, RunState
 
 # Lightning warns of what is done here on purpose, and torch of what Lightning still does.
@@ -32,6 +32,7 @@ INTENDED = (
 )
 
 
+@one_run_at_a_time
 def fit(
     distiller: Distiller,
     train_loader: DataLoader,
@@ -79,7 +80,7 @@ def fit(
             callbacks, logger, gradient_clip_val, enable_progress_bar, …
 
     Raises:
-        FileExistsError: `run_dir` is not empty and `resume` is False.
+        FileExistsError: `run_dir` is not empty and `resume` is False, or another run is in it.
         FloatingPointError: the training loss became NaN or infinite; the last checkpoint stays.
         ValueError: data that cannot be trained on, or an unknown `monitor`.
     """

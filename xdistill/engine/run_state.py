@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 import lightning as L
 import numpy as np
 from torch import Tensor, nn
+
+from xdistill.engine.run_dir import write_checkpoint
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,7 @@ class RunState(L.Callback):
                 for name, tensor in student.state_dict().items()  # type: ignore[union-attr]
             }
         if self.checkpoint is not None:
-            partial = self.checkpoint.with_suffix(".partial")
-            trainer.save_checkpoint(partial)
-            if trainer.is_global_zero:
-                os.replace(partial, self.checkpoint)
+            write_checkpoint(trainer, self.checkpoint)
 
     def _monitored(self, row: dict[str, float], epoch: int) -> float:
         if self.monitor is None:
