@@ -11,6 +11,8 @@ from xdistill.experiment.run_folder import (
     read_outcome,
     write_outcome,
 )
+from xdistill.experiment.trial import TeacherTrial
+from xdistill.experiment.workers import Place
 
 CONFIG = "config.json"
 
@@ -74,3 +76,13 @@ def test_a_resume_that_finds_no_run_says_so(tmp_path):
     with pytest.warns(UserWarning, match="no run in .*new to resume; a new one starts"):
         open_folder(tmp_path / "new", CONFIG, {"lr": 1}, resume=True, may_differ=())
     open_folder(tmp_path / "new", CONFIG, {"lr": 1}, resume=True, may_differ=())
+
+
+@pytest.mark.parametrize(
+    "trial",
+    [Trial("a", "../../esc", 0), Trial("a", "..", 0), Trial("../a", "kd", 0),
+     TeacherTrial("a", "../../esc", 0)],
+)  # fmt: skip
+def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path, trial):
+    with pytest.raises(ValueError, match="is to be part of a path"):
+        Place(tmp_path, tmp_path / "runs").folder(trial)
