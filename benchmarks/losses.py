@@ -233,7 +233,7 @@ def added(measured: dict[str, Any], options: Options) -> dict[str, Any]:
     Raises:
         SystemExit: the file has other batch sizes.
     """
-    kept = read_json(options.out)
+    kept = read_json(options.out, checked=False)
     if kept["costs"].keys() != measured["costs"].keys():
         raise SystemExit(
             f"{options.out} has batch sizes {list(kept['costs'])}, measured were "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +14,11 @@ import numpy as np
 import torch
 
 from xdistill.metrics import Scores
+from xdistill.storage.atomic import replacing
+from xdistill.storage.checksums import of_json
 
+CHECKSUM = "checksum"
+"""The entry of a JSON file with the checksum of the others."""
 PACKAGES = ("xdistill", "torch", "torchvision", "lightning", "torchmetrics", "numpy")
 
 
@@ -118,23 +121,51 @@ def _cpu() -> str:
     return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file atomically: a reader finds the old content or the whole new one."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=1, default=str) + "\n")
-    os.replace(partial, path)
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file with a checksum of its content, as its last entry.
 
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
+    A reader finds the old content or the whole new one.
 
     Raises:
-        ValueError: the file is not valid JSON; the message names it.
+        OSError: the file cannot be written; names it.
+    """
+    kept = json.loads(json.dumps(content, default=str))
+    kept.pop(CHECKSUM, None)
+    kept[CHECKSUM] = of_json(kept)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def read_json(path: Path, *, checked: bool = True) -> dict[str, Any]:
+    """Read a JSON file that `write_json` wrote, without its checksum.
+
+    Args:
+        path: of the file.
+        checked: refuse a file without a checksum. One that is there is always checked.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is no valid JSON, or was damaged or changed since it was written; the
+            message names it.
     """
     try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+        content = json.loads(path.read_bytes().decode())
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON ({error}); delete it or restore it") from error
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{path} holds a {type(content).__name__}, expected an object; delete it or restore it"
+        )
+    expected = content.pop(CHECKSUM, None)
+    if expected is None and not checked:
+        return content
+    if expected != of_json(content):
+        how = "has no checksum" if expected is None else "does not match its checksum"
+        raise ValueError(
+            f"{path} {how}: it was edited by hand, damaged, or written by something else; restore "
+            "it, or delete it to have it made again"
+        )
+    return content
 
 
 def table(entries: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> str:

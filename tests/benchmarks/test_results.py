@@ -16,7 +16,7 @@ from xdistill.report import SCALARS, interval, read_json
 
 ROOT = Path(__file__).parents[2]
 RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
-DISTILLED = [path for path in RESULTS if "teacher" in read_json(path)]
+DISTILLED = [path for path in RESULTS if "teacher" in read_json(path, checked=False)]
 
 
 def test_there_are_results():
@@ -32,7 +32,7 @@ def test_there_are_results():
 
 @pytest.mark.parametrize("path", DISTILLED, ids=lambda path: path.stem)
 def test_every_mean_follows_from_the_runs_that_are_kept(path):
-    results = read_json(path)
+    results = read_json(path, checked=False)
     assert results["versions"]["torch"] and results["device"]
     entries = {
         name: one for name, one in results.items() if isinstance(one, dict) and "runs" in one
@@ -47,7 +47,7 @@ def test_every_mean_follows_from_the_runs_that_are_kept(path):
 
 
 def test_the_cost_of_every_loss_is_known():
-    costs = read_json(ROOT / "benchmarks/results/losses.json")["costs"]
+    costs = read_json(ROOT / "benchmarks/results/losses.json", checked=False)["costs"]
     assert set(costs) == {"64", "256", "1024"}
     for measured in costs.values():
         assert set(list_losses()) <= set(measured)
@@ -75,7 +75,7 @@ def suite_runs() -> list[dict[str, str]]:
 
 
 def test_the_suite_has_what_it_promises():
-    results = read_json(ROOT / "benchmarks/results/suite.json")
+    results = read_json(ROOT / "benchmarks/results/suite.json", checked=False)
     settings = results["settings"]
     assert set(settings) == {
         "utd_mhad-inertial",
@@ -95,7 +95,7 @@ def test_the_suite_has_what_it_promises():
 
 
 def test_the_means_of_the_suite_follow_from_its_runs():
-    results = read_json(ROOT / "benchmarks/results/suite.json")
+    results = read_json(ROOT / "benchmarks/results/suite.json", checked=False)
     runs = suite_runs()
     assert results["runs"] == len(runs)
     keys = ("setting", "method", "case", "seed", "lr_factor", "strength", "labels", "targets")
@@ -132,7 +132,7 @@ def test_the_means_of_the_suite_follow_from_its_runs():
     ],
 )
 def test_the_ablation_counts_every_condition_once(study, conditions, of_it):
-    results = read_json(ROOT / f"benchmarks/results/sacd_{study}.json")
+    results = read_json(ROOT / f"benchmarks/results/sacd_{study}.json", checked=False)
     assert len(results["runs"]) == results["conditions"] == len(results["mean"]) == conditions
     for condition, methods in results["runs"].items():
         assert {"sacd", "student", *of_it} <= set(methods)

@@ -154,5 +154,5 @@ def test_other_loss_network_batches_or_data_are_refused(tmp_path):
 def test_a_foreign_checkpoint_is_named(tmp_path, content):
     torch.save(content, tmp_path / "last.ckpt")
     train, val = loaders()
-    with pytest.raises(ValueError, match=r"last.ckpt is not one of xdistill.fit"):
+    with pytest.raises(ValueError, match=r"last.ckpt has no .*, so fit did not write it"):
         fit(alone(), train, val, run_dir=tmp_path, resume=True, **BASE)

@@ -11,6 +11,8 @@ from xdistill.experiment.run_folder import (
     read_outcome,
     write_outcome,
 )
+from xdistill.experiment.trial import TeacherTrial
+from xdistill.experiment.workers import Place
 
 CONFIG = "config.json"
 
@@ -59,3 +61,28 @@ def test_numbered_folders_count_on_and_the_newest_is_resumed(tmp_path):
         (tmp_path / name).mkdir()
     assert numbered_folder(tmp_path, resume=True) == tmp_path / "1000"
     assert numbered_folder(tmp_path, resume=False) == tmp_path / "1001"
+
+
+def test_options_that_are_no_more_and_new_ones_are_refused(tmp_path):
+    check_config(tmp_path, CONFIG, {"lr": 1.0, "warmup": 3})
+    with pytest.raises(ValueError, match=r"'warmup': '3 → \(no such option\)'"):
+        check_config(tmp_path, CONFIG, {"lr": 1.0})
+    with pytest.raises(ValueError, match=r"'decay': '\(no such option\) → 0'"):
+        check_config(tmp_path, CONFIG, {"lr": 1.0, "warmup": 3, "decay": 0})
+    check_config(tmp_path, CONFIG, {"lr": 1.0}, ("warmup",))
+
+
+def test_a_resume_that_finds_no_run_says_so(tmp_path):
+    with pytest.warns(UserWarning, match="no run in .*new to resume; a new one starts"):
+        open_folder(tmp_path / "new", CONFIG, {"lr": 1}, resume=True, may_differ=())
+    open_folder(tmp_path / "new", CONFIG, {"lr": 1}, resume=True, may_differ=())
+
+
+@pytest.mark.parametrize(
+    "trial",
+    [Trial("a", "../../esc", 0), Trial("a", "..", 0), Trial("../a", "kd", 0),
+     TeacherTrial("a", "../../esc", 0)],
+)  # fmt: skip
+def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path, trial):
+    with pytest.raises(ValueError, match="is to be part of a path"):
+        Place(tmp_path, tmp_path / "runs").folder(trial)

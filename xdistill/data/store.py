@@ -15,8 +15,10 @@ from hashlib import blake2b
 from pathlib import Path
 from uuid import uuid4
 
-import torch
 from torch import Tensor
+
+from xdistill.storage.atomic import cannot_write
+from xdistill.storage.checksums import of_tensors
 
 STALE_AFTER_S = 3600
 
@@ -31,7 +33,11 @@ def stored_tensors(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[st
 
     A truncated or damaged file is reported by a warning and written again. Several processes may
     call this at once: each writes its own temporary file, and the last rename wins.
+
+    Raises:
+        OSError: the file cannot be written; names it.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     if path.exists():
@@ -43,18 +49,20 @@ def stored_tensors(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[st
                 stacklevel=3,
             )
     tensors = {name: tensor.contiguous() for name, tensor in make().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_stale(path.parent)
     # A folder, because safetensors writes a private temporary file of its own next to the target.
     partial = path.parent / f".partial-{uuid4().hex}"
-    partial.mkdir()
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(path.parent)
+        partial.mkdir()
         file = partial / path.name
         file.touch()
         mode = file.stat().st_mode
-        save_file(tensors, file, metadata={"digest": _checksum(tensors)})
+        save_file(tensors, file, metadata={"digest": of_tensors(tensors)})
         file.chmod(mode)
         os.replace(file, path)
+    except (OSError, SafetensorError) as error:
+        raise cannot_write(path, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return _load(path)
@@ -70,19 +78,13 @@ def digest(*parts: bytes | str) -> str:
     return hasher.hexdigest()
 
 
-def update(hasher: blake2b, name: str, tensor: Tensor) -> None:
-    """Add a tensor's name, dtype, shape and values, of any dtype, to a hash."""
-    hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
-    hasher.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-
-
 def _load(path: Path) -> dict[str, Tensor]:
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         expected = (file.metadata() or {}).get("digest")
-    if _checksum(tensors) != expected:
+    if of_tensors(tensors) != expected:
         raise ValueError("its content does not match its checksum")
     return tensors
 
@@ -96,10 +98,3 @@ def _remove_stale(folder: Path) -> None:
             continue
         if stale:
             shutil.rmtree(left, ignore_errors=True)
-
-
-def _checksum(tensors: dict[str, Tensor]) -> str:
-    hasher = blake2b()
-    for name in sorted(tensors):
-        update(hasher, name, tensors[name])
-    return hasher.hexdigest()

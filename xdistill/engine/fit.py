@@ -26,7 +26,7 @@ from xdistill.engine.module import DistillerModule
 from xdistill.engine.monitor import Mode, chosen_monitor
 from xdistill.engine.over_ranks import over_ranks
 from xdistill.engine.precision import precision_of_networks
-from xdistill.engine.run_dir import prepare_run_dir
+from xdistill.engine.run_dir import one_run_at_a_time, prepare_run_dir
 from xdistill.engine.run_state import FitResult, RunState
 from xdistill.engine.saving import Saving, read_saved, rewrite_state
 from xdistill.engine.trainer_options import checked_options
@@ -40,6 +40,7 @@ INTENDED = (
 )
 
 
+@one_run_at_a_time
 def fit(
     distiller: Distiller,
     train_loader: DataLoader,
@@ -98,7 +99,7 @@ def fit(
             callbacks, logger, gradient_clip_val, enable_progress_bar, …
 
     Raises:
-        FileExistsError: `run_dir` is not empty and `resume` is False.
+        FileExistsError: `run_dir` is not empty and `resume` is False, or another run is in it.
         FloatingPointError: outputs, loss, gradient or weights became NaN or infinite; the last
             checkpoint stays, and the student has the weights with which the epoch began.
         ValueError: data that cannot be trained on, a `monitor` that nothing measures or that is NaN

@@ -6,13 +6,15 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
+from xdistill.engine.run_dir import write_checkpoint
 from xdistill.engine.run_state import RunState
+from xdistill.storage.atomic import partial_name
+from xdistill.storage.checksums import check_zip
 
 
 class Saving(Checkpoint):
@@ -29,15 +31,7 @@ class Saving(Checkpoint):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the checkpoint, by a rename: a killed process leaves the one before."""
         self.state.stopped = bool(trainer.should_stop)
-        partial = self.checkpoint.with_name(f".{self.checkpoint.name}-{uuid4().hex}.partial")
-        partial = Path(trainer.strategy.broadcast(str(partial)))
-        try:
-            trainer.save_checkpoint(partial)
-            if trainer.is_global_zero:
-                os.replace(partial, self.checkpoint)
-        finally:
-            if trainer.is_global_zero:
-                partial.unlink(missing_ok=True)
+        write_checkpoint(trainer, self.checkpoint)
 
 
 class Saved(NamedTuple):
@@ -81,31 +75,57 @@ def read_saved(checkpoint: Path) -> Saved:
         ValueError: it cannot be read, or `fit` did not write it.
     """
     try:
+        check_zip(checkpoint)
         found = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:
         raise ValueError(
             f"checkpoint {checkpoint} cannot be read ({error}); delete it to start that run anew"
         ) from error
-    try:
-        progress = found["loops"]["fit_loop"]["epoch_progress"]["current"]
-        batches = found["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-        state = found["callbacks"][RunState.__qualname__]
-        saved = Saved(
-            int(progress["ready"]),
-            int(found["global_step"]),
-            bool(batches["is_last_batch"]),
-            state,
-            found,
-        )
-        missing = {"stopped", "made_with", "history", "limits"} - set(state)
-    except (KeyError, TypeError) as error:
-        saved, missing = None, {error}
-    if saved is None or missing:
+    missing = _missing(found)
+    if missing:
         raise ValueError(
-            f"checkpoint {checkpoint} is not one of xdistill.fit (it lacks {missing}); give the "
-            "folder of such a run, or an empty one"
+            f"checkpoint {checkpoint} has no {missing}, so fit did not write it or it is damaged; "
+            "delete it to start that run anew"
         )
-    return saved
+    loop = found["loops"]["fit_loop"]
+    return Saved(
+        loop["epoch_progress"]["current"]["ready"],
+        found["global_step"],
+        loop["epoch_loop.batch_progress"]["is_last_batch"],
+        found["callbacks"][RunState.__qualname__],
+        found,
+    )
+
+
+PARTS = (
+    ("epoch", int),
+    ("global_step", int),
+    ("state_dict", Mapping),
+    ("optimizer_states", list),
+    ("loops.fit_loop.epoch_progress.current.ready", int),
+    ("loops.fit_loop.epoch_loop%batch_progress.is_last_batch", bool),
+    *(
+        (f"callbacks.{RunState.__qualname__}.{name}", kind)
+        for name, kind in (
+            ("history", list),
+            ("made_with", Mapping),
+            ("limits", list),
+            ("stopped", bool),
+        )
+    ),
+)
+"""What a checkpoint of `fit` holds, by the keys that lead there."""
+
+
+def _missing(found: Any) -> str:
+    """What a checkpoint of `fit` lacks, "" if nothing."""
+    for path, kind in PARTS:
+        one = found
+        for key in path.split("."):
+            one = one.get(key.replace("%", ".")) if isinstance(one, Mapping) else None
+        if not isinstance(one, kind):
+            return f"{kind.__name__} at {path.replace('%', '.')!r}"
+    return ""
 
 
 def rewrite_state(checkpoint: Path, state: RunState) -> None:
@@ -113,6 +133,6 @@ def rewrite_state(checkpoint: Path, state: RunState) -> None:
     state.stopped = True
     found = torch.load(checkpoint, map_location="cpu", weights_only=True)
     found["callbacks"][RunState.__qualname__] = state.state_dict()
-    partial = checkpoint.with_name(f".{checkpoint.name}-{uuid4().hex}.partial")
+    partial = partial_name(checkpoint)
     torch.save(found, partial)
     os.replace(partial, checkpoint)

@@ -26,12 +26,17 @@ from xdistill.experiment.run_folder import (
     open_folder,
 )
 from xdistill.experiment.setting import Setting
-from xdistill.export import CONFIG, save_student
+from xdistill.experiment.trial import Trial
+from xdistill.export import CONFIG, STUDENTS, save_student
 from xdistill.registry import create_encoder
 from xdistill.report import environment, read_json, summarise, table, write_json
+from xdistill.storage.lock import alone_in
+from xdistill.storage.names import plain_name
 
 # A resumed benchmark may add methods and seeds; what is done stays.
 MAY_DIFFER = ("methods", "bound", "seeds", "devices", "accelerator", "num_workers")
+# What a finished one has besides.
+ADDED = ("encoder", "classes", "kept", STUDENTS)
 
 Runs = Mapping[str, list[Result]]
 """The results of each network, one per seed: the teacher, the student alone, each method, and the
@@ -69,16 +74,27 @@ def run_benchmark(
         ValueError: a split shares subjects, bad rows, an unknown method or encoder, a case without
             a teacher, or a resumed run with other options.
     """
-    (teacher,) = setting.teachers
     check_case(options.case, setting)
     for method in options.methods:
         check_method(method, setting)
-    folder = options.out or numbered_folder(Path("runs") / name, options.resume)
+    parent = Path("runs") / plain_name(name, "the benchmark")
+    folder = options.out or numbered_folder(parent, options.resume)
+    if not main_process():
+        return _run(name, setting, options, night, folder)
+    with alone_in(folder):
+        return _run(name, setting, options, night, folder)
+
+
+def _run(
+    name: str, setting: Setting, options: Options, night: Night | None, folder: Path
+) -> dict[str, Any]:
+    (teacher,) = setting.teachers
     options = with_earlier_runs(options, folder)
     experiment = Experiment(name, folder, setting, hardware=options.hardware())
     for modality in (setting.student, teacher):
         experiment.network(modality)
-    open_folder(folder, CONFIG, options.config(name), resume=options.resume, may_differ=MAY_DIFFER)
+    may_differ = (*MAY_DIFFER, *ADDED)
+    open_folder(folder, CONFIG, options.config(name), resume=options.resume, may_differ=may_differ)
     students = (ALONE, *options.methods)
     numbers = options.numbers()
     runs: dict[str, list[Result]] = {network: [] for network in (TEACHER, *students)}
@@ -110,6 +126,11 @@ def with_earlier_runs(options: Options, folder: Path) -> Options:
             f"{SETTING}; choose another --out"
         )
     before = read_json(folder / CONFIG)
+    if not {"methods", "seeds"} <= before.keys():
+        raise ValueError(
+            f"{folder / CONFIG} has no methods and seeds, so no benchmark wrote it; choose another "
+            "--out"
+        )
     methods = tuple(dict.fromkeys([*before["methods"], *options.methods]))
     return replace(
         options,
@@ -201,10 +222,14 @@ def _save_best(experiment: Experiment, options: Options, runs: Runs) -> None:
         for seed, result in enumerate(results)
     ]
     _, method, seed = max(students, key=lambda one: one[0])
-    trial = experiment.trial(method, seed, **options.numbers())
+    folders = {
+        name: [str(_trial(experiment, options, name, one).folder) for one in range(len(results))]
+        for name, results in runs.items()
+        if name != TEACHER
+    }
     own = encoder_options(setting, train, setting.student)
     encoder = create_encoder(setting.encoder, **own)
-    load_weights(encoder, experiment.folder / trial.folder / WEIGHTS)
+    load_weights(encoder, experiment.folder / folders[method][seed] / WEIGHTS)
     save_student(
         experiment.folder,
         encoder,
@@ -214,5 +239,13 @@ def _save_best(experiment: Experiment, options: Options, runs: Runs) -> None:
         config={
             **options.config(experiment.name),
             "kept": {"method": method, "seed": seed},
+            STUDENTS: folders,
         },
     )
+
+
+def _trial(experiment: Experiment, options: Options, method: str, seed: int) -> Trial:
+    """The trial of a student in the report."""
+    if method == BOUND:
+        return experiment.trial(ALONE, seed)
+    return experiment.trial(method, seed, **options.numbers())

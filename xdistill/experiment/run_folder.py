@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 
 from xdistill.metrics import Scores
 from xdistill.report import read_json, write_json
+from xdistill.storage.lock import is_used
 
 RESULT = "result.json"
+NONE = "(no such option)"
 WEIGHTS = "weights.safetensors"
 
 
@@ -57,15 +60,22 @@ def read_outcome(folder: Path) -> Outcome | None:
     """What the run in a folder left; None where it has not ended.
 
     Raises:
-        ValueError: its result.json is not valid JSON.
+        ValueError: its result.json is damaged, was edited, or is no result of a run.
     """
-    if not (folder / RESULT).exists():
+    path = folder / RESULT
+    if not path.exists():
         return None
-    kept = read_json(folder / RESULT)
-    kept.pop("trial")
-    if "error" in kept:
-        return Failure(**kept)
-    return Result(**{**kept, "val": _scores(kept["val"]), "test": _scores(kept["test"])})
+    kept = read_json(path)
+    kept.pop("trial", None)
+    try:
+        if "error" in kept:
+            return Failure(**kept)
+        return Result(**{**kept, "val": _scores(kept["val"]), "test": _scores(kept["test"])})
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} is not the result of a run ({type(error).__name__}: {error}); delete it to "
+            "have the run repeated"
+        ) from error
 
 
 def _scores(kept: Mapping[str, Any]) -> Scores:
@@ -92,6 +102,8 @@ def open_folder(
 ) -> None:
     """Make the folder of a new run, or check the one that is to be resumed.
 
+    A resume that finds no run says in a warning that it starts one.
+
     Raises:
         FileExistsError: the folder is not empty and `resume` is False, or it holds no run.
         ValueError: the run was started with other options.
@@ -100,11 +112,13 @@ def open_folder(
 
     if not main_process():  # the main process does it
         return
-    if resume and folder.is_dir() and any(folder.iterdir()) and not (folder / file).exists():
-        raise FileExistsError(
-            f"{folder} is not empty and holds no {file}, so there is no run to resume; choose "
-            "another --out"
-        )
+    if resume and not (folder / file).exists():
+        if is_used(folder):
+            raise FileExistsError(
+                f"{folder} is not empty and holds no {file}, so there is no run to resume; choose "
+                "another --out"
+            )
+        warnings.warn(f"there is no run in {folder} to resume; a new one starts", stacklevel=3)
     prepare_run_dir(folder, resume)
     check_config(folder, file, config, may_differ)
 
@@ -118,10 +132,12 @@ def check_config(
         folder: of the runs.
         file: name of the JSON file in it.
         config: what they are made with.
-        may_differ: entries that may change on resume, because no finished run depends on them.
+        may_differ: entries that may change on resume, because no finished run depends on them, or
+            that only a finished run has.
 
     Raises:
-        ValueError: the runs in the folder were made with other options; names them.
+        ValueError: the runs in the folder were made with other options, an option that is no more
+            among them or one that is new; names them.
     """
     path = folder / file
     if not path.exists():
@@ -130,9 +146,9 @@ def check_config(
         return
     before, now = read_json(path), json.loads(json.dumps(config, default=str))
     other = {
-        name: f"{before.get(name)!r} → {value!r}"
-        for name, value in now.items()
-        if before.get(name) != value and name not in may_differ
+        name: f"{before.get(name, NONE)!s} → {now.get(name, NONE)!s}"
+        for name in (*now, *(name for name in before if name not in now))
+        if before.get(name, NONE) != now.get(name, NONE) and name not in may_differ
     }
     if other:
         raise ValueError(

@@ -29,6 +29,7 @@ from xdistill.experiment.run_folder import (
 )
 from xdistill.experiment.setting import Setting
 from xdistill.metrics import predict
+from xdistill.storage.names import plain_name
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class TeacherTrial:
     def folder(self) -> Path:
         """Its folder, inside that of the setting."""
         case = "" if self.case == DEFAULT_CASE else f"~{self.case}"
-        return Path(f"seed{self.seed}", f"{TEACHER}-{self.modality}{case}")
+        modality = plain_name(self.modality, "the modality")
+        return Path(f"seed{self.seed}", f"{TEACHER}-{modality}{case}")
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,8 @@ class Trial:
         name += "" if self.case == DEFAULT_CASE else f"_{self.case}"
         name += "" if self.epochs == 1 else f"_epochs{float(self.epochs)}"
         name += "" if self.targets == "own" else f"_{self.targets}"
-        return Path(f"seed{self.seed}", self.method.replace("/", "~"), name)
+        method = plain_name(self.method.replace("/", "~"), "the method")
+        return Path(f"seed{self.seed}", method, name)
 
     def lasting(self, setting: Setting) -> Setting:
         """The setting with the trial's number of epochs."""

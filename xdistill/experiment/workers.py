@@ -19,6 +19,7 @@ from xdistill.experiment.experiment import Experiment
 from xdistill.experiment.run_folder import Failure, Outcome, Result, read_outcome, write_outcome
 from xdistill.experiment.setting import Setting, get_setting
 from xdistill.experiment.trial import AnyTrial
+from xdistill.storage.names import plain_name
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,12 @@ class Place:
 
     def experiment(self, setting: str) -> Experiment:
         """The experiment of a registered setting."""
-        folder = self.out / setting
+        folder = self.out / plain_name(setting, "the setting")
         return Experiment(setting, folder, self.setting(setting), data_root=self.data_root)
 
     def folder(self, trial: AnyTrial) -> Path:
         """The folder of a trial."""
-        return self.out / trial.setting / trial.folder
+        return self.out / plain_name(trial.setting, "the setting") / trial.folder
 
 
 # The trials of a setting follow each other, and share its data and its teachers.

@@ -376,3 +376,18 @@ class TestFolder:
     def test_impossible_sizes(self, options, message):
         with pytest.raises(ValueError, match=message):
             SampleConfig(**options)
+
+
+def test_a_flipped_bit_in_any_file_of_a_sample_is_noticed(tmp_path):
+    """Of 24 arrays with a flipped bit none was noticed."""
+    config = SampleConfig(subjects=3, teacher_subjects=1, clips_per_night=4)
+    root = generate(tmp_path / "sample", config, workers=1)
+    draw = np.random.default_rng(0)
+    for path in sorted(root.rglob("*.npy")) + sorted(root.rglob("*.hdf5")) + [root / "s3ve.json"]:
+        whole = path.read_bytes()
+        at, bit = draw.integers(len(whole)), draw.integers(8)
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
+        with pytest.raises(ValueError, match=f"1 files of the sample .*{path.name}.*delete"):
+            generate(root, config)
+        path.write_bytes(whole)
+    assert generate(root, config) == root

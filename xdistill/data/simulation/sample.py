@@ -27,9 +27,12 @@ from xdistill.data.simulation.nights import ELSEWHERE, write_night
 from xdistill.data.sleep_stages import STAGES
 from xdistill.data.store import STALE_AFTER_S
 from xdistill.data.store import default_root as cache_root
+from xdistill.storage.checksums import of_file
 
 ANNOTATIONS = "s3ve.json"
 MARKER = "complete.json"
+FILES = "files"
+"""The marker's entry with the checksum of every other file."""
 
 
 def default_root() -> Path:
@@ -48,14 +51,15 @@ def generate(
         workers: number of processes that simulate sleepers.
 
     The sample is written to a sibling folder that is renamed when it is complete, so ``root``
-    never holds half a sample.
+    never holds half a sample. Every file of one that is there is compared with its checksum.
 
     Raises:
-        ValueError: ``root`` exists and is not this sample.
+        ValueError: ``root`` exists and is not this sample, or a file in it is missing or damaged.
     """
     root = default_root() if root is None else Path(root)
     config = config or SampleConfig()
     if is_complete(root, config):
+        _check_files(root)
         return root
     _check_free(root)
     root.parent.mkdir(parents=True, exist_ok=True)
@@ -74,6 +78,20 @@ def is_complete(root: Path, config: SampleConfig) -> bool:
         return json.loads((root / MARKER).read_text())["checksum"] == config.checksum
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def _check_files(root: Path) -> None:
+    files = json.loads((root / MARKER).read_text()).get(FILES, {})
+    damaged = [
+        name
+        for name, checksum in files.items()
+        if not (root / name).is_file() or of_file(root / name) != checksum
+    ]
+    if damaged:
+        raise ValueError(
+            f"{len(damaged)} files of the sample in {root} are missing, damaged or changed "
+            f"({', '.join(damaged[:3])}, …); delete that folder, and it is made again"
+        )
 
 
 def _check_free(root: Path) -> None:
@@ -109,6 +127,8 @@ def _write_sample(root: Path, config: SampleConfig, workers: int) -> None:
     _annotate(root, nights[: config.subjects])
     _annotate(root / ELSEWHERE, nights[config.subjects :])
     marker = {"version": VERSION, "checksum": config.checksum, "parameters": asdict(config)}
+    written = sorted(path for path in root.rglob("*") if path.is_file())
+    marker[FILES] = {path.relative_to(root).as_posix(): of_file(path) for path in written}
     (root / MARKER).write_text(json.dumps(marker, indent=1))
 
 
