@@ -2,11 +2,49 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from xdistill.types import Outputs
+
+
+def check_outputs(loss: str, student: Any, teacher: Any) -> None:
+    """Refuse bare tensors, and embeddings that are not [B, D]."""
+    for role, one in (("student", student), ("teacher", teacher)):
+        if not isinstance(one, Outputs):
+            what = f"a tensor {list(one.shape)}" if isinstance(one, Tensor) else type(one).__name__
+            raise TypeError(
+                f"{loss}: {role} must be xd.Outputs, which holds an encoder's embedding [B, D] and "
+                f"its logits [B, K], got {what}; an encoder returns Outputs(embedding, logits), "
+                "and plain logits become Outputs(embedding=logits, logits=logits)"
+            )
+        if one.embedding.ndim != 2:
+            raise ValueError(
+                f"{loss}: the {role}'s embedding must be [B, D], got {list(one.embedding.shape)}; "
+                "pool it over space and time, as in x.mean(dim=(2, 3)), or flatten it, and give "
+                "the map itself as Outputs.hidden"
+            )
+
+
+def as_positions(name: str, given: Any, student: Outputs) -> Int64[Tensor, "b ..."] | None:
+    """Classes or row numbers of any integer type, numpy's too, as int64."""
+    if given is None or torch.compiler.is_compiling():
+        return given
+    if isinstance(given, np.ndarray):
+        given = torch.as_tensor(given, device=student.embedding.device)
+    if not isinstance(given, Tensor):
+        raise TypeError(
+            f"{name} must be a tensor of integers with one row per sample, got "
+            f"{type(given).__name__}; use torch.tensor({name})"
+        )
+    if given.dtype == torch.bool or given.is_floating_point() or given.is_complex():
+        meaning = "class indices" if name == "target" else "row numbers"
+        raise TypeError(f"{name} must be integer {meaning}, got {given.dtype}; use .long()")
+    return given.long()
 
 
 def check_rows(
@@ -27,10 +65,13 @@ def check_rows(
             raise ValueError(
                 f"the student has {rows} rows but {name} has {len(tensor)}; pass the same batch"
             )
+    if valid is not None and valid.dtype != torch.bool:
+        raise TypeError(
+            f"valid must be bool, True where the row has its teacher, got {valid.dtype}; use "
+            "valid == 1"
+        )
     if target is None or torch.compiler.is_compiling():
         return
-    if target.dtype != torch.int64:
-        raise TypeError(f"target must be int64 class indices, got {target.dtype}; use .long()")
     if target.device.type == "cpu" and student.logits is not None and rows:
         low, high, classes = int(target.min()), int(target.max()), student.logits.shape[1]
         if target.ndim > 1 and target.shape[1:] != (classes,):

@@ -7,13 +7,15 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, Integer
 from torch import Tensor, nn
 
-from xdistill.losses.parts.checks import check_rows
+from xdistill.losses.parts.checks import as_positions, check_outputs, check_rows
 from xdistill.losses.parts.masking import without_missing
-from xdistill.losses.parts.precision import at_least_float32
+from xdistill.losses.parts.nan import carry_nan
+from xdistill.losses.parts.precision import at_least_float32, in_one_precision
 from xdistill.registry import create_projector
 from xdistill.types import Outputs, Spec
 
@@ -92,25 +94,34 @@ class Loss(nn.Module):
         self,
         student: Outputs,
         teacher: Outputs,
-        target: Int64[Tensor, "b ..."] | None = None,
+        target: Integer[Tensor, "b ..."] | np.ndarray | None = None,
         *,
         valid: Bool[Tensor, " b"] | None = None,
-        index: Int64[Tensor, " b"] | None = None,
+        index: Integer[Tensor, " b"] | np.ndarray | None = None,
     ) -> Float[Tensor, ""]:
         """The loss of a batch.
 
         Args:
             student: the student's outputs for B rows.
             teacher: the teacher's outputs for the same rows.
-            target: [B] class index, -1 where unlabelled; or [B, K] (`PairedBatch`).
+            target: [B] class index of any integer type, -1 where unlabelled; or [B, K]
+                (`PairedBatch`).
             valid: [B] False where the teacher's modality is missing; those rows contribute only to
                 task losses.
             index: [B] position of each row in the dataset, for losses with instance memories.
 
+        A NaN in a row that counts, in a part of the outputs that the loss reads, makes the value
+        and its gradient NaN.
+
         Raises:
+            TypeError: outputs that are not `Outputs`, a target or index that is not integer, or a
+                `valid` that is not bool.
             ValueError: numbers of rows that disagree, a target out of range, or several classes per
                 row for a loss that reads one.
         """
+        check_outputs(self.label, student, teacher)
+        target = as_positions("target", target, student)
+        index = as_positions("index", index, student)
         check_rows(student, teacher, target, valid, index)
         if target is not None and target.ndim > 1:
             self._check_multi_label(target)
@@ -118,12 +129,17 @@ class Loss(nn.Module):
             teacher = teacher.detach()
         with torch.autocast(student.embedding.device.type, enabled=False):
             student, teacher = student.map(at_least_float32), teacher.map(at_least_float32)
+            if not self.composite:
+                student, teacher = in_one_precision(self, student, teacher)
             if valid is not None:
                 teacher = without_missing(teacher, valid)
-            raw = teacher
+            raw, given = teacher, student
             if self.shared_space and not self.projects_in_forward:
                 student, teacher = self.project(student, teacher)
             value = super().__call__(student, teacher, target, valid=valid, index=index)
+            if not self.composite:
+                parts = {*self.needs, *self.uses}
+                value = carry_nan(value, parts, (given, raw), valid)
             if self.keeps_memory and self.training and not self.teacher_trains:
                 with torch.no_grad():
                     self.remember(raw.detach(), target, valid=valid, index=index)
@@ -313,4 +329,12 @@ def width(spec: Spec | Outputs | int | Any) -> int:
     """The width of an embedding from a Spec, outputs, an encoder, or the number itself."""
     if isinstance(spec, Outputs):
         return spec.embedding.shape[1]
-    return spec if isinstance(spec, int) else int(spec.dim)
+    dim = spec if isinstance(spec, int) else getattr(spec, "dim", None)
+    if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
+        raise TypeError(
+            "bind takes an encoder (a module with `dim` and `modality` that returns xd.Outputs), a "
+            f"Spec, Outputs or the width of an embedding, got {type(spec).__name__}"
+            f"{'' if dim is None else f' of width {dim!r}'}; give the embedding's width itself, as "
+            "in loss.bind(512, 128), or wrap the network in a module with these"
+        )
+    return dim
