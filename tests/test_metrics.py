@@ -4,10 +4,12 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 import xdistill as xd
-from xdistill.metrics import calibration_error, predict, score
-from xdistill.multi_label import predict_multi_label
+from xdistill.metrics import calibration_error, logits_and_targets, predict, score
+from xdistill.multi_label import predict_multi_label, score_multi_label
+from xdistill.types import Outputs, PairedBatch
 
 
 def rows(*, several: bool = False) -> xd.PairedDataset:
@@ -90,3 +92,44 @@ def test_one_class_per_row_and_several_are_told_apart():
         predict(encoder(), xd.paired_loader(rows(several=True), 4), 3)
     with pytest.raises(ValueError, match=r"shape \[6\].*xdistill.metrics.predict"):
         predict_multi_label(encoder(), xd.paired_loader(rows(), 4))
+
+
+@pytest.mark.parametrize(
+    ("answers", "target", "classes", "why"),
+    [
+        (torch.full((3, 4), torch.nan), [0, 1, 2], 4, "logits are NaN in 3 of 3 rows"),
+        (torch.randn(3, 4), [0, 1, 2], 7, "num_classes is 7 but the logits have 4 columns"),
+        (torch.randn(3, 4), [-1, -1, -1], 4, "none of the 3 rows is labelled"),
+        (torch.randn(0, 4), [], 4, "none of the 0 rows is labelled"),
+        (torch.randn(3, 4), [0, 1, 4], 4, "target holds classes from 0 to 4"),
+        (torch.tensor([0, 1, 9]), [0, 1, 2], 4, "answers hold classes from 0 to 9"),
+        (torch.randn(2, 4), [0, 1, 2], 4, "2 answers for 3 targets"),
+    ],
+)
+def test_a_score_of_nothing_is_refused(answers, target, classes, why):
+    with pytest.raises(ValueError, match=why):
+        score(answers, torch.tensor(target, dtype=torch.int64), classes)
+
+
+@pytest.mark.parametrize(
+    ("logits", "target", "why"),
+    [
+        (torch.full((3, 4), torch.nan), torch.ones(3, 4, dtype=torch.int64), "are NaN in 3 of 3"),
+        (torch.randn(3, 4), torch.full((3, 4), -1), "none of the 3 rows is labelled"),
+        (torch.randn(3, 4), torch.ones(3, 5, dtype=torch.int64), "expected that of the logits"),
+    ],
+)
+def test_a_score_of_several_classes_refuses_nothing_too(logits, target, why):
+    with pytest.raises(ValueError, match=why):
+        score_multi_label(logits, target)
+
+
+def test_predicting_leaves_each_module_in_its_own_mode():
+    """A BatchNorm that is frozen in a network that trains stays frozen."""
+    network = nn.Sequential(nn.BatchNorm1d(2).eval(), nn.Linear(2, 3)).train()
+    network[0].eval()
+    network.modality = "eeg"
+    network.forward = lambda x: Outputs(x, network[1](x))
+    batch = PairedBatch({"eeg": torch.randn(4, 2)}, torch.tensor([0, 1, 2, 0]))
+    logits_and_targets(network, [batch])
+    assert network.training and network[1].training and not network[0].training

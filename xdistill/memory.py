@@ -74,26 +74,35 @@ class MemoryBank(nn.Module):
         indices: Int64[Tensor, " b"] | None = None,
         valid: Bool[Tensor, " b"] | None = None,
     ) -> None:
-        """Write the rows with valid = True over the oldest keys, in their order.
+        """Write the rows with valid = True and without NaN over the oldest keys, in their order.
 
         Under `torch.distributed` every rank writes the rows of all ranks in rank order, so that all
         banks stay equal; therefore all ranks must call this. Ranks may have different numbers of
         rows, for which the host reads one number; it does not wait for the device otherwise.
 
         Raises:
-            ValueError: keys of another width.
+            ValueError: keys of another width, or another number of labels, indices or `valid`.
+            TypeError: a `valid` that is not bool.
         """
         if keys.ndim != 2 or keys.shape[1] != self.dim:
             raise ValueError(
                 f"the bank holds keys [*, {self.dim}], got {list(keys.shape)}; bind the loss to "
                 "the encoder that it is used with"
             )
+        for name, tensor in (("labels", labels), ("indices", indices), ("valid", valid)):
+            if tensor is not None and tuple(tensor.shape) != (len(keys),):
+                raise ValueError(
+                    f"{name} must be [{len(keys)}], one for each key, got {list(tensor.shape)}"
+                )
+        if valid is not None and valid.dtype != torch.bool:
+            raise TypeError(f"valid must be bool, got {valid.dtype}; use valid == 1")
         unknown = torch.full((len(keys),), UNKNOWN, dtype=torch.int64, device=keys.device)
         rows = _Rows(
             keys=keys.to(self.keys.dtype),
-            labels=unknown if labels is None else labels,
-            indices=unknown if indices is None else indices,
-            keep=torch.ones_like(unknown, dtype=torch.bool) if valid is None else valid,
+            labels=unknown if labels is None else labels.long(),
+            indices=unknown if indices is None else indices.long(),
+            # A NaN would stay for as long as the bank is not overwritten.
+            keep=~keys.isnan().any(dim=1) & (True if valid is None else valid),
         )
         rows = gather_ranks(rows)
         for start in range(0, len(rows.keep), self.size):

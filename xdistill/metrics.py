@@ -77,11 +77,49 @@ def score(
     target: Int64[Tensor, " n"],
     num_classes: int,
 ) -> Scores:
-    """The metrics of logits or class indices; indices have no calibration error."""
+    """The metrics of logits or class indices; indices have no calibration error.
+
+    Raises:
+        ValueError: logits of NaN or of another number of classes, a class that does not exist, or
+            no labelled row.
+    """
+    check_answers(answers, target, num_classes)
     metrics = metric_collection(num_classes).to(target.device)
     metrics.update(answers, target)
     ece = calibration_error(answers, target) if answers.is_floating_point() else None
     return as_scores(metrics.compute(), ece)
+
+
+def check_answers(answers: Tensor, target: Tensor, num_classes: int) -> None:
+    """Refuse what no score can be computed from.
+
+    Raises:
+        ValueError: as `score`.
+    """
+    if len(answers) != len(target):
+        raise ValueError(f"got {len(answers)} answers for {len(target)} targets; give one for each")
+    if answers.is_floating_point():
+        without_nan(answers)
+        if answers.shape[1] != num_classes:
+            raise ValueError(
+                f"num_classes is {num_classes} but the logits have {answers.shape[1]} columns; "
+                "give the number of classes that the encoder was created with"
+            )
+    elif len(answers) and not 0 <= int(answers.min()) <= int(answers.max()) < num_classes:
+        raise ValueError(
+            f"answers hold classes from {int(answers.min())} to {int(answers.max())}, expected 0 "
+            f"to {num_classes - 1}"
+        )
+    if not bool((target != -1).any()):
+        raise ValueError(
+            f"none of the {len(target)} rows is labelled (a target that is not -1), so there is "
+            "nothing to score; give labelled rows, or read the predictions alone from the logits"
+        )
+    if int(target.min()) < -1 or int(target.max()) >= num_classes:
+        raise ValueError(
+            f"target holds classes from {int(target.min())} to {int(target.max())}, expected -1 "
+            f"(unlabelled) or 0 to {num_classes - 1}"
+        )
 
 
 def calibration_error(logits: Float[Tensor, "n k"], target: Int64[Tensor, " n"]) -> float | None:
@@ -147,7 +185,7 @@ def logits_and_targets(
             from.
     """
     device = next(encoder.parameters()).device
-    training = encoder.training
+    modes = [(module, module.training) for module in encoder.modules()]
     encoder.eval()
     logits, targets = [], []
     try:
@@ -158,12 +196,20 @@ def logits_and_targets(
             logits.append(outputs.logits.float().cpu())
             targets.append(batch.target_of(str(encoder.modality)))
     finally:
-        encoder.train(training)
-    return _without_nan(torch.cat(logits)), torch.cat(targets)
+        # Each module's own mode: a frozen BatchNorm is in eval mode while the rest trains.
+        for module, training in modes:
+            module.training = training
+    if not logits:
+        raise ValueError("the loader yields no batch, so there is nothing to predict")
+    return without_nan(torch.cat(logits)), torch.cat(targets)
 
 
-def _without_nan(logits: Float[Tensor, "n ... k"]) -> Float[Tensor, "n ... k"]:
-    """The logits, refused if there is a NaN: argmax would take it for the largest."""
+def without_nan(logits: Float[Tensor, "n ... k"]) -> Float[Tensor, "n ... k"]:
+    """The logits, refused if there is a NaN: argmax would take it for the largest.
+
+    Raises:
+        ValueError: there is a NaN.
+    """
     rows = logits.isnan().flatten(1).any(dim=1).nonzero().flatten().tolist()
     if rows:
         raise ValueError(

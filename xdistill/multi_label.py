@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from xdistill.metrics import logits_and_targets
+from xdistill.metrics import logits_and_targets, without_nan
 from xdistill.types import PairedBatch
 
 
@@ -68,7 +68,22 @@ def multi_label_metrics(num_classes: int):
 def score_multi_label(
     logits: Float[Tensor, "n k"], target: Int64[Tensor, "n k"]
 ) -> MultiLabelScores:
-    """The metrics of logits."""
+    """The metrics of logits.
+
+    Raises:
+        ValueError: logits of NaN, a target of another shape, or no entry that is known.
+    """
+    without_nan(logits)
+    if target.shape != logits.shape:
+        raise ValueError(
+            f"target has shape {list(target.shape)}, expected that of the logits, "
+            f"{list(logits.shape)}"
+        )
+    if not bool((target != -1).any()):
+        raise ValueError(
+            f"none of the {len(target)} rows is labelled (an entry that is not -1), so there is "
+            "nothing to score"
+        )
     metrics = multi_label_metrics(logits.shape[1]).to(target.device)
     metrics.update(logits.sigmoid(), target)
     computed = metrics.compute()

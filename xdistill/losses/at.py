@@ -9,6 +9,7 @@ from torch import Tensor
 from xdistill.losses.parts.layers import FeatureMap, Layers, hidden_maps
 from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import row_mask, zero_rows
+from xdistill.losses.parts.options import require_positive
 from xdistill.losses.parts.shared_axes import align
 from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.numerics import masked_mean
@@ -94,6 +95,7 @@ class AT(Loss):
                 f"at: p must be at least 1, got {p}; below 1 the gradient at 0 is not finite"
             )
         self.layers = layers
+        require_positive(self.name, p=p)
         self.p = p
         self.squared = squared
 

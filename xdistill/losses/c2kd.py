@@ -13,7 +13,11 @@ from xdistill.losses.parts.checks import require_classes, require_logits, requir
 from xdistill.losses.parts.kendall import kendall_tau_b
 from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
-from xdistill.losses.parts.options import require_num_classes, require_positive
+from xdistill.losses.parts.options import (
+    require_not_negative,
+    require_num_classes,
+    require_positive,
+)
 from xdistill.numerics import EXCLUDED, masked_mean
 from xdistill.registry import create_projector, register_loss
 
@@ -143,6 +147,12 @@ class C2KD(Loss):
                 f"c2kd: threshold is compared with a correlation and must lie in [-1, 1), got "
                 f"{threshold}"
             )
+        require_not_negative(
+            self.name,
+            teacher_weight=teacher_weight,
+            student_weight=student_weight,
+            cross_weight=cross_weight,
+        )
         self.teacher_weight = teacher_weight
         self.student_weight = student_weight
         self.cross_weight = cross_weight

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import row_mask, zero_rows
+from xdistill.losses.parts.options import require_positive
 from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
@@ -89,6 +90,7 @@ class CC(Loss):
             raise ValueError(
                 f"cc needs gamma above 0 and an order of at least 1, got {gamma} and {order}"
             )
+        require_positive(self.name, gamma=gamma)
         self.gamma = gamma
         self.order = order
         self.official = official

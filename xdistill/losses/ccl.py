@@ -14,7 +14,11 @@ from xdistill.losses.multiclass_nce import symmetric_nce
 from xdistill.losses.parts.checks import require_classes, require_logits
 from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
-from xdistill.losses.parts.options import require_num_classes, require_positive
+from xdistill.losses.parts.options import (
+    require_not_negative,
+    require_num_classes,
+    require_positive,
+)
 from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.registry import register_loss
 
@@ -164,6 +168,7 @@ class CCL(Loss):
         super().__init__()
         require_positive(self.name, temperature=temperature)
         self.temperature = temperature
+        require_not_negative(self.name, divergence_weight=divergence_weight)
         self.divergence_weight = divergence_weight
         self.dim = dim
         self.num_classes = num_classes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -72,7 +74,7 @@ class CMD(Loss):
         super().__init__()
         if moments < 1:
             raise ValueError(f"cmd needs at least 1 moment, got {moments}")
-        if bounds is not None and bounds[0] >= bounds[1]:
+        if bounds is not None and not -math.inf < bounds[0] < bounds[1] < math.inf:
             raise ValueError(f"cmd needs bounds (a, b) with a < b, got {bounds}")
         self.moments = moments
         self.bounds = bounds

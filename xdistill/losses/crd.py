@@ -129,6 +129,7 @@ class CRD(MemoryLoss):
         now = torch.stack([log_mean_of_keys(keys, self.temperature, keep) for keys in both])
         means = torch.where(self.has_mean, self.log_mean.to(now.dtype), now)
         if self.training:
-            self.log_mean.copy_(means)
-            self.has_mean.logical_or_(keep.any())
+            known = keep.any() & ~means.isnan().any()  # the constant of a batch of NaN would stay
+            self.log_mean.copy_(torch.where(known, means, self.log_mean.to(now.dtype)))
+            self.has_mean.logical_or_(known)
         return means

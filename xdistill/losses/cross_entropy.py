@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from xdistill.losses.parts.checks import require_logits, require_target
 from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import zero_rows
+from xdistill.losses.parts.options import require_share
 from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
 
@@ -50,6 +51,7 @@ class CrossEntropy(Loss):
 
     def __init__(self, label_smoothing: float = 0.0):
         super().__init__()
+        require_share(self.name, label_smoothing=label_smoothing)
         self.label_smoothing = label_smoothing
 
     def forward(self, student, teacher, target=None, *, valid=None, index=None):

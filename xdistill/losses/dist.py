@@ -9,7 +9,7 @@ from torch import Tensor
 from xdistill.losses.parts.checks import require_logits
 from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import row_mask, zero_rows
-from xdistill.losses.parts.options import require_positive
+from xdistill.losses.parts.options import require_not_negative, require_positive
 from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
 
@@ -88,6 +88,7 @@ class DIST(Loss):
     def __init__(self, beta: float = 1.0, gamma: float = 1.0, temperature: float = 1.0):
         super().__init__()
         require_positive(self.name, temperature=temperature)
+        require_not_negative(self.name, beta=beta, gamma=gamma)
         self.beta = beta
         self.gamma = gamma
         self.temperature = temperature

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from xdistill.losses.cross_entropy import cross_entropy
 from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
-from xdistill.losses.parts.options import require_num_classes
+from xdistill.losses.parts.options import require_not_negative, require_num_classes
 from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
@@ -31,6 +31,8 @@ def frequency_bands(x: Float[Tensor, "b d"], cutoff: float = 0.5) -> Bands:
     the row's mean, is in neither: leaving it out is the mean subtraction of eq. 7.
     """
     dim = x.shape[1]
+    if not len(x):
+        return Bands(x, x)  # no transform of no rows
     spectrum = torch.fft.rfft(x, dim=1)  # [B, D/2 + 1]
     bins = torch.arange(spectrum.shape[1], device=x.device)
     split = max(int(cutoff * (dim // 2)), 1)
@@ -128,6 +130,9 @@ class FDCMKD(Loss):
             raise ValueError(
                 f"fd_cmkd: cutoff is the share of low frequencies, in (0, 1], got {cutoff}"
             )
+        require_not_negative(
+            self.name, low_weight=low_weight, high_weight=high_weight, align_weight=align_weight
+        )
         self.low_weight = low_weight
         self.high_weight = high_weight
         self.align_weight = align_weight

@@ -22,6 +22,7 @@ from xdistill.losses.parts.layers import (
 )
 from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import row_mask, zero_rows
+from xdistill.losses.parts.options import require_positive
 from xdistill.losses.parts.precision import at_least_float32
 from xdistill.losses.parts.shared_axes import ChannelAdapter, align
 from xdistill.numerics import masked_mean
@@ -124,6 +125,7 @@ class FT(Loss):
                 f"ft expected rate > 0, p1 >= 1 and p2 >= 1, got rate={rate}, p1={p1}, p2={p2}"
             )
         self.layers = layers
+        require_positive(self.name, rate=rate, p1=p1, p2=p2)
         self.rate = rate
         self.p1 = p1
         self.p2 = p2

@@ -11,6 +11,7 @@ from torch import Tensor
 from xdistill.losses.parts.distances import distances
 from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import row_mask, zero_rows
+from xdistill.losses.parts.options import require_positive
 from xdistill.losses.parts.pairs import distinct_pairs
 from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.numerics import masked_mean
@@ -119,6 +120,8 @@ class HSIC(Loss):
                 f'hsic: bandwidth is for kernel="rbf" and must be above 0, got {bandwidth} with '
                 f"kernel={kernel!r}"
             )
+        if bandwidth is not None:
+            require_positive(self.name, bandwidth=bandwidth)
         self.kernel = kernel
         self.bandwidth = bandwidth
         self.normalised = normalised

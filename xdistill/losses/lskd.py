@@ -81,6 +81,11 @@ class LSKD(Loss):
 
     def forward(self, student, teacher, target=None, *, valid=None, index=None):
         require_logits(self.name, student, teacher)
+        if student.logits.shape[1] < 3:
+            raise ValueError(
+                f"lskd needs 3 classes or more, got {student.logits.shape[1]}: two logits of mean "
+                "0 and deviation 1 are always ±1, so nothing but their order is left; use kd"
+            )
         return lskd(
             student.logits, teacher.logits, valid, self.temperature, self.eps, self.official
         )

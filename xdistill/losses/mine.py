@@ -97,7 +97,7 @@ class MINE(CriticLoss):
         moved = torch.logaddexp(rest + old, math.log(self.rate) + batch)
         moved = torch.where(self.has_average, moved, batch)
         if self.training:
-            seen = others.any()
+            seen = others.any() & ~batch.isnan()  # an average never recovers from NaN
             self.log_average.copy_(torch.where(seen, moved, old))
             self.has_average.logical_or_(seen)
         return moved

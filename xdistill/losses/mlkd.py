@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -74,7 +75,7 @@ class MLKD(Loss):
 
     def __init__(self, temperatures: Sequence[float] = TEMPERATURES):
         super().__init__()
-        if not temperatures or min(temperatures) <= 0:
+        if not temperatures or not all(0 < one < math.inf for one in temperatures):
             raise ValueError(
                 f"mlkd: temperatures must be one or more numbers above 0, got {temperatures}"
             )

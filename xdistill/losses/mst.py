@@ -13,7 +13,11 @@ from xdistill.losses.parts.checks import require_classes, require_logits
 from xdistill.losses.parts.kl import kl
 from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
-from xdistill.losses.parts.options import require_num_classes, require_positive
+from xdistill.losses.parts.options import (
+    require_not_negative,
+    require_num_classes,
+    require_positive,
+)
 from xdistill.numerics import EXCLUDED, masked_mean
 from xdistill.registry import register_loss
 
@@ -184,6 +188,7 @@ class MST(Loss):
         self.k = k
         require_positive(self.name, temperature=temperature)
         self.temperature = temperature
+        require_not_negative(self.name, balance_weight=balance_weight)
         self.balance_weight = balance_weight
         self.num_classes = num_classes
         self.teachers: SpecialisedTeachers | None = None

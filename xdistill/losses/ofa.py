@@ -87,6 +87,7 @@ class OFA(Loss):
         if eps < 1:
             raise ValueError(f"ofa: eps must be 1 or more, got {eps}; 1 gives the plain KD target")
         require_positive(self.name, temperature=temperature)
+        require_positive(self.name, eps=eps)
         self.eps = eps
         self.temperature = temperature
         self.stages = stages

@@ -102,6 +102,7 @@ class MarginReLU(nn.Module):
         negative = x.clamp(max=0).movedim(1, 0).flatten(1)  # [C, BN]
         count = (negative < 0).sum(1).to(self.seen.dtype)
         gap = negative.sum(1).to(self.margin.dtype) - count * self.margin
+        count, gap = (torch.where(gap.isnan(), 0.0, one) for one in (count, gap))  # NaN would stay
         self.seen.add_(count)  # in place, as torch.compile asks for
         self.margin.add_(gap / self.seen.clamp(min=1))
 

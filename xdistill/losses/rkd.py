@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from xdistill.losses.parts.distances import distances, rows_at_once
 from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import row_mask, zero_rows
+from xdistill.losses.parts.options import require_not_negative
 from xdistill.losses.parts.pairs import distinct_pairs
 from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.numerics import masked_mean
@@ -110,6 +111,7 @@ class RKD(Loss):
 
     def __init__(self, distance_weight: float = 25.0, angle_weight: float = 50.0):
         super().__init__()
+        require_not_negative(self.name, distance_weight=distance_weight, angle_weight=angle_weight)
         self.distance_weight = distance_weight
         self.angle_weight = angle_weight
 

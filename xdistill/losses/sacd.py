@@ -15,7 +15,11 @@ from xdistill.losses.ccl import Composition, composition_loss
 from xdistill.losses.khn import KHN, Rows
 from xdistill.losses.parts.checks import require_logits
 from xdistill.losses.parts.loss import width
-from xdistill.losses.parts.options import require_num_classes, require_positive
+from xdistill.losses.parts.options import (
+    require_not_negative,
+    require_num_classes,
+    require_positive,
+)
 from xdistill.losses.parts.structure import GraphSimilarity, affinity
 from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.losses.sp import sp
@@ -107,6 +111,12 @@ class SACD(KHN):
         require_positive(self.name, structure_temperature=structure_temperature)
         _check(structure, structure_space, structure_neighbours)
         self.structure = structure
+        require_not_negative(
+            self.name,
+            structure_weight=structure_weight,
+            contrast_weight=contrast_weight,
+            composition_weight=composition_weight,
+        )
         self.structure_weight = structure_weight
         self.contrast_weight = contrast_weight
         self.structure_temperature = structure_temperature

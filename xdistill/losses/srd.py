@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from xdistill.losses.parts.centred_rows import centred_rows
 from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.masking import row_mask
+from xdistill.losses.parts.options import require_positive
 from xdistill.registry import register_loss
 
 EPS = 1e-5
@@ -89,6 +90,7 @@ class SRD(Loss):
             raise ValueError(
                 f"srd: alpha must be at least 1 for a finite gradient at 0, got {alpha}"
             )
+        require_positive(self.name, alpha=alpha)
         self.alpha = alpha
         self.official = official
         self.projector: nn.Linear | None = None

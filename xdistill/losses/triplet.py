@@ -11,6 +11,7 @@ from xdistill.kernels import khn
 from xdistill.kernels.mined.relations import Positives
 from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import row_mask, zero_rows
+from xdistill.losses.parts.options import require_positive
 from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.registry import register_loss
 
@@ -92,6 +93,7 @@ class Triplet(Loss):
                 raise ValueError(f"triplet: {name} must be one of {options}, got {value!r}")
         if margin <= 0:
             raise ValueError(f"triplet: margin must be positive, got {margin}")
+        require_positive(self.name, margin=margin)
         self.margin = margin
         self.mining: Selection = mining
         self.positives: Positives = positives

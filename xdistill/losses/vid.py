@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from xdistill.losses.parts.layers import Layers, channel_counts, hidden_maps
 from xdistill.losses.parts.loss import Loss, Need, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
+from xdistill.losses.parts.options import require_positive
 from xdistill.losses.parts.shared_axes import ChannelAdapter, align
 from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
@@ -122,6 +123,7 @@ class VID(Loss):
             raise ValueError(f"vid: hidden_channels must be at least 1, got {hidden_channels}")
         self.layers = layers
         self.hidden_channels = hidden_channels
+        require_positive(self.name, init_variance=init_variance)
         self.init_variance = init_variance
         self.regressors: nn.ModuleList | None = None
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from xdistill.losses.parts.loss import width
 from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.memory_loss import Form, MemoryLoss
+from xdistill.losses.parts.options import require_not_negative, require_positive
 from xdistill.losses.parts.pairs import mean_over_keys
 from xdistill.losses.parts.sinkhorn import transport_cost
 from xdistill.losses.parts.unit_rows import unit_rows
@@ -145,9 +146,16 @@ class WCoRD(MemoryLoss):
                 "wcord needs a positive regularisation and at least 1 iteration, got "
                 f"{regularisation} and {iterations}"
             )
+        require_not_negative(
+            self.name,
+            global_weight=global_weight,
+            local_weight=local_weight,
+            negative_weight=negative_weight,
+        )
         self.global_weight = global_weight
         self.local_weight = local_weight
         self.negative_weight = negative_weight
+        require_positive(self.name, regularisation=regularisation)
         self.regularisation = regularisation
         self.iterations = iterations
         self.critic: Critic | None = None

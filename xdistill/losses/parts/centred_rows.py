@@ -16,6 +16,8 @@ def centred_rows(x: Float[Tensor, "b d"], keep: Bool[Tensor, " b"]) -> Float[Ten
     which a division by the standard deviation would amplify to the size of a feature. Hence the
     smallest value of the column is subtracted first, which changes neither result nor gradient.
     """
+    if not len(x):
+        return x
     smallest = torch.where(keep[:, None], x.detach(), torch.inf).amin(dim=0)
     x = zero_rows(x - smallest, keep)
     return zero_rows(x - x.sum(dim=0) / keep.sum().clamp(min=1), keep)

@@ -2,10 +2,61 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from xdistill.types import Outputs
+
+
+def check_outputs(loss: str, student: Any, teacher: Any) -> None:
+    """Refuse bare tensors, and embeddings that are not [B, D]."""
+    for role, one in (("student", student), ("teacher", teacher)):
+        if not isinstance(one, Outputs):
+            what = f"a tensor {list(one.shape)}" if isinstance(one, Tensor) else type(one).__name__
+            raise TypeError(
+                f"{loss}: {role} must be xd.Outputs, which holds an encoder's embedding [B, D] and "
+                f"its logits [B, K], got {what}; an encoder returns Outputs(embedding, logits), "
+                "and plain logits become Outputs(embedding=logits, logits=logits)"
+            )
+        if one.embedding.ndim not in (2, 3):
+            raise ValueError(
+                f"{loss}: the {role}'s embedding must be [B, D], or [B, L, D] with positions, "
+                f"got {list(one.embedding.shape)}; "
+                "pool it over space and time, as in x.mean(dim=(2, 3)), or flatten it, and give "
+                "the map itself as Outputs.hidden"
+            )
+
+
+def as_tensor(
+    name: str, given: Any, student: Outputs, floating: bool = False
+) -> Shaped[Tensor, "b ..."] | None:
+    """Classes or row numbers of any integer type, numpy's too, as int64.
+
+    Args:
+        name: of the argument, for messages.
+        given: what the loss was called with.
+        student: on whose device an array goes.
+        floating: leave floating values as they are: a target may hold soft labels or values.
+    """
+    if given is None or torch.compiler.is_compiling():
+        return given
+    if isinstance(given, np.ndarray):
+        given = torch.as_tensor(given, device=student.embedding.device)
+    if not isinstance(given, Tensor):
+        raise TypeError(
+            f"{name} must be a tensor with one row per sample, got {type(given).__name__}; use "
+            f"torch.tensor({name})"
+        )
+    if given.is_floating_point() and floating:
+        return given
+    if given.dtype == torch.bool or given.is_floating_point() or given.is_complex():
+        meaning = "class indices" if floating else "row numbers"
+        raise TypeError(f"{name} must be integer {meaning}, got {given.dtype}; use .long()")
+    return given.long()
 
 
 def check_rows(
@@ -23,6 +74,11 @@ def check_rows(
             raise ValueError(
                 f"the student has {rows} rows but {name} has {len(tensor)}; pass the same batch"
             )
+    if valid is not None and valid.dtype != torch.bool:
+        raise TypeError(
+            f"valid must be bool, True where the row has its teacher, got {valid.dtype}; use "
+            "valid == 1"
+        )
 
 
 def require_target(loss: str, target: Tensor | None) -> Shaped[Tensor, "b ..."]:

@@ -125,6 +125,7 @@ class IndexMemory(nn.Module):
     ) -> None:
         """Move the slots of the rows that count. A row that a batch holds twice moves once."""
         assert index is not None  # `check` has refused it
+        keep = keep & ~(s.isnan().any(dim=1) | t.isnan().any(dim=1))  # NaN would stay for good
         for bank, rows in ((self.student, s), (self.teacher, t)):
             place, counts = index.to(bank.device), keep.to(bank.device)
             old = bank[place]

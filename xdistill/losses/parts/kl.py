@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -16,5 +17,9 @@ def log_probabilities(
 
 
 def kl(log_p: Float[Tensor, "... k"], log_q: Float[Tensor, "... k"]) -> Float[Tensor, ...]:
-    """KL(p ‖ q) = Σ p·(log p − log q) over the last axis; the others broadcast."""
-    return (log_p.exp() * (log_p - log_q)).sum(dim=-1)
+    """KL(p ‖ q) = Σ p·(log p − log q) over the last axis; the others broadcast.
+
+    A class of p = 0 (a logit of −inf) adds 0, whatever q says of it.
+    """
+    gap = torch.where(log_p == -torch.inf, 0.0, log_p - log_q)
+    return (log_p.exp() * gap).sum(dim=-1)

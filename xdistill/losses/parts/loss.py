@@ -8,15 +8,22 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64, Shaped
+from jaxtyping import Bool, Float, Integer, Shaped
 from torch import Tensor, nn
 
-from xdistill.losses.parts.checks import check_rows, check_scalar
+from xdistill.losses.parts.checks import as_tensor, check_outputs, check_rows, check_scalar
 from xdistill.losses.parts.masking import without_missing
-from xdistill.losses.parts.positions import Arguments, by_position, has_positions
-from xdistill.losses.parts.precision import HALF, at_least_float32, default_float32
-from xdistill.losses.parts.targets import read_target
+from xdistill.losses.parts.nan import carry_nan
+from xdistill.losses.parts.positions import Arguments
+from xdistill.losses.parts.precision import (
+    HALF,
+    at_least_float32,
+    default_float32,
+    in_one_precision,
+)
+from xdistill.losses.parts.readable import readable
 from xdistill.registry import create_projector
 from xdistill.types import Outputs, Spec, TargetKind
 
@@ -128,32 +135,41 @@ class Loss(nn.Module):
         self,
         student: Outputs,
         teacher: Outputs,
-        target: Shaped[Tensor, "b ..."] | None = None,
+        target: Shaped[Tensor, "b ..."] | np.ndarray | None = None,
         *,
         valid: Bool[Tensor, " b"] | None = None,
-        index: Int64[Tensor, " b"] | None = None,
+        index: Integer[Tensor, " b"] | np.ndarray | None = None,
     ) -> Float[Tensor, ""]:
         """The loss of a batch.
 
         Args:
             student: the student's outputs for B rows.
             teacher: the teacher's outputs for the same rows.
-            target: [B] class index, -1 where unlabelled, or of another kind (`PairedBatch`).
+            target: [B] class index of any integer type, -1 where unlabelled, or of another kind
+                (`PairedBatch`).
             valid: [B] False where the teacher's modality is missing; those rows contribute only to
                 task losses.
             index: [B] position of each row in the dataset, for losses with instance memories.
 
+        A NaN in a row that counts, in a part of the outputs that the loss reads, makes the value
+        and its gradient NaN.
+
         Raises:
+            TypeError: outputs that are not `Outputs`, a target or index of another type, or a
+                `valid` that is not bool.
             ValueError: numbers of rows that disagree, a target out of range or of a kind that the
                 loss is not defined for, outputs with positions where it is defined without, or a
                 value that is no scalar.
         """
+        check_outputs(self.label, student, teacher)
+        target = as_tensor("target", target, student, floating=True)
+        index = as_tensor("index", index, student)
         check_rows(student, teacher, target, valid, index)
         if self.parameters_read is not None and self.training:
             self._warn_of_late_parameters()
         given = Arguments(student, teacher, target, valid, index)
         if not self.composite:
-            given = self._readable(given)
+            given = readable(self, given)
         if torch.get_default_dtype() in HALF:  # within a step of precision="bf16-true"
             with default_float32():
                 return self._value(*given)
@@ -171,43 +187,24 @@ class Loss(nn.Module):
             teacher = teacher.detach()
         with torch.autocast(student.embedding.device.type, enabled=False):
             student, teacher = student.map(at_least_float32), teacher.map(at_least_float32)
+            if not self.composite:
+                student, teacher = in_one_precision(self, student, teacher)
             if valid is not None:
                 teacher = without_missing(teacher, valid)
-            raw = teacher
+            raw, given = teacher, student
             if self.shared_space and not self.projects_in_forward:
                 student, teacher = self.project(student, teacher)
             value = super().__call__(student, teacher, target, valid=valid, index=index)
             check_scalar(self.label, value)
+            if not self.composite:
+                parts = {*self.needs, *self.uses}
+                value = carry_nan(value, parts, (given, raw), valid)
             if self.keeps_memory and self.training and not self.teacher_trains:
                 with torch.no_grad():
                     self.remember(raw.detach(), target, valid=valid, index=index)
         if not self.composite:
             self.terms = {**self.terms, self.label: value.detach()}
         return value
-
-    def _readable(self, given: Arguments) -> Arguments:
-        """The arguments in the form that `forward` reads; an error if there is none."""
-        if "embedding" in self.needs and not self.task and not given.teacher.embedding.shape[-1]:
-            raise ValueError(
-                f"{self.label} compares embeddings, but the teacher's has width 0; precomputed "
-                "outputs need embedding= for it, or take a loss on logits"
-            )
-        if self.per_position and has_positions(given.student, given.teacher):
-            read = given.target if "labels" in self.inputs and self.reads else None
-            given = given._replace(target=read)
-            given = by_position(self.label, self.inputs, True, given)
-        target = read_target(
-            self.label,
-            self.inputs,
-            self.reads,
-            given.target,
-            given.student.logits,
-            needed="labels" in self.needs,
-        )
-        given = given._replace(target=target)
-        if "sequence" in self.reads or not has_positions(given.student, given.teacher):
-            return given
-        return by_position(self.label, self.inputs, False, given)
 
     @property
     def inputs(self) -> tuple[Need, ...]:
@@ -290,7 +287,7 @@ class Loss(nn.Module):
         target: Shaped[Tensor, "b ..."] | None = None,
         *,
         valid: Bool[Tensor, " b"] | None = None,
-        index: Int64[Tensor, " b"] | None = None,
+        index: Integer[Tensor, " b"] | None = None,
     ) -> None:
         """Put a training batch into the memory. To be overridden by a loss that `keeps_memory`.
 
@@ -388,4 +385,12 @@ def width(spec: Spec | Outputs | int | Any) -> int:
     """The width of an embedding from a Spec, outputs, an encoder, or the number itself."""
     if isinstance(spec, Outputs):
         return spec.embedding.shape[-1]
-    return spec if isinstance(spec, int) else int(spec.dim)
+    dim = spec if isinstance(spec, int) else getattr(spec, "dim", None)
+    if isinstance(dim, bool) or not isinstance(dim, int) or dim < 0:
+        raise TypeError(
+            "bind takes an encoder (a module with `dim` and `modality` that returns xd.Outputs), a "
+            f"Spec, Outputs or the width of an embedding, got {type(spec).__name__}"
+            f"{'' if dim is None else f' of width {dim!r}'}; give the embedding's width itself, as "
+            "in loss.bind(512, 128), or wrap the network with xd.wrap"
+        )
+    return dim

@@ -8,6 +8,7 @@ from typing import Literal
 from xdistill.losses.parts.crd_memory import IndexMemory, QueueMemory
 from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.mapped_memory import MappedMemory
+from xdistill.losses.parts.options import require_share
 from xdistill.registry import create_projector
 
 Form = Literal["index", "queue"]
@@ -49,6 +50,7 @@ class MemoryLoss(Loss):
                 f'{self.label}: memory_map holds the slots of form="index"; a queue is small and '
                 "stays in memory, so leave out one of the two"
             )
+        require_share(self.label, momentum=momentum)
         self.form: Form | None = form if memory_map is None else "index"
         self.num_negatives = num_negatives
         self.momentum = momentum

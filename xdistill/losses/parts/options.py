@@ -5,6 +5,20 @@ from __future__ import annotations
 import math
 
 
+def require_finite(loss: str, **options: float) -> None:
+    """Refuse options that are NaN or infinite."""
+    for name, value in options.items():
+        if not math.isfinite(value):
+            raise ValueError(f"{loss}: {name} must be a finite number, got {value}")
+
+
+def require_share(loss: str, **options: float) -> None:
+    """Refuse options that are not numbers from 0 to 1."""
+    for name, value in options.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{loss}: {name} must be a number from 0 to 1, got {value}")
+
+
 def require_positive(loss: str, **options: float) -> None:
     """Refuse options that are not finite numbers above 0."""
     for name, value in options.items():

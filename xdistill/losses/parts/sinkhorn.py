@@ -34,7 +34,7 @@ def sinkhorn_plan(
     both = keep[:, None] & keep[None, :]
     log_mass = -keep.sum().clamp(min=1).to(cost.dtype).log()
     kernel = (-cost / regularisation).masked_fill(~both, EXCLUDED)
-    column = torch.zeros_like(cost[0])
+    column = cost.new_zeros(cost.shape[1])
     row = column
     for _ in range(iterations):
         row = log_mass - (kernel + column[None, :]).logsumexp(dim=1)
