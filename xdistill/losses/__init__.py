@@ -49,6 +49,7 @@ from xdistill.losses.pseudo_label import PseudoLabel
 from xdistill.losses.reviewkd import ReviewKD
 from xdistill.losses.rkd import RKD
 from xdistill.losses.rld import RLD
+from xdistill.losses.rsd import RSD
 from xdistill.losses.sacd import SACD
 from xdistill.losses.siglip import SigLIP
 from xdistill.losses.simkd import SimKD
@@ -60,6 +61,7 @@ from xdistill.losses.triplet import Triplet
 from xdistill.losses.ttm import TTM
 from xdistill.losses.vid import VID
 from xdistill.losses.wcord import WCoRD
+from xdistill.losses.wkd_feature import WKDFeature
 from xdistill.losses.wsld import WSLD
 from xdistill.losses.wttm import WTTM
 
@@ -96,6 +98,7 @@ __all__ = [
     "PKT",
     "RKD",
     "RLD",
+    "RSD",
     "SACD",
     "SP",
     "SRD",
@@ -122,6 +125,7 @@ __all__ = [
     "TfKD",
     "Triplet",
     "WCoRD",
+    "WKDFeature",
     "WeightedSum",
     "permutation_salience",
     "ramp",
