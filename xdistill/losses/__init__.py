@@ -28,6 +28,7 @@ from xdistill.losses.kd import KD
 from xdistill.losses.khn import KHN
 from xdistill.losses.logit_mse import LogitMSE
 from xdistill.losses.lskd import LSKD
+from xdistill.losses.mad import MAD
 from xdistill.losses.mfh import MFH
 from xdistill.losses.mi_jsd import MIJSD
 from xdistill.losses.mine import MINE
@@ -49,6 +50,8 @@ from xdistill.losses.pkt import PKT
 from xdistill.losses.pseudo_label import PseudoLabel
 from xdistill.losses.reviewkd import ReviewKD
 from xdistill.losses.rkd import RKD
+from xdistill.losses.rld import RLD
+from xdistill.losses.rsd import RSD
 from xdistill.losses.sacd import SACD
 from xdistill.losses.siglip import SigLIP
 from xdistill.losses.simkd import SimKD
@@ -58,9 +61,12 @@ from xdistill.losses.srd import SRD
 from xdistill.losses.supcon import SupCon
 from xdistill.losses.tfkd import TfKD
 from xdistill.losses.triplet import Triplet
+from xdistill.losses.ttm import TTM
 from xdistill.losses.vid import VID
 from xdistill.losses.wcord import WCoRD
+from xdistill.losses.wkd_feature import WKDFeature
 from xdistill.losses.wsld import WSLD
+from xdistill.losses.wttm import WTTM
 
 __all__ = [
     "AT",
@@ -82,6 +88,7 @@ __all__ = [
     "KD",
     "KHN",
     "LSKD",
+    "MAD",
     "MFH",
     "MIJSD",
     "MINE",
@@ -94,11 +101,15 @@ __all__ = [
     "OFD",
     "PKT",
     "RKD",
+    "RLD",
+    "RSD",
     "SACD",
     "SP",
     "SRD",
+    "TTM",
     "VID",
     "WSLD",
+    "WTTM",
     "BinaryCrossEntropy",
     "CLIPDistill",
     "CrossEntropy",
@@ -119,6 +130,7 @@ __all__ = [
     "TfKD",
     "Triplet",
     "WCoRD",
+    "WKDFeature",
     "WeightedSum",
     "permutation_salience",
     "ramp",

@@ -1,0 +1,88 @@
+"""Wasserstein distance of the Gaussians that features form over their positions."""
+
+from __future__ import annotations
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from xdistill.losses.parts.layers import Layers, channel_counts, hidden_maps
+from xdistill.losses.parts.loss import Loss
+from xdistill.losses.parts.masking import row_mask, zero_rows
+from xdistill.losses.parts.options import require_not_negative
+from xdistill.losses.parts.shared_axes import adapters_where_needed
+from xdistill.numerics import masked_mean
+from xdistill.registry import register_loss
+
+FLOOR = 1e-5
+"""Added to every variance, as in the public code: the root has a finite gradient at 0."""
+
+
+def wkd_feature(
+    student: Float[Tensor, "b c ..."],
+    teacher: Float[Tensor, "b c ..."],
+    valid: Bool[Tensor, " b"] | None = None,
+    ratio: float = 1.0,
+) -> Float[Tensor, ""]:
+    """Mean over rows of r·‖μ_s − μ_t‖² + ‖σ_s − σ_t‖² (Lv et al., NeurIPS 2024).
+
+    μ and σ are mean and standard deviation of each channel over all positions of a row, σ with
+    Bessel's correction where there are two or more. With r = 1 it is the squared 2-Wasserstein
+    distance of two Gaussians of diagonal covariance. The maps may have different positions.
+    """
+    keep = row_mask(valid, student)
+    (mean_s, spread_s), (mean_t, spread_t) = (
+        moments(zero_rows(x, keep)) for x in (student, teacher)
+    )
+    shift = (mean_s - mean_t).square().sum(dim=1)
+    return masked_mean(ratio * shift + (spread_s - spread_t).square().sum(dim=1), keep)
+
+
+def moments(x: Float[Tensor, "b c ..."]) -> tuple[Float[Tensor, "b c"], Float[Tensor, "b c"]]:
+    """Mean and standard deviation of each channel over its positions."""
+    flat = x.flatten(2) if x.ndim > 2 else x[:, :, None]
+    variance = flat.var(dim=2, correction=int(flat.shape[2] > 1))
+    return flat.mean(dim=2), (variance + FLOOR).sqrt()
+
+
+@register_loss("wkd_feature")
+class WKDFeature(Loss):
+    """Where and how widely each channel is active, not at which position.
+
+    It needs no shared axis: an EEG's map over time and a film's over time and space are compared
+    by their channels' means and spreads. Where the numbers of channels differ, the student's are
+    mapped linearly (made in `bind`). The value is the sum over pairs of layers. The public code
+    cuts maps into a grid on request, and its weights (0.01 to 20) belong to single pairs of
+    networks: search for yours.
+
+    Args:
+        layers: pairs of hidden layers, or None for all in their order.
+        ratio: r, the weight of the means beside that of the spreads.
+    """
+
+    name = "wkd_feature"
+    formula = "r·‖μ_s − μ_t‖² + ‖σ_s − σ_t‖² over the positions of each channel"
+    paper = "Lv et al., NeurIPS 2024"
+    needs = ("hidden",)
+    shared_space = False
+
+    def __init__(self, layers: Layers | None = None, ratio: float = 1.0):
+        super().__init__()
+        require_not_negative(self.name, ratio=ratio)
+        self.layers = layers
+        self.ratio = ratio
+        self.adapters: nn.ModuleList | None = None
+
+    def bind(self, student, teacher, num_classes=None, num_samples=None):
+        if self.adapters is None:
+            channels = channel_counts(self.name, self.layers, student, teacher)
+            self.adapters = adapters_where_needed(channels)
+        return self
+
+    def forward(self, student, teacher, target=None, *, valid=None, index=None):
+        maps = hidden_maps(self.name, self.layers, student, teacher)
+        if self.adapters is None:
+            raise ValueError("wkd_feature has no adapters yet; call loss.bind(student, teacher)")
+        total = student.embedding.new_zeros(())
+        for adapter, (ours, theirs) in zip(self.adapters, maps, strict=True):
+            total = total + wkd_feature(adapter(ours.tensor), theirs.tensor, valid, self.ratio)
+        return total
