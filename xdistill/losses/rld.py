@@ -94,6 +94,7 @@ class RLD(Loss):
     paper = "Sun et al., ICCV 2025"
     needs = ("logits", "labels")
     shared_space = False
+    per_position = True
     recommended_warmup_epochs = 20
 
     def __init__(self, alpha: float = 1.0, beta: float = 8.0, temperature: float = 4.0):

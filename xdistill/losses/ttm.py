@@ -59,6 +59,7 @@ class TTM(Loss):
     paper = "Zheng and Yang, ICLR 2024"
     needs = ("logits",)
     shared_space = False
+    per_position = True
     recommended_weight = 45.0
 
     def __init__(self, gamma: float = 0.1):

@@ -45,6 +45,7 @@ class WTTM(Loss):
     paper = "Zheng and Yang, ICLR 2024"
     needs = ("logits",)
     shared_space = False
+    per_position = True
     recommended_weight = 4.0
 
     def __init__(self, gamma: float = 0.2):

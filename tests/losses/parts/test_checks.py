@@ -29,8 +29,10 @@ def test_a_target_is_a_class_or_minus_one(wrong):
 
 
 def test_a_target_is_of_an_integer_type():
-    with pytest.raises(TypeError, match="integer"):
-        call(KD(), random_batch().change(target=torch.zeros(6, dtype=torch.float32)))
+    with pytest.raises(TypeError, match="target must be integer class indices, got torch.bool"):
+        call(KD(), random_batch().change(target=torch.zeros(6, dtype=torch.bool)))
+    with pytest.raises(TypeError, match="index must be integer row numbers, got torch.float32"):
+        call(KD(), random_batch().change(index=torch.zeros(6)))
 
 
 def test_logits_are_asked_for():
