@@ -63,6 +63,7 @@ def test_the_tables_of_the_pages_are_up_to_date(monkeypatch):
     assert {
         *("utd_mhad-inertial", "s3ve", "kernels-figures", "kernels-targets"),
         *("suite-ranks-transfer", "suite-room", "suite-targets", "suite-av_digits"),
+        *("suite-twice", "suite-labels-transfer", "suite-subjects-cross_fitted"),
         *("sacd_parts", "sacd_combinations", "sacd_targets"),
     } <= {slot["name"] for slot in slots}
     for slot in slots:
@@ -87,10 +88,15 @@ def test_the_suite_has_what_it_promises():
     assert results["seeds"] == [0, 1, 2, 3, 4] and results["versions"]["torch"]
     assert results["cases"] == ["transfer", "cross_fitted", "in_sample"]
     assert not results["failures"]
+    for curves in results["curves"].values():
+        assert set(curves) == {"transfer", "cross_fitted"}
+        for kinds in curves.values():
+            assert set(kinds["rows"]) == {"student", *BASELINES, "kd", "dist", "sacd", "recipe"}
     for setting in settings.values():
         for case in results["cases"]:
             assert set(setting["methods"][case]) == {"student", *BASELINES, *METHODS}
             assert setting["baseline"][case] in BASELINES
+        assert set(setting["twice"]) == {"bound", "labelled", "dist"}
         assert setting["bound"] and all(len(one) == 3 for one in setting["teachers"].values())
 
 
