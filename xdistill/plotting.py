@@ -166,33 +166,42 @@ def _groups(values: Sequence[float], difference: float) -> list[tuple[int, int]]
 
 
 def share_curves(path: Path, curves: Mapping[str, Mapping[str, Mapping[str, Mapping]]]) -> None:
-    """Macro-F1 of each method with fewer labels (left) and fewer teachers (right), a row per set.
+    """Macro-F1 of each method with fewer labels and with fewer teachers, a panel for each set.
 
     Args:
         path: PNG file to write.
-        curves: for each set "labels" and "missing"; in each, for each method and share, a mean
-            and a half_width.
+        curves: for each set "labels", "missing" or both; in each, for each method and share, a
+            mean and a half_width.
     """
     labels = {"labels": "share of the labels (log)", "missing": "share of rows without teacher"}
+    panels = [(name, kind) for name, kinds in curves.items() for kind in labels if kinds.get(kind)]
+    columns = 2 if any(kind == "missing" for _, kind in panels) else 3
+    rows = -(-len(panels) // columns)
     figure, axes = plt.subplots(
-        len(curves), 2, figsize=(9, 3.2 * len(curves)), squeeze=False, layout="constrained"
+        rows, columns, figsize=(4.5 * columns, 3.2 * rows), squeeze=False, layout="constrained"
     )
-    for row, (name, kinds) in zip(axes, curves.items(), strict=True):
-        for axis, kind in zip(row, labels, strict=True):
-            for method, points in kinds.get(kind, {}).items():
-                shares = sorted(map(float, points))
-                means = np.array([100 * points[f"{share:g}"]["mean"] for share in shares])
-                half = np.array([100 * (points[f"{s:g}"]["half_width"] or 0) for s in shares])
-                style = {"color": "black", "linewidth": 2} if method == "student" else {}
-                if kind == "missing" and len(shares) == 1:  # the student alone has no teacher
-                    axis.axhline(means[0], linestyle="--", label=method, **style)
-                    continue
-                axis.plot(shares, means, marker="o", markersize=3, label=method, **style)
-                axis.fill_between(shares, means - half, means + half, alpha=0.08)
-            axis.set(xlabel=labels[kind], ylabel="macro-F1 (%)", title=name)
-            if kind == "labels":
-                axis.set_xscale("log")
-        row[0].legend(fontsize=7)
+    for axis, (name, kind) in zip(axes.flat, panels, strict=False):
+        for method, points in curves[name][kind].items():
+            shares = sorted(map(float, points))
+            means = np.array([100 * points[f"{share:g}"]["mean"] for share in shares])
+            half = np.array([100 * (points[f"{s:g}"]["half_width"] or 0) for s in shares])
+            style = {"color": "black", "linewidth": 2} if method == "student" else {}
+            if kind == "missing" and len(shares) == 1:  # the student alone has no teacher
+                axis.axhline(means[0], linestyle="--", label=method, **style)
+                continue
+            axis.plot(shares, means, marker="o", markersize=3, label=method, **style)
+            axis.fill_between(shares, means - half, means + half, alpha=0.08)
+        axis.set(xlabel=labels[kind], ylabel="macro-F1 (%)", title=name)
+        if kind == "labels":
+            axis.set_xscale("log")
+            axis.set_xticks(shares, [f"{100 * share:g} %" for share in shares])
+            axis.minorticks_off()
+    for axis in axes.flat[len(panels) :]:
+        axis.axis("off")
+    if panels:
+        figure.legend(
+            *axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=5
+        )
     _save(figure, path)
 
 

@@ -8,7 +8,7 @@ from xdistill.encoders import load_weights, save_weights
 from xdistill.encoders.capture import capture
 from xdistill.export import load_student, save_student
 from xdistill.metrics import predict
-from xdistill.registry import encoders
+from xdistill.registry import encoders, modalities
 
 QUIET = {"accelerator": "cpu", "devices": 1, "enable_progress_bar": False}
 
@@ -103,6 +103,8 @@ def test_simkd_trains_validates_resumes_and_is_exported(tmp_path, monkeypatch):
     load_weights(other, tmp_path / "weights.safetensors")
     torch.testing.assert_close(other(x).logits, student(x).logits)
 
+    monkeypatch.setattr(modalities, "_entries", dict(modalities._entries))
+    xd.register_modality(xd.Modality("cheap", axes="b c", unit="", sampling_unit=""))
     monkeypatch.setattr(encoders, "_entries", dict(encoders._entries))
     xd.register_encoder("student_of_rich", modality="cheap")(build)
     folder = tmp_path / "export"

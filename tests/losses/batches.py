@@ -102,7 +102,9 @@ def bound_loss(
 def fitting(loss: Loss, batch: Batch) -> Batch:
     """The batch, its classes turned into values where the loss is a regression's."""
     target = batch.target
-    if loss.reads != ("values",) or target is None or target.is_floating_point() or target.ndim > 1:
+    if loss.reads != ("values",) or not isinstance(target, Tensor):
+        return batch
+    if target.is_floating_point() or target.ndim > 1:
         return batch
     shift = torch.arange(CLASSES, dtype=torch.float32)
     values = batch.target[:, None] - 0.5 * shift

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.losses.batches import Batch, bound_loss, call, random_batch, step
+from tests.losses.batches import Batch, bound_loss, call, fitting, random_batch, step
 from xdistill.registry import create_loss, list_losses
 from xdistill.types import Outputs
 
@@ -48,10 +48,10 @@ def test_any_types_give_the_value_of_float64(name, student, teacher):
 @every_loss
 @pytest.mark.parametrize("kind", [torch.int32, torch.int16, torch.uint8, "numpy"])
 def test_any_integer_type_gives_the_same(name, kind):
-    batch = random_batch()
+    batch = fitting(bound_loss(name), random_batch())
 
     def other(x: torch.Tensor):
-        return x.numpy() if kind == "numpy" else x.to(kind)
+        return x.numpy() if kind == "numpy" else x if x.is_floating_point() else x.to(kind)
 
     same = call(bound_loss(name), batch)
     result = call(
@@ -103,11 +103,12 @@ def test_a_short_argument_is_refused(name, argument):
 
 @pytest.mark.parametrize("target", [torch.zeros(6), torch.ones(6, dtype=torch.bool), np.ones(6)])
 def test_a_target_that_is_not_an_integer_is_refused(target):
-    with pytest.raises(TypeError, match=r"target must be integer class indices, got .*\.long\(\)"):
+    told = r"target must be integer class indices, got .*\.long\(\)|reads one class per row"
+    with pytest.raises((TypeError, ValueError), match=told):
         call(bound_loss("cross_entropy"), random_batch().change(target=target))
 
 
-@pytest.mark.parametrize("wrong", [torch.nn.Linear(2, 3), None, True, 0])
+@pytest.mark.parametrize("wrong", [torch.nn.Linear(2, 3), None, True, -1])
 def test_bind_says_what_it_takes(wrong):
     with pytest.raises(TypeError, match=r"bind takes an encoder .*loss.bind\(512, 128\)"):
         create_loss("infonce").bind(wrong, 4)

@@ -22,7 +22,11 @@ from xdistill.storage.checksums import add_tensor
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...), range, torch.dtype)
 NAMED = (torch.device, np.dtype, np.generic, Enum, PurePath)
-OWN = frozenset(vars(nn.Module())) | {"_compiled_call_impl", "_is_torch_compile"}
+OWN = frozenset(vars(nn.Module())) | {
+    "_compiled_call_impl",
+    "_is_torch_compile",
+    "_compile_kwargs",  # of torch.compile, once Lightning is imported
+}
 """Attributes that every module has; its tensors, children and hooks are taken by themselves."""
 LIBRARIES = ("torch", "numpy")
 """Code that changes with a version, which is in the key, and not under a user's hands."""

@@ -112,9 +112,9 @@ class TeacherPass:
         return blake2b(f"{len(self.dataset)} rows;".encode())
 
     def _suited(self, batch: Tensor) -> Tensor:
-        """A batch in float64, as NumPy makes them, in the precision of the teacher's parameters."""
+        """A floating batch in the precision of the teacher's parameters."""
         weights = next((one for one in self.teacher.parameters() if one.is_floating_point()), None)
-        if weights is None or batch.dtype != torch.float64:
+        if weights is None or not batch.is_floating_point():
             return batch
         return batch.to(weights.dtype)
 

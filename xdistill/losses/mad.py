@@ -34,7 +34,8 @@ def mad(
     student, teacher = zero_rows(student, keep), zero_rows(teacher, keep)
     gap = unit_rows(student @ student.T) - unit_rows(teacher @ teacher.T)  # [B, B]
     log_p = log_probabilities(teacher_logits, keep, 1.0)
-    entropy = torch.where(keep, -(log_p.exp() * log_p).sum(dim=1), 0.0)  # [B]
+    entropy = torch.special.entr(log_p.exp()).sum(dim=1)  # [B]; 0 of a class that is excluded
+    entropy = torch.where(keep, entropy, 0.0)
     share = entropy / entropy.sum().clamp(min=torch.finfo(entropy.dtype).tiny)
     return (gap.square().sum(dim=0 if official else 1) * share).sum()
 

@@ -52,6 +52,7 @@ def masked_correlation(
     """
     keep = row_mask(valid, student) & (target >= 0)
     student, teacher = zero_rows(student, keep), zero_rows(teacher, keep)
+    teacher = teacher.clamp(min=EXCLUDED / 1e10)  # of −∞, which is below what is masked
     out = teacher >= teacher.gather(1, target.clamp(min=0)[:, None])  # [B, K]
     log_s, log_t = (
         (logits / temperature).masked_fill(out, EXCLUDED).log_softmax(dim=1)

@@ -40,8 +40,9 @@ def wkd_feature(
 def moments(x: Float[Tensor, "b c ..."]) -> tuple[Float[Tensor, "b c"], Float[Tensor, "b c"]]:
     """Mean and standard deviation of each channel over its positions."""
     flat = x.flatten(2) if x.ndim > 2 else x[:, :, None]
-    variance = flat.var(dim=2, correction=int(flat.shape[2] > 1))
-    return flat.mean(dim=2), (variance + FLOOR).sqrt()
+    mean = flat.mean(dim=2)
+    squares = (flat - mean[:, :, None]).square().sum(dim=2)
+    return mean, (squares / max(1, flat.shape[2] - 1) + FLOOR).sqrt()
 
 
 @register_loss("wkd_feature")
