@@ -23,6 +23,7 @@ from xdistill.precomputed_teacher import (
 )
 from xdistill.registry import create_projector
 from xdistill.types import Outputs, PairedBatch, Spec, StepOutput
+from xdistill.valid_rows import blank_outputs, on_valid_rows
 
 
 class Distiller(nn.Module):
@@ -98,9 +99,7 @@ class Distiller(nn.Module):
         for name, one in losses.items():
             teacher_spec = student_spec
             if name in teachers:
-                known = example is None or name in {*example.inputs, *example.cached}
-                key = name if known else str(teachers[name].modality)
-                teacher_spec = self._spec(teachers[name], key, example)
+                teacher_spec = self._spec(teachers[name], name, example)
                 require_embedding(name, one, teacher_spec.dim)
             else:
                 require_teacher(one)
@@ -150,7 +149,9 @@ class Distiller(nn.Module):
         for key in (name, str(encoder.modality)):
             if key in example.cached:
                 return Spec.of(example.cached[key])
-        return Spec.of(_blank(encoder, _inputs(example, encoder.modality, "example's reader")))
+        return Spec.of(
+            blank_outputs(encoder, _inputs(example, encoder.modality, "example's reader"))
+        )
 
     def _freeze(self) -> None:
         for name, teacher in self.teachers.items():
@@ -189,7 +190,7 @@ class Distiller(nn.Module):
             self.untrained.look(self.student, self.losses)
         own = str(self.student.modality)
         has = batch.valid.get(own)
-        student = _on_valid_rows(self.student, _inputs(batch, own, "student"), has)
+        student = on_valid_rows(self.student, _inputs(batch, own, "student"), has)
         target = batch.target_of(own)
         teachers: dict[str, Outputs] = {}
         terms: dict[str, Tensor] = {}
@@ -253,7 +254,7 @@ class Distiller(nn.Module):
             for slow in copies.children():
                 assert isinstance(slow, EMA)
                 slow.update(self.teachers[name])
-                outputs = _on_valid_rows(slow, x, valid)
+                outputs = on_valid_rows(slow, x, valid)
                 for keeper in _memory_losses(losses[name]):
                     if keeper.teacher_momentum == slow.momentum:
                         # A loss refuses classes of another kind; a hidden target stays hidden.
@@ -278,7 +279,7 @@ class Distiller(nn.Module):
             return batch.cached[key]
         x = self._teacher_inputs(name, batch)
         with torch.set_grad_enabled(torch.is_grad_enabled() and trains):
-            return _on_valid_rows(teacher, x, self._valid(name, batch))
+            return on_valid_rows(teacher, x, self._valid(name, batch))
 
     def _teacher_inputs(self, name: str, batch: PairedBatch) -> Tensor:
         modality = name if name in batch.inputs else str(self.teachers[name].modality)
@@ -336,32 +337,6 @@ def _slow_copies(teacher: nn.Module, keepers: list[Loss]) -> nn.ModuleList:
     """
     momenta = sorted({keeper.teacher_momentum for keeper in keepers})
     return nn.ModuleList([EMA(teacher, momentum) for momentum in momenta])
-
-
-def _on_valid_rows(teacher: nn.Module, x: Tensor, valid: Bool[Tensor, " b"] | None) -> Outputs:
-    """The teacher's outputs for the valid rows, zeros in the others."""
-    if valid is None or bool(valid.all()):
-        return teacher(x)
-    if not bool(valid.any()):
-        return _blank(teacher, x)
-    return teacher(x[valid]).map(lambda rows: _spread(rows, valid))
-
-
-def _spread(rows: Tensor, valid: Bool[Tensor, " b"]) -> Tensor:
-    """The rows at the places where `valid` is True, zeros elsewhere."""
-    full = rows.new_zeros((len(valid), *rows.shape[1:]))
-    return full.index_put((valid.nonzero().flatten(),), rows)
-
-
-@torch.no_grad()
-def _blank(teacher: nn.Module, x: Tensor) -> Outputs:
-    """Zeros of the shapes that the teacher returns; its running statistics do not change."""
-    modes = {module: module.training for module in teacher.modules()}
-    teacher.eval()
-    outputs = teacher(torch.zeros_like(x)).map(torch.zeros_like)
-    for module, training in modes.items():
-        module.training = training
-    return outputs
 
 
 def _inputs(batch: PairedBatch, modality: Any, role: str) -> Tensor:
