@@ -30,6 +30,11 @@ CASES = [
     ("torchaudio", "audio", "xd.create_encoder('audio_small')"),
     ("transformers", "hf", "xd.create_encoder('hf/folder')"),
     ("onnx", "export", "xd.export(xd.create_encoder('mlp', in_features=2), 'm', input_shape=[2])"),
+    ("torchmetrics", "train", "import xdistill.metrics as m; m.metric_collection(3)"),
+    ("torchmetrics", "train", "import xdistill.multi_label as m; m.multi_label_metrics(3)"),
+    ("torchmetrics", "train", "import xdistill.regression as m; m.RegressionMetrics(1)"),
+    ("scipy", "train", "import xdistill.report as r; r.interval([0.1, 0.2])"),
+    ("matplotlib", "train", "import xdistill.plotting"),
 ]
 
 

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 import xdistill as xd
+from tests.toy import toy_data, toy_encoders
+from xdistill.data.loader import paired_loader
 from xdistill.metrics import calibration_error, logits_and_targets, predict, score
 from xdistill.multi_label import predict_multi_label, score_multi_label
 from xdistill.types import Outputs, PairedBatch
@@ -133,3 +135,25 @@ def test_predicting_leaves_each_module_in_its_own_mode():
     batch = PairedBatch({"eeg": torch.randn(4, 2)}, torch.tensor([0, 1, 2, 0]))
     logits_and_targets(network, [batch])
     assert network.training and network[1].training and not network[0].training
+
+
+def test_unlabelled_rows_are_predicted_and_not_scored():
+    data = toy_data(12)
+    student, _ = toy_encoders()
+    loader = paired_loader(data.replace(target=torch.full((12,), -1)), 5)
+    found = predict(student, loader, 3)
+    assert found.scores is None and found.probabilities.shape == (12, 3)
+    torch.testing.assert_close(found.probabilities.sum(dim=1), torch.ones(12))
+    assert torch.equal(found.probabilities.argmax(dim=1), found.predicted)
+    with pytest.raises(ValueError, match="none of the 12 rows is labelled, so there are no scores"):
+        _ = found.scored
+    labelled = predict(student, paired_loader(data, 5), 3)
+    assert torch.equal(labelled.predicted, found.predicted)
+    assert labelled.scores is not None and labelled.scored is labelled.scores
+    with pytest.raises(ValueError, match="num_classes is 7 but the logits have 3 columns"):
+        predict(student, loader, 7)
+
+
+def test_kappa_of_one_class_is_not_a_number():
+    ones = torch.ones(4, dtype=torch.int64)
+    assert math.isnan(score(ones, ones, 3).kappa)

@@ -30,9 +30,9 @@ from xdistill.data.splits import (
 from xdistill.deploy import export
 from xdistill.distiller import Distiller
 from xdistill.encoders.capture import capture
-from xdistill.encoders.extras import import_extra
 from xdistill.encoders.reuse_classifier import reuse_classifier
 from xdistill.encoders.wrap import wrap
+from xdistill.extras import import_extra
 from xdistill.losses import *  # noqa: F403 (the one list of losses is that of the package)
 from xdistill.memory import EMA, MemoryBank
 from xdistill.modalities import Modality, get_modality

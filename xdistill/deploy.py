@@ -14,8 +14,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from xdistill.encoders.extras import import_extra
 from xdistill.export import Student, load_student
+from xdistill.extras import import_extra
 
 Format = Literal["onnx", "torch-export"]
 METADATA = "xdistill.json"

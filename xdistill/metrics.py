@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 
+from xdistill.extras import needs_extra
 from xdistill.types import PairedBatch
 
 
@@ -19,7 +20,7 @@ class Scores:
     Attributes:
         accuracy: share of the labelled rows that are predicted correctly.
         macro_f1: unweighted mean of the per-class F1.
-        kappa: Cohen's kappa.
+        kappa: Cohen's kappa; NaN where it is undefined, for rows and answers of one class.
         f1_per_class: F1 of each class, in the order of the classes.
         confusion: [K][K] counts, rows are true classes and columns predicted ones.
         ece: expected calibration error (`calibration_error`); None where no probabilities are
@@ -41,23 +42,40 @@ class Prediction:
     Attributes:
         predicted: [N] class index.
         target: [N] class index, -1 where unlabelled.
-        scores: how well they agree.
+        scores: how well they agree; None where no row is labelled.
+        probabilities: [N, K] of the classes.
     """
 
     predicted: Int64[Tensor, " n"]
     target: Int64[Tensor, " n"]
-    scores: Scores
+    scores: Scores | None
+    probabilities: Float[Tensor, "n k"]
+
+    @property
+    def scored(self) -> Scores:
+        """The scores.
+
+        Raises:
+            ValueError: no row is labelled.
+        """
+        if self.scores is None:
+            raise ValueError(
+                f"none of the {len(self.target)} rows is labelled, so there are no scores; give "
+                "labelled rows, or read `predicted` and `probabilities`"
+            )
+        return self.scores
 
 
 def metric_collection(num_classes: int):
     """torchmetrics for logits [B, K] against target [B]; rows with target -1 are left out."""
-    from torchmetrics import MetricCollection
-    from torchmetrics.classification import (
-        MulticlassAccuracy,
-        MulticlassCohenKappa,
-        MulticlassConfusionMatrix,
-        MulticlassF1Score,
-    )
+    with needs_extra("train", "a score"):
+        from torchmetrics import MetricCollection
+        from torchmetrics.classification import (
+            MulticlassAccuracy,
+            MulticlassCohenKappa,
+            MulticlassConfusionMatrix,
+            MulticlassF1Score,
+        )
 
     common = {"num_classes": num_classes, "ignore_index": -1, "validate_args": False}
     return MetricCollection(
@@ -84,6 +102,11 @@ def score(
             no labelled row.
     """
     check_answers(answers, target, num_classes)
+    if not bool((target != -1).any()):
+        raise ValueError(
+            f"none of the {len(target)} rows is labelled (a target that is not -1), so there is "
+            "nothing to score; give labelled rows, or read the predictions alone from the logits"
+        )
     metrics = metric_collection(num_classes).to(target.device)
     metrics.update(answers, target)
     ece = calibration_error(answers, target) if answers.is_floating_point() else None
@@ -110,12 +133,7 @@ def check_answers(answers: Tensor, target: Tensor, num_classes: int) -> None:
             f"answers hold classes from {int(answers.min())} to {int(answers.max())}, expected 0 "
             f"to {num_classes - 1}"
         )
-    if not bool((target != -1).any()):
-        raise ValueError(
-            f"none of the {len(target)} rows is labelled (a target that is not -1), so there is "
-            "nothing to score; give labelled rows, or read the predictions alone from the logits"
-        )
-    if int(target.min()) < -1 or int(target.max()) >= num_classes:
+    if len(target) and (int(target.min()) < -1 or int(target.max()) >= num_classes):
         raise ValueError(
             f"target holds classes from {int(target.min())} to {int(target.max())}, expected -1 "
             f"(unlabelled) or 0 to {num_classes - 1}"
@@ -129,7 +147,8 @@ def calibration_error(logits: Float[Tensor, "n k"], target: Int64[Tensor, " n"])
     confidence is the probability of the predicted class (Naeini et al., AAAI 2015; Guo et al.,
     ICML 2017, equation 3). Rows with target -1 are left out; None if there is no other.
     """
-    from torchmetrics.functional.classification import multiclass_calibration_error
+    with needs_extra("train", "a calibration error"):
+        from torchmetrics.functional.classification import multiclass_calibration_error
 
     known = target != -1
     if not bool(known.any()):
@@ -143,11 +162,11 @@ def calibration_error(logits: Float[Tensor, "n k"], target: Int64[Tensor, " n"])
 
 
 def as_scores(computed: dict[str, Tensor], ece: float | None = None) -> Scores:
-    """The computed metrics as plain numbers; kappa is 0 where it is undefined (one class)."""
+    """The computed metrics as plain numbers."""
     return Scores(
         accuracy=float(computed["accuracy"]),
         macro_f1=float(computed["macro_f1"]),
-        kappa=float(torch.nan_to_num(computed["kappa"])),
+        kappa=float(computed["kappa"]),
         f1_per_class=tuple(computed["f1_per_class"].tolist()),
         confusion=tuple(tuple(row) for row in computed["confusion"].tolist()),
         ece=ece,
@@ -157,11 +176,13 @@ def as_scores(computed: dict[str, Tensor], ece: float | None = None) -> Scores:
 def predict(encoder: nn.Module, loader: Iterable[PairedBatch], num_classes: int) -> Prediction:
     """Run an encoder in eval mode over a loader that does not shuffle.
 
-    Rows without the encoder's modality count as unlabelled.
+    Rows without the encoder's modality count as unlabelled. Without any label there are
+    predictions and probabilities alone.
 
     Raises:
-        ValueError: the encoder has no classifier or returns NaN, or rows may have several classes
-            (use `xdistill.multi_label.predict_multi_label`).
+        ValueError: logits of another number of classes, the encoder has no classifier or returns
+            NaN, or rows may have several classes (use
+            `xdistill.multi_label.predict_multi_label`).
     """
     answers, target = logits_and_targets(encoder, loader)
     if target.ndim > 1 or target.is_floating_point():
@@ -171,7 +192,10 @@ def predict(encoder: nn.Module, loader: Iterable[PairedBatch], num_classes: int)
             "values xdistill.regression.predict_values, for a class at each position "
             "xdistill.sequence.predict_positions"
         )
-    return Prediction(answers.argmax(dim=1), target, score(answers, target, num_classes))
+    check_answers(answers, target, num_classes)
+    known = bool((target != -1).any())
+    scores = score(answers, target, num_classes) if known else None
+    return Prediction(answers.argmax(dim=1), target, scores, answers.softmax(dim=1))
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from xdistill.extras import needs_extra
 from xdistill.metrics import logits_and_targets, without_nan
 from xdistill.types import PairedBatch
 
@@ -49,8 +50,9 @@ class MultiLabelPrediction:
 
 def multi_label_metrics(num_classes: int):
     """torchmetrics for probabilities [B, K] against target [B, K]; entries of -1 are left out."""
-    from torchmetrics import MetricCollection
-    from torchmetrics.classification import MultilabelAveragePrecision, MultilabelF1Score
+    with needs_extra("train", "a score"):
+        from torchmetrics import MetricCollection
+        from torchmetrics.classification import MultilabelAveragePrecision, MultilabelF1Score
 
     common = {"num_labels": num_classes, "ignore_index": -1, "validate_args": False}
     return MetricCollection(

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.figure import Figure
+
+from xdistill.extras import needs_extra
+
+with needs_extra("train", "xdistill.plotting"):
+    import matplotlib
+
+    matplotlib.use("Agg")
+
+    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
 from xdistill.data.sleep_stages import REM, STAGES, SYNONYMS, stage_of
 from xdistill.metrics import Scores

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from xdistill.extras import needs_extra
 from xdistill.metrics import logits_and_targets
 from xdistill.types import PairedBatch
 
@@ -98,13 +99,14 @@ class RegressionMetrics(nn.Module):
 
 
 def _metrics_of_one_value() -> nn.Module:
-    from torchmetrics import MetricCollection, SumMetric
-    from torchmetrics.regression import (
-        MeanAbsoluteError,
-        MeanSquaredError,
-        PearsonCorrCoef,
-        R2Score,
-    )
+    with needs_extra("train", "a score"):
+        from torchmetrics import MetricCollection, SumMetric
+        from torchmetrics.regression import (
+            MeanAbsoluteError,
+            MeanSquaredError,
+            PearsonCorrCoef,
+            R2Score,
+        )
 
     class Count(SumMetric):
         def update(self, predicted: Tensor, target: Tensor) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from xdistill.extras import needs_extra
 from xdistill.metrics import Scores
 from xdistill.storage.atomic import replacing
 from xdistill.storage.checksums import of_json
@@ -40,7 +41,8 @@ class Interval:
 
 def interval(values: Sequence[float]) -> Interval:
     """Mean and 95 % interval of one number per seed."""
-    from scipy import stats
+    with needs_extra("train", "an interval over seeds"):
+        from scipy import stats
 
     sample = np.asarray(values, dtype=float)
     if len(sample) < 2:
@@ -96,7 +98,8 @@ def is_clear(gap: Mapping[str, float | None]) -> bool:
 
 def _p_value(differences: Sequence[float]) -> float | None:
     """The p-value of the hypothesis that the mean of the differences is zero."""
-    from scipy import stats
+    with needs_extra("train", "an interval over seeds"):
+        from scipy import stats
 
     if len(differences) < 2:
         return None

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from xdistill.encoders.checkpoint import load_weights, save_weights
-from xdistill.encoders.extras import import_extra
+from xdistill.extras import import_extra
 from xdistill.registry import create_encoder
 from xdistill.types import Encoder
 

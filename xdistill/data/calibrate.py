@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from xdistill.data.cache import cached_logits
 from xdistill.data.paired import PairedDataset
+from xdistill.extras import needs_extra
 
 LARGEST = 20.0
 """Largest temperature that is tried; the smallest is its inverse."""
@@ -28,7 +29,8 @@ def fit_temperature(logits: Float[Tensor, "n k"], target: Int64[Tensor, " n"]) -
         logits: of rows that the teacher was not fitted on.
         target: the class of each row.
     """
-    from scipy.optimize import minimize_scalar
+    with needs_extra("train", "calibrate_teacher"):
+        from scipy.optimize import minimize_scalar
 
     rows = logits.double()
 

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from xdistill.encoders.extras import import_extra
 from xdistill.encoders.head import require_positive
 from xdistill.encoders.image import ImageSmall
+from xdistill.extras import import_extra
 from xdistill.modalities import get_modality
 from xdistill.registry import register_encoder
 from xdistill.types import Outputs

@@ -7,10 +7,10 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from xdistill.encoders.extras import import_extra
 from xdistill.encoders.head import Head, require_positive
 from xdistill.encoders.input_channels import with_input_channels
 from xdistill.encoders.signal import SignalEncoder
+from xdistill.extras import import_extra
 from xdistill.modalities import get_modality
 from xdistill.registry import register_encoder
 from xdistill.types import Outputs

@@ -8,8 +8,8 @@ from typing import Any, Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from xdistill.encoders.extras import import_extra
 from xdistill.encoders.head import Head, require_positive
+from xdistill.extras import import_extra
 from xdistill.modalities import get_modality
 from xdistill.registry import encoders
 from xdistill.types import Outputs

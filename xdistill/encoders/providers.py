@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from xdistill.encoders.audio import LogMel
 from xdistill.encoders.checkpoint import load_weights
-from xdistill.encoders.extras import import_extra, require_known
 from xdistill.encoders.head import Head, require_positive
 from xdistill.encoders.input_channels import replace_first_conv
 from xdistill.encoders.pretrained import load_pretrained
+from xdistill.extras import import_extra, require_known
 from xdistill.modalities import get_modality
 from xdistill.registry import encoders
 from xdistill.types import Outputs

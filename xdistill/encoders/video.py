@@ -9,10 +9,10 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from xdistill.encoders.extras import import_extra
 from xdistill.encoders.head import Head, require_positive
 from xdistill.encoders.input_channels import with_input_channels
 from xdistill.encoders.pretrained import load_pretrained
+from xdistill.extras import import_extra
 from xdistill.modalities import get_modality
 from xdistill.registry import register_encoder
 from xdistill.types import Outputs

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 from xdistill.data.paired import PairedDataset
 from xdistill.data.splits import Splits
-from xdistill.encoders.extras import import_extra
 from xdistill.experiment.case import DEFAULT_CASE, Case
 from xdistill.experiment.hardware import Hardware
 from xdistill.experiment.hidden_layers import parse_pairs
 from xdistill.experiment.methods import check_names
 from xdistill.experiment.setting import Setting
+from xdistill.extras import import_extra
 from xdistill.registry import encoders
 from xdistill.report import SCALARS
 

@@ -17,6 +17,7 @@ from xdistill.experiment.run_folder import Failure, Outcome, Result
 from xdistill.experiment.search import Done
 from xdistill.experiment.suite_runs import Suite
 from xdistill.experiment.trial import TeacherTrial
+from xdistill.extras import needs_extra
 from xdistill.report import SCALARS, interval, is_clear, paired_interval
 
 MEASURE = "macro_f1"
@@ -70,7 +71,8 @@ def ranks(settings: Mapping[str, Any], case: Case, methods: Sequence[str]) -> di
     left_out = [method for method in methods if method not in whole]
     if len(tables) < 2 or len(whole) < 3:
         return {"settings": list(tables), "left_out": left_out}
-    from scipy import stats
+    with needs_extra("train", "the ranks of the suite"):
+        from scipy import stats
 
     score = np.array([[one[method][MEASURE] for method in whole] for one in tables.values()])
     each = stats.rankdata(-score, axis=1)

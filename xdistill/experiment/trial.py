@@ -170,7 +170,7 @@ def run_trial(
         for loader in _evaluation_loaders(training, hardware)
     )
     seconds, predicted = time.perf_counter() - begin, test.predicted.tolist()
-    result = Result(val.scores, test.scores, best_epoch, round(seconds, 2), history, predicted)
+    result = Result(val.scored, test.scored, best_epoch, round(seconds, 2), history, predicted)
     if main_process():
         save_weights(distiller.student, folder / WEIGHTS)
         write_outcome(folder, trial, result)

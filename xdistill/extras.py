@@ -1,10 +1,11 @@
-"""Optional libraries, imported only when an encoder that needs them is created."""
+"""Optional libraries, imported only when something that needs them is used."""
 
 from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 
@@ -14,10 +15,26 @@ def import_extra(module: str, extra: str, what: str = "this encoder") -> ModuleT
     Raises:
         ImportError: it is not installed, or it is incompatible with the installed torch.
     """
-    try:
+    with needs_extra(extra, what, module):
         return importlib.import_module(module)
+
+
+@contextmanager
+def needs_extra(extra: str, what: str, module: str | None = None) -> Iterator[None]:
+    """Say in one sentence how to install what the imports in this context lack.
+
+    Args:
+        extra: that of the package that brings it.
+        what: what needs it.
+        module: that is imported; None takes the name from the error.
+
+    Raises:
+        ImportError: names the library and the extra.
+    """
+    try:
+        yield
     except (ImportError, OSError, RuntimeError) as error:  # a binary mismatch raises the latter two
-        library = module.partition(".")[0]
+        library = (module or getattr(error, "name", None) or "a library").partition(".")[0]
         raise ImportError(
             f"{what} needs {library}, which failed to import ({type(error).__name__}: "
             f"{error}); install it with `pip install xdistill[{extra}]`"
