@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 
+from xdistill.eval_mode import eval_mode
 from xdistill.extras import needs_extra
 from xdistill.types import PairedBatch
 
@@ -209,20 +210,14 @@ def logits_and_targets(
             from.
     """
     device = next(encoder.parameters()).device
-    modes = [(module, module.training) for module in encoder.modules()]
-    encoder.eval()
     logits, targets = [], []
-    try:
+    with eval_mode(encoder):
         for batch in loader:
             outputs = encoder(batch.inputs[encoder.modality].to(device))  # type: ignore[index]
             if outputs.logits is None:
                 raise ValueError("the encoder returns no logits; create it with num_classes")
             logits.append(outputs.logits.float().cpu())
             targets.append(batch.target_of(str(encoder.modality)))
-    finally:
-        # Each module's own mode: a frozen BatchNorm is in eval mode while the rest trains.
-        for module, training in modes:
-            module.training = training
     if not logits:
         raise ValueError("the loader yields no batch, so there is nothing to predict")
     return without_nan(torch.cat(logits)), torch.cat(targets)

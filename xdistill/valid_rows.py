@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
+from xdistill.eval_mode import eval_mode
 from xdistill.types import Outputs
 
 
@@ -27,9 +28,5 @@ def _spread(rows: Tensor, valid: Bool[Tensor, " b"]) -> Tensor:
 @torch.no_grad()
 def blank_outputs(network: nn.Module, x: Tensor) -> Outputs:
     """Zeros of the shapes that the network returns; its running statistics do not change."""
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    outputs = network(torch.zeros_like(x)).map(torch.zeros_like)
-    for module, training in modes.items():
-        module.training = training
-    return outputs
+    with eval_mode(network):
+        return network(torch.zeros_like(x)).map(torch.zeros_like)

@@ -17,6 +17,7 @@ import pytest
 
 from tests.experiment.scores import result
 from xdistill.experiment import Experiment, Failure, SuiteOptions, Trial, run_suite
+from xdistill.report import read_json, write_json
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = "tests/benchmarks/suite_script.py"
@@ -202,8 +203,9 @@ def test_without_a_search_there_is_one_run_of_a_method(finished):
 @pytest.mark.slow
 def test_other_settings_do_not_mix(finished):
     path = finished / "tiny-a" / "setting.json"
-    content = path.read_text()
-    path.write_text(content.replace('"epochs": 2', '"epochs": 7'))
+    content, other = path.read_text(), read_json(path)
+    other["epochs"] = 7
+    write_json(path, other)
     refused = start("--datasets", "tiny-a", "--methods", "kd", "--out", finished)
     path.write_text(content)
     assert refused.returncode == 1

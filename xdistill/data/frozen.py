@@ -8,20 +8,20 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from xdistill.eval_mode import eval_mode
+
 
 @contextmanager
 def frozen(network: nn.Module, device: torch.device) -> Iterator[None]:
     """Eval mode on the device, without gradient and autocast; restored afterwards."""
-    training = [(module, module.training) for module in network.modules()]
     home = device_of(network)
-    try:
-        network.eval().to(device)
-        with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        network.to(home)
-        for module, flag in training:
-            module.training = flag
+    with eval_mode(network):
+        try:
+            network.to(device)
+            with torch.no_grad(), torch.autocast(device.type, enabled=False):
+                yield
+        finally:
+            network.to(home)
 
 
 def device_of(network: nn.Module) -> torch.device:

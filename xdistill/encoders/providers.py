@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import os
 import re
-from contextlib import contextmanager
 
 import torch
 from einops import rearrange, reduce
@@ -17,6 +16,7 @@ from xdistill.encoders.checkpoint import load_weights
 from xdistill.encoders.head import Head, require_positive
 from xdistill.encoders.input_channels import replace_first_conv
 from xdistill.encoders.pretrained import load_pretrained
+from xdistill.eval_mode import eval_mode
 from xdistill.extras import import_extra, require_known
 from xdistill.modalities import get_modality
 from xdistill.registry import encoders
@@ -210,7 +210,7 @@ class Braindecode(nn.Module):
         )
         self._entering: Tensor | None = None
         example = torch.zeros(2, in_channels, n_times)
-        with _dry_run(self.network):
+        with torch.no_grad(), eval_mode(self.network):
             tapped = _classifier(self.network, example) if layer is None else layer
             self._tap(name, tapped)
             _require_logits(name, self.network(example), (2, outputs))
@@ -259,18 +259,6 @@ def _braindecode_models() -> dict[str, type[nn.Module]]:
         for name, each in members
         if issubclass(each, nn.Module) and issubclass(each, models.EEGModuleMixin)
     }
-
-
-@contextmanager
-def _dry_run(network: nn.Module):
-    """Eval mode without gradients; the previous mode is restored afterwards."""
-    training = network.training
-    network.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        network.train(training)
 
 
 def _require_logits(name: str, logits: object, shape: tuple[int, int]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xdistill.eval_mode import eval_mode
 from xdistill.modalities import get_modality
 from xdistill.types import Outputs
 
@@ -67,10 +68,8 @@ def _width(
     wrapped: WrappedNetwork, known: dict[str, nn.Module], features: Any, classifier: Any, example
 ) -> int:
     if example is not None:
-        with torch.no_grad():
-            was, _ = wrapped.network.training, wrapped.eval()
+        with torch.no_grad(), eval_mode(wrapped):
             embedding = wrapped(example).embedding
-            wrapped.train(was)
         return embedding.shape[1]
     head = known.get(classifier) if isinstance(classifier, str) else classifier
     if isinstance(head, nn.Linear):

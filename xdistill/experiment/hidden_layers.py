@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from xdistill.encoders.capture import capture
+from xdistill.eval_mode import eval_mode
 
 Pairs = Sequence[tuple[str, str]]
 """Names of hidden layers that are compared: the student's, the teacher's."""
@@ -40,9 +41,8 @@ def keep_layers(encoder: nn.Module, names: Sequence[str], example: Tensor) -> nn
     Raises:
         ValueError: a name that is neither.
     """
-    training = encoder.training
-    own = encoder.eval()(example).hidden if names else {}
-    encoder.train(training)
+    with eval_mode(encoder):
+        own = encoder(example).hidden if names else {}
     missing = [name for name in dict.fromkeys(names) if name not in own]
     try:
         return capture(encoder, missing) if missing else encoder

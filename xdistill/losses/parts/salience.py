@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from xdistill.eval_mode import eval_mode
 from xdistill.losses.parts.precision import at_least_float32
 
 
@@ -88,8 +89,5 @@ def evaluation(readout: Callable[[Tensor], Tensor] | None) -> Iterator[Callable[
     if not isinstance(readout, nn.Module):
         yield readout or (lambda x: x)
         return
-    training = readout.training
-    try:
-        yield readout.eval()
-    finally:
-        readout.train(training)
+    with eval_mode(readout):
+        yield readout
