@@ -14,6 +14,14 @@ from xdistill.metrics import predict
 BASE = {"max_epochs": 6, "lr": 0.02, **QUIET}
 
 
+@pytest.fixture(autouse=True)
+def listening():
+    """Ctrl-C as in a terminal; a process that was started in the background ignores it."""
+    given = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, given)
+
+
 class Interrupt(L.Callback):
     """Presses Ctrl-C in the second batch of an epoch."""
 
