@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from functools import cache
+from itertools import product
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -41,11 +42,15 @@ def history_close(ours, theirs):
         assert one == pytest.approx(other, rel=1e-4, abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    "processes", [pytest.param(2, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)]
-)
-@pytest.mark.parametrize("kind", ["cached", "frozen", "training"])
-@pytest.mark.parametrize("monitor", ["val/macro_f1", "train/loss"])
+RUNS = [
+    *product((2,), ("cached", "frozen", "training"), ("val/macro_f1", "train/loss")),
+    (4, "cached", "train/loss"),
+    (4, "training", "val/macro_f1"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("processes", "kind", "monitor"), RUNS)
 def test_several_processes_are_one(processes, kind, monitor):
     (one,), several = ranks(1, monitor, kind), ranks(processes, monitor, kind)
     assert len(several) == processes
