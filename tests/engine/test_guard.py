@@ -1,5 +1,7 @@
 """NaN in training is found, named, and left in no student and no checkpoint."""
 
+from dataclasses import replace
+
 import lightning as L
 import pytest
 import torch
@@ -13,6 +15,8 @@ from xdistill.engine import fit
 from xdistill.engine.guard import bad_rows, bad_weights
 from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.dist import DIST
+from xdistill.losses.kd import KD
+from xdistill.losses.logit_mse import LogitMSE
 from xdistill.losses.parts.loss import Loss
 from xdistill.types import Outputs
 
@@ -89,6 +93,37 @@ def test_a_teacher_of_nan_is_named_with_its_rows_though_the_loss_is_finite():
     with pytest.raises(FloatingPointError, match="the teacher 'rich' returned NaN .*audit") as told:
         fit(distiller, paired_loader(data, 60), max_epochs=1, **QUIET)
     assert "rows 4, 21 in step 0" in str(told.value)
+
+
+class Excluding(Spoiled):
+    """An encoder that rules a class out for marked inputs."""
+
+    def forward(self, x):
+        marked = (x[:, None] == self.rows).all(-1).any(-1)
+        outputs = self.encoder(x)
+        low = marked[:, None] & (torch.arange(3) == 2)
+        return replace(outputs, logits=outputs.logits.masked_fill(low, -torch.inf))
+
+
+def test_a_teacher_that_rules_a_class_out_is_named_where_a_loss_has_no_value_for_it():
+    data = toy_data()
+    student, teacher = toy_encoders()
+    excluding = Excluding(teacher, data.inputs["rich"][[4, 21]])
+    loader = paired_loader(data, 60)
+    told = (
+        "logit_mse is NaN or infinite in step 0 .* teacher 'rich' rules classes out for rows 4, 21"
+    )
+    with pytest.raises(FloatingPointError, match=told):
+        fit(
+            Distiller(student, excluding, CrossEntropy() + LogitMSE()),
+            loader,
+            max_epochs=1,
+            **QUIET,
+        )
+    result = fit(
+        Distiller(student, excluding, CrossEntropy() + KD()), loader, max_epochs=1, **QUIET
+    )
+    assert result.history[0]["train/kd"] > 0
 
 
 def test_a_student_of_nan_is_named_with_its_rows():

@@ -21,12 +21,14 @@ class Seen(NamedTuple):
         place: "step 7 (epoch 1)".
         rows: per network, the rows of the batch whose outputs are NaN or infinite.
         terms: per term of the loss, whether it is.
+        excluded: per teacher, the rows in which a logit of −∞ rules a class out.
         index: [B] position of the rows in the dataset.
     """
 
     place: str
     rows: dict[str, Bool[Tensor, " b"]]
     terms: dict[str, Bool[Tensor, ""]]
+    excluded: dict[str, Bool[Tensor, " b"]]
     index: Tensor
 
 
@@ -56,6 +58,11 @@ class Guard(L.Callback):
                 place,
                 {name: bad_rows(one.detach()) for name, one in networks.items()},
                 {name: ~one.isfinite() for name, one in {**out.terms, "loss": out.loss}.items()},
+                {
+                    name: (one.logits.detach() == -torch.inf).flatten(1).any(1)
+                    for name, one in out.teachers.items()
+                    if one.logits is not None
+                },
                 index,
             )
         )
@@ -159,6 +166,13 @@ def _cause(step: Seen) -> str:
                 "(xdistill.audit reads them), or train that teacher again."
             )
     terms = [name for name, bad in step.terms.items() if bool(bad) and name != "loss"]
+    for name, rows in step.excluded.items():
+        if bool(rows.any()):
+            return (
+                f"{', '.join(terms) or 'the loss'} is NaN or infinite in {step.place}: the teacher "
+                f"{name!r} rules classes out for {_named(step.index[rows])} (logits of −∞), which "
+                "has no finite value there; clamp its logits, or take a loss that has one, as kd."
+            )
     return (
         f"the training loss is NaN or infinite in {step.place}, from {', '.join(terms) or 'a sum'} "
         f"of {_named(step.index)}; {ADVICE}."
