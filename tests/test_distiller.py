@@ -268,3 +268,12 @@ torch.testing.assert_close(outputs.hidden["body"], student(x).hidden["body"])
 def test_outputs_pass_through_compile():
     # In a process of its own: dynamo cannot trace the shape checks of this test run.
     subprocess.run([sys.executable, "-c", COMPILE], check=True, cwd=Path(__file__).parents[1])
+
+
+def test_the_example_of_a_named_teacher_may_hold_its_input_under_its_name():
+    student, teacher = toy_encoders()
+    whole = batch()
+    inputs = {"cheap": whole.inputs["cheap"], "own": whole.inputs["rich"]}
+    example = replace(whole, inputs=inputs, valid={})
+    step = Distiller(student, {"own": teacher}, {"own": KD()}, example=example)(example)
+    torch.testing.assert_close(step.teachers["own"].logits, teacher(inputs["own"]).logits)

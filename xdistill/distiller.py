@@ -22,7 +22,7 @@ from xdistill.precomputed_teacher import (
     require_teacher,
 )
 from xdistill.registry import create_projector
-from xdistill.types import Outputs, PairedBatch, Spec, StepOutput
+from xdistill.types import Outputs, PairedBatch, Spec, StepOutput, unlabelled_where
 from xdistill.valid_rows import blank_outputs, on_valid_rows
 
 
@@ -149,9 +149,8 @@ class Distiller(nn.Module):
         for key in (name, str(encoder.modality)):
             if key in example.cached:
                 return Spec.of(example.cached[key])
-        return Spec.of(
-            blank_outputs(encoder, _inputs(example, encoder.modality, "example's reader"))
-        )
+        modality = _input_of(name, encoder, example.inputs)
+        return Spec.of(blank_outputs(encoder, _inputs(example, modality, "example's reader")))
 
     def _freeze(self) -> None:
         for name, teacher in self.teachers.items():
@@ -217,10 +216,12 @@ class Distiller(nn.Module):
             self._remember(batch)
         return StepOutput(total, terms, student, teachers)
 
-    def modalities_read(self, cached: Collection[str]) -> tuple[str, ...]:
-        """The modalities that teachers read, each once, but of those whose outputs are cached."""
+    def modalities_read(
+        self, cached: Collection[str], inputs: Collection[str] = ()
+    ) -> tuple[str, ...]:
+        """The inputs that teachers read, each once, but of those whose outputs are cached."""
         read = {
-            str(one.modality): None
+            _input_of(name, one, inputs): None
             for name, one in self.teachers.items()
             if name not in cached and str(one.modality) not in cached
         }
@@ -241,8 +242,7 @@ class Distiller(nn.Module):
 
     def _task(self, teacher: Outputs, target: Tensor, valid: Tensor | None) -> Tensor:
         if valid is not None:
-            unlabelled = float("nan") if target.is_floating_point() else -1
-            target = target.masked_fill(~valid.view(-1, *[1] * (target.ndim - 1)), unlabelled)
+            target = unlabelled_where(target, ~valid)
         return self.teacher_loss(teacher, teacher, target)
 
     @torch.no_grad()
@@ -282,7 +282,7 @@ class Distiller(nn.Module):
             return on_valid_rows(teacher, x, self._valid(name, batch))
 
     def _teacher_inputs(self, name: str, batch: PairedBatch) -> Tensor:
-        modality = name if name in batch.inputs else str(self.teachers[name].modality)
+        modality = _input_of(name, self.teachers[name], batch.inputs)
         return _inputs(batch, modality, "teacher" if name == modality else f"{name!r} teacher")
 
     def _valid(self, name: str, batch: PairedBatch) -> Bool[Tensor, " b"] | None:
@@ -339,7 +339,12 @@ def _slow_copies(teacher: nn.Module, keepers: list[Loss]) -> nn.ModuleList:
     return nn.ModuleList([EMA(teacher, momentum) for momentum in momenta])
 
 
-def _inputs(batch: PairedBatch, modality: Any, role: str) -> Tensor:
+def _input_of(name: str, encoder: nn.Module, inputs: Collection[str]) -> str:
+    """Which input an encoder reads: that of its name, else that of its modality."""
+    return name if name in inputs else str(encoder.modality)
+
+
+def _inputs(batch: PairedBatch, modality: str, role: str) -> Tensor:
     if modality not in batch.inputs:
         raise ValueError(
             f"the {role} needs modality {modality!r}, but the batch holds "

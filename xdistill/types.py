@@ -78,6 +78,14 @@ class PairedSample:
     cached: dict[str, Outputs] = field(default_factory=dict)
 
 
+def unlabelled_where(
+    target: Shaped[Tensor, "b ..."], rows: Bool[Tensor, " b"]
+) -> Shaped[Tensor, "b ..."]:
+    """The targets, hidden in some rows: -1, or NaN for floats."""
+    hidden = float("nan") if target.is_floating_point() else -1
+    return target.masked_fill(rows.view(-1, *[1] * (target.ndim - 1)), hidden)
+
+
 @dataclass
 class PairedBatch:
     """B paired samples.
@@ -112,8 +120,7 @@ class PairedBatch:
         valid = self.valid.get(modality)
         if valid is None:
             return self.target
-        unlabelled = float("nan") if self.target.is_floating_point() else -1
-        return self.target.masked_fill(~valid.view(-1, *[1] * (self.target.ndim - 1)), unlabelled)
+        return unlabelled_where(self.target, ~valid)
 
     def map(self, function) -> PairedBatch:
         """Apply a Tensor -> Tensor function to every tensor."""

@@ -113,7 +113,8 @@ def fit(
     given = {"lr": lr, "weight_decay": weight_decay, "seed": seed, "monitor": monitored}
     given |= {"optimizer": optimizer, "scheduler": scheduler}
     given |= {name: options[name] for name in TRAINER if name in options}
-    with_what = made_with(distiller, train_loader, val_loader, given)
+    # It reads rows, which is of use to a run that may be resumed.
+    with_what = made_with(distiller, train_loader, val_loader, given) if checkpoint else {}
     limits = max_epochs, int(options.get("max_steps", -1))
     state = RunState(monitored, with_what, limits)
     module = DistillerModule(distiller, lr, weight_decay, optimizer, scheduler)
@@ -200,12 +201,7 @@ def audited(distiller: Distiller, train: DataLoader, val: DataLoader | None) -> 
     """
 
     def teachers(dataset: PairedDataset) -> tuple[str, ...]:
-        keys = {
-            name if name in dataset.inputs else str(teacher.modality): None
-            for name, teacher in distiller.teachers.items()
-            if name not in dataset.cached
-        }
-        return tuple(keys)
+        return distiller.modalities_read(dataset.cached, dataset.inputs)
 
     def of_validation(dataset: PairedDataset) -> tuple[str, ...]:
         """Those that validation reads: it may lack them, and one that is cached does not run."""

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from xdistill.data.paired import PairedDataset
 from xdistill.distiller import Distiller
+from xdistill.storage.checksums import add_tensor
 from xdistill.types import Outputs
 
 ROWS = 16
@@ -77,29 +78,23 @@ def data_digest(dataset: object) -> str:
         return f"{type(dataset).__name__} of {'unknown many' if rows is None else rows} rows"
     hasher = blake2b(digest_size=8)
     for name, one in (("target", dataset.target), ("group", dataset.group)):
-        _add(hasher, name, one)
+        add_tensor(hasher, name, one)
     for name, mask in sorted(dataset.valid.items()):
-        _add(hasher, name, mask)
+        add_tensor(hasher, name, mask)
     some = range(0, len(dataset), max(1, len(dataset) // ROWS))
     for name, column in sorted(dataset.inputs.items()):
         for row in some:
             if dataset.has(name, row) and isinstance(value := column[row], Tensor):
-                _add(hasher, name, value)
+                add_tensor(hasher, name, value)
     for name, outputs in sorted(dataset.cached.items()):
         for tensor_name, tensor in _tensors(outputs).items():
-            _add(hasher, f"{name} {tensor_name}", tensor[list(some)])
+            add_tensor(hasher, f"{name} {tensor_name}", tensor[list(some)])
     return f"{len(dataset)} rows ({hasher.hexdigest()})"
 
 
 def _tensors(outputs: Outputs) -> dict[str, Tensor]:
     named = {"embedding": outputs.embedding, "logits": outputs.logits, **outputs.hidden}
     return {name: one for name, one in named.items() if one is not None}
-
-
-def _add(hasher: Any, name: str, tensor: Tensor) -> None:
-    tensor = tensor.detach().cpu().contiguous()
-    hasher.update(f"{name} {tensor.dtype} {list(tensor.shape)};".encode())
-    hasher.update(tensor.numpy().tobytes())
 
 
 def _network(module: nn.Module) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 from torch.utils.data import SequentialSampler
 
-from xdistill.types import PairedBatch
+from xdistill.types import PairedBatch, unlabelled_where
 
 
 class RowsOnce:
@@ -41,9 +40,4 @@ class RowsOnce:
         highest = before.cummax(dim=0).values
         self.highest = int(highest[-1])
         repeated = batch.index <= highest[:-1]
-        return replace(batch, target=_unlabelled(batch.target, repeated))
-
-
-def _unlabelled(target: Tensor, rows: Tensor) -> Tensor:
-    hidden = float("nan") if target.is_floating_point() else -1
-    return target.masked_fill(rows.view(-1, *[1] * (target.ndim - 1)), hidden)
+        return replace(batch, target=unlabelled_where(batch.target, repeated))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from xdistill.engine.run_dir import write_checkpoint
 from xdistill.engine.run_state import RunState
-from xdistill.storage.atomic import partial_name
+from xdistill.storage.atomic import replacing
 from xdistill.storage.checksums import check_zip
 
 
@@ -133,6 +132,5 @@ def rewrite_state(checkpoint: Path, state: RunState) -> None:
     state.stopped = True
     found = torch.load(checkpoint, map_location="cpu", weights_only=True)
     found["callbacks"][RunState.__qualname__] = state.state_dict()
-    partial = partial_name(checkpoint)
-    torch.save(found, partial)
-    os.replace(partial, checkpoint)
+    with replacing(checkpoint) as partial:
+        torch.save(found, partial)

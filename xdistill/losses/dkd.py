@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
-from torch.nn import functional as F
 
 from xdistill.losses.parts.checks import require_logits, require_target
 from xdistill.losses.parts.kl import kl
 from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import row_mask, zero_rows
-from xdistill.losses.parts.non_target import log_odds, without_target
+from xdistill.losses.parts.non_target import log_odds, odds_kl, without_target
 from xdistill.losses.parts.options import require_not_negative, require_positive
 from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
@@ -31,9 +30,7 @@ def tckd(
     keep = row_mask(valid, student) & (target >= 0)
     odds_s = log_odds(zero_rows(student, keep) / temperature, target)
     odds_t = log_odds(zero_rows(teacher, keep) / temperature, target)
-    hit = odds_t.sigmoid() * (F.logsigmoid(odds_t) - F.logsigmoid(odds_s))
-    miss = (-odds_t).sigmoid() * (F.logsigmoid(-odds_t) - F.logsigmoid(-odds_s))
-    return temperature**2 * masked_mean(hit + miss, keep)
+    return temperature**2 * masked_mean(odds_kl(odds_t, odds_s), keep)
 
 
 def nckd(

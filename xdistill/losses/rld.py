@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
-from torch.nn import functional as F
 
 from xdistill.losses.parts.checks import require_logits, require_target
 from xdistill.losses.parts.kl import kl
 from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import row_mask, zero_rows
-from xdistill.losses.parts.non_target import log_odds
+from xdistill.losses.parts.non_target import log_odds, odds_kl
 from xdistill.losses.parts.options import require_not_negative, require_positive
 from xdistill.numerics import EXCLUDED, masked_mean
 from xdistill.registry import register_loss
@@ -32,9 +31,7 @@ def sample_confidence(
     student, teacher = zero_rows(student, keep), zero_rows(teacher, keep)
     odds_s = log_odds(student / temperature, target)
     odds_t = log_odds(teacher / temperature, teacher.argmax(dim=1))
-    first = odds_t.sigmoid() * (F.logsigmoid(odds_t) - F.logsigmoid(odds_s))
-    rest = (-odds_t).sigmoid() * (F.logsigmoid(-odds_t) - F.logsigmoid(-odds_s))
-    return temperature**2 * masked_mean(first + rest, keep)
+    return temperature**2 * masked_mean(odds_kl(odds_t, odds_s), keep)
 
 
 def masked_correlation(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def without_target(
@@ -28,3 +29,10 @@ def log_odds(logits: Float[Tensor, "b k"], target: Int64[Tensor, " b"]) -> Float
     """
     own = logits.gather(1, target.clamp(min=0)[:, None])[:, 0]
     return own - without_target(logits, target).logsumexp(dim=1)
+
+
+def odds_kl(odds_p: Float[Tensor, " b"], odds_q: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+    """KL((p, 1 − p) ‖ (q, 1 − q)) of two probabilities that are given by their `log_odds`."""
+    hit = odds_p.sigmoid() * (F.logsigmoid(odds_p) - F.logsigmoid(odds_q))
+    miss = (-odds_p).sigmoid() * (F.logsigmoid(-odds_p) - F.logsigmoid(-odds_q))
+    return hit + miss
