@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, get_args
 
 from xdistill import __version__, export, registry
 from xdistill.cli.catalogue import entries, markdown_table, text_table
+from xdistill.cli.sleep import COMMANDS, run_sleep_command
 from xdistill.data.listing import listed_datasets
 from xdistill.deploy import Format
 
@@ -50,8 +51,12 @@ def rows(entries: registry.Registry[Any]) -> Iterator[Row]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. The exit status is 1 if a listed name is broken, or on a mistake."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        status = run(parsed(arguments))
+        if given and given[0] in COMMANDS:
+            status = run_sleep_command(given[0], given[1:])
+        else:
+            status = run(parsed(given))
         sys.stdout.flush()  # while a closed pipe can still be told
         return status
     except BrokenPipeError:  # `xdistill list | head` has read enough
@@ -62,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line, read."""
     parser = argparse.ArgumentParser(prog="xdistill", description="Cross-modal distillation.")
     parser.add_argument("--version", action="version", version=f"xdistill {__version__}")
@@ -85,6 +90,8 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=Path("data"),
         help="folder that holds a folder for each data set (default: data)",
     )
+    for name, text in COMMANDS.items():  # run by `main`
+        commands.add_parser(name, help=text, add_help=False)
     deploy = commands.add_parser(
         "export", help="the student of a run as one file: ONNX, or a program of torch.export"
     )

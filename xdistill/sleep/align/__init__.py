@@ -1,0 +1,1 @@
+"""Clocks of two recordings of one night: offset and drift."""

@@ -1,0 +1,1 @@
+"""What a camera tells about a sleeper's body: movement and breathing."""

@@ -1,0 +1,1 @@
+"""Hypnograms: read, written, and made by YASA."""

@@ -1,0 +1,1 @@
+"""`xdistill inspect`: what a run holds."""

@@ -1,0 +1,1 @@
+"""`xdistill prepare`: nights as files become one folder to train on."""

@@ -1,0 +1,1 @@
+"""Signals of a polysomnography: EEG, EOG, EMG and breathing belts."""

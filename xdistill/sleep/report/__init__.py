@@ -1,0 +1,1 @@
+"""A staged night as pictures, statistics and one HTML page."""

@@ -1,0 +1,1 @@
+"""Simulated nights as files in their true formats."""

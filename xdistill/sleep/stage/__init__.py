@@ -1,0 +1,1 @@
+"""`xdistill stage`: a new night from its film alone."""

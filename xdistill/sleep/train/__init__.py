@@ -1,0 +1,1 @@
+"""`xdistill train`: a student that stages sleep, and how good it is on sleepers held out."""
