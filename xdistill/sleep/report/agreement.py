@@ -62,24 +62,17 @@ def agreement(found: np.ndarray, reference: np.ndarray) -> Agreement:
     made = _yasa_agreement(found, reference)
     confusion = np.zeros((len(STAGES), len(STAGES)), int)
     np.add.at(confusion, (reference[both], found[both]), 1)
-    scores = {
-        column: tuple(
-            float(by_stage.loc[name, column]) / 100 if name in by_stage.index else float("nan")
-            for name in YASA_STAGES[:-1]
-        )
-        for column in ("fbeta", "recall", "precision")
-    }
-    scores = {
-        column: tuple(
-            float(by_stage.loc[name, column]) / 100 if name in by_stage.index else float("nan")
-            for name in YASA_STAGES[:-1]
-        )
-        for column in ("fbeta", "recall", "precision")
-    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scikit-learn's of a single stage: kappa is NaN then
         by_stage = made.get_agreement_bystage()
         overall = made.get_agreement(scorers=["accuracy", "cohen_kappa"])
+    scores = {
+        column: tuple(
+            float(by_stage.loc[name, column]) / 100 if name in by_stage.index else float("nan")
+            for name in YASA_STAGES[:-1]
+        )
+        for column in ("fbeta", "recall", "precision")
+    }
     return Agreement(
         int(both.sum()),
         int((~both).sum()),
