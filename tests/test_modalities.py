@@ -20,6 +20,7 @@ AXES = {
     "eeg": "b c t",
     "audio": "b c t",
     "inertial": "b c t",
+    "body": "b c t",
     "skeleton": "b c t j",
     "tabular": "b c",
 }
