@@ -81,6 +81,7 @@ class NightModel:
         context: what it does with the rest of the night.
         method: with which it was trained.
         seed: with which it was trained.
+        head: the network of the context; None for another context.
         held_out: scores of the sleepers who were held out: "sleepers", one for each as in
             `xdistill.sleep.report.held_out.HeldOutSleeper`; "four", their scores with N1 and N2 as
             one; and "judge", whose stages they were compared with.
@@ -109,7 +110,7 @@ class NightModel:
         self.method, self.seed = method, seed
         self.held_out = dict(held_out or {})
         self.training_signals = dict(facts.training_signals)
-        self._head = head
+        self.head = head
 
     @torch.no_grad()
     def embed(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "b d"]:
@@ -153,8 +154,8 @@ class NightModel:
         classes = len(self.classes)
         rows = torch.where(valid[:, None], embeddings, 0.0)
         own = rows[:, -classes:].softmax(dim=1)
-        if self._head is not None and self.context.kind == "head":
-            found = staged(self._head, rows, valid)
+        if self.head is not None and self.context.kind == "head":
+            found = staged(self.head, rows, valid)
         elif self.context.hmm is not None and self.context.kind == "hmm":
             found = smooth(self.context.hmm, own, valid, causal=self.context.causal)
         else:

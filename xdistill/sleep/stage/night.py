@@ -1,4 +1,4 @@
-"""A film's epochs through a student: in small batches, and the context over the whole at the end."""
+"""A film's epochs through a student in small batches, and its context over the whole night."""
 
 from __future__ import annotations
 
