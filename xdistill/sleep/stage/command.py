@@ -20,6 +20,7 @@ from xdistill.sleep.films.facts import FilmFacts, film_facts
 from xdistill.sleep.grid import Grid
 from xdistill.sleep.hypnograms.hypnogram import grid_of, on_grid
 from xdistill.sleep.hypnograms.read import read_hypnogram
+from xdistill.sleep.hypnograms.scores import Numbers
 from xdistill.sleep.marks import marks_text
 from xdistill.sleep.report.night import StagedNight
 from xdistill.sleep.report.page import Reference
@@ -51,6 +52,9 @@ class Options:
     """Which of the method's students."""
     reference: Path | None = None
     """A scorer's hypnogram of the same night, to compare with."""
+    reference_numbers: Numbers | None = None
+    """What numbers mean in a reference that is a text: YASA's (4 is REM) or those of Rechtschaffen
+    and Kales (4 is stage 4, 5 is REM)."""
     start: datetime | None = None
     """When the film begins, as in 2026-03-04T22:51:12; from the film when left out."""
     region: tuple[float, float, float, float] | None = None
@@ -118,7 +122,7 @@ def _film(options: Options, stager: Stager) -> _Staged:
     start = options.start or facts.start
     grid, reference = Grid(), None
     if options.reference is not None:
-        hypnogram = read_hypnogram(options.reference, start)
+        hypnogram = read_hypnogram(options.reference, start, numbers=options.reference_numbers)
         grid = grid_of(hypnogram, facts.duration_s)
         reference = Reference(options.reference.name, on_grid(hypnogram, grid).stages)
     epochs = film_epochs(path, preprocessing, grid, progress=_progress())

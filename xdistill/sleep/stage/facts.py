@@ -1,4 +1,4 @@
-"""What a night model knows of itself as the facts of a report, and as JSON inside an export."""
+"""What a night model knows of itself, as the facts of a report."""
 
 from __future__ import annotations
 
@@ -8,61 +8,9 @@ from typing import Any
 import numpy as np
 
 from xdistill.sleep.model import NightModel
-from xdistill.sleep.report.distance import TrainingNights
-from xdistill.sleep.report.held_out import HeldOutSleeper
+from xdistill.sleep.report.distance import training_nights
+from xdistill.sleep.report.held_out import held_out_sleepers, with_nan
 from xdistill.sleep.report.student import StudentFacts
-
-
-def held_out_sleepers(held_out: Mapping[str, Any]) -> tuple[HeldOutSleeper, ...]:
-    """The sleepers held out, from their entry in a run.
-
-    Raises:
-        ValueError: an entry that is none.
-    """
-    names = HeldOutSleeper._fields
-    try:
-        return tuple(
-            HeldOutSleeper(**{name: _plain(one[name]) for name in names})
-            for one in held_out.get("sleepers", ())
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"the scores of held-out sleepers are not what `xdistill train` writes "
-            f"({type(error).__name__}: {error}); train the student again with this version"
-        ) from error
-
-
-def _plain(value: Any) -> Any:
-    """A number that JSON could not hold (NaN) comes back as None."""
-    if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
-    return float("nan") if value is None else value
-
-
-def training_nights(signals: Mapping[str, Any]) -> TrainingNights | None:
-    """The body's features over the training nights; None where the run does not know them.
-
-    Raises:
-        ValueError: an entry that is none.
-    """
-    if not signals or not signals.get("names"):
-        return None
-    try:
-        correlation = signals.get("correlation")
-        return TrainingNights(
-            tuple(signals["names"]),
-            np.array([_plain(one) for one in signals["mean"]], float),
-            np.array([_plain(one) for one in signals["sd"]], float),
-            None
-            if correlation is None
-            else np.array([[_plain(one) for one in row] for row in correlation], float),
-            int(signals["nights"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"the signals of the training nights are not what `xdistill train` writes "
-            f"({type(error).__name__}: {error}); train the student again with this version"
-        ) from error
 
 
 def trained_text(config: Mapping[str, Any], model: NightModel) -> dict[str, str]:
@@ -103,13 +51,12 @@ def _named(value: Any) -> str:
 
 
 def _four_text(scores: Any) -> str:
-    """Mean scores of four classes, where the run has them."""
-    if isinstance(scores, Mapping):
-        scores = [scores]
-    if not scores:
+    """Mean over sleepers of the scores of four classes, where the run has them."""
+    if not isinstance(scores, Mapping) or not scores:
         return ""
+    scores = list(scores.values())
     means = {
-        name: float(np.nanmean([_plain(one.get(name)) for one in scores]))
+        name: float(np.nanmean([with_nan(one.get(name)) for one in scores]))
         for name in ("accuracy", "macro_f1", "kappa")
         if all(name in one for one in scores)
     }
