@@ -10,7 +10,7 @@ from typing import Any
 from xdistill.encoders.checkpoint import load_weights
 from xdistill.experiment import Experiment, run_benchmark
 from xdistill.experiment.benchmark import trial_of, with_earlier_runs
-from xdistill.experiment.methods import ALONE, BOUND
+from xdistill.experiment.methods import ALONE, BOUND, UNTAUGHT
 from xdistill.experiment.run_folder import WEIGHTS, main_process, numbered_folder
 from xdistill.sleep.context.head import ContextHead
 from xdistill.sleep.model import FOLDS, NightFacts, save_night_model
@@ -139,7 +139,10 @@ def _student_in_context(
     encoder = experiment.network(options.sees, seed)
     load_weights(encoder, experiment.folder / trial.folder / WEIGHTS)
     lengths = {night: len(stages) for night, stages in data.truth.items()}
-    parts = data.splits._replace(train=experiment.pairs(trial))
+    pairs = experiment.pairs(trial)
+    if trial.method in UNTAUGHT:  # nobody taught it, even where the data hold a teacher's outputs
+        pairs = pairs.replace(cached={})
+    parts = data.splits._replace(train=pairs)
     train, val, test = (
         night_rows(part, encoder, options.sees, lengths, data.subject) for part in parts
     )
