@@ -22,6 +22,7 @@ from xdistill.data.adapters.nights import (
 from xdistill.data.samples import write_nights_sample
 from xdistill.sleep.marks import Mark
 from xdistill.sleep.model import load_night_model
+from xdistill.sleep.train.data import film_options
 from xdistill.sleep.train.options import NightOptions
 from xdistill.sleep.train.run import train_nights
 
@@ -230,12 +231,26 @@ def test_films_that_were_prepared_in_two_ways_are_refused(prepared, tmp_path):
     for name in before.nights:
         night = read_night(prepared, name)
         if name == "s02-n1":
-            other = {**night.facts["video"], "region": [0.0, 0.0, 0.5, 1.0]}
+            other = {**night.facts["video"], "body_rate_hz": 5}
             night = night._replace(facts={**night.facts, "video": other})
         write_night(root, night)
     write_prepared(root, before.options, before.nights)
     with pytest.raises(ValueError, match=r"prepared in different ways .*same options"):
         train_nights(options(root, tmp_path / "run"))
+
+
+def test_a_bed_may_lie_elsewhere_in_every_film(prepared):
+    first, second = read_night(prepared, "s01-n1"), read_night(prepared, "s02-n1")
+    region = [0.0, 0.0, 0.5, 1.0]
+    moved = second._replace(facts={"video": {**second.facts["video"], "region": region}})
+    unfilmed = second._replace(facts={})
+    assert film_options([first, unfilmed, second]) == (film_options([first])[0], [])
+    video, notes = film_options([first, moved])
+    assert video.region is None and "region of its own" in notes[0]
+    video, notes = film_options([moved, unfilmed])
+    assert video.region == (0.0, 0.0, 0.5, 1.0) and not notes
+    with pytest.raises(ValueError, match="no night was prepared with a film"):
+        film_options([unfilmed])
 
 
 @pytest.mark.slow

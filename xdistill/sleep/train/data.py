@@ -102,20 +102,21 @@ def night_data(root: Path, sees: Sees, teacher: str, judge: str, **options: Any)
         parts.append(_one_column(seen, sees))
     splits = Splits(*parts)
     clip = {"video": flip_and_shift, "body": None, "video_body": None}[sees]
-    shape = _shape(records[0])
+    shape = _shape(records)
     if sees == "video_body":
         clip = partial(flip_joined, frames=shape["frames"], size=shape["size"])
     if clip is not None:
         splits = splits._replace(train=splits.train.replace(transforms={sees: clip}))
+    video, differing = film_options(records)
     trained = {night_and_epoch(row)[0] for row in splits.train.ids}
     return NightData(
         splits,
         {record.name: stages_of(record, judge) for record in records},  # type: ignore[arg-type]
         {record.name: record.subject for record in records},
-        _video(records),
+        video,
         training_signals([record for record in records if record.name in trained]),
         shape,
-        tuple(notes),
+        (*notes, *differing),
     )
 
 
@@ -149,30 +150,42 @@ def flip_joined(row: Float[Tensor, "1 n"], frames: int, size: int) -> Float[Tens
     return torch.cat([clip.flatten(), row[0, pixels:]])[None]
 
 
-def _shape(record: NightRecord) -> dict[str, int]:
+def _shape(records: Sequence[NightRecord]) -> dict[str, int]:
+    """Of clips and of the body's signals; the data set has refused nights of other shapes."""
     found = {}
-    if record.video is not None:
-        found |= {"frames": record.video.shape[1], "size": record.video.shape[2]}
-    if record.body is not None:
-        found |= {"body_channels": record.body.shape[1], "body_samples": record.body.shape[2]}
+    for record in records:
+        if record.video is not None:
+            found |= {"frames": record.video.shape[1], "size": record.video.shape[2]}
+        if record.body is not None:
+            found |= {
+                "body_channels": record.body.shape[1],
+                "body_samples": record.body.shape[2],
+            }
     return found
 
 
-def _video(records: Sequence[NightRecord]) -> VideoOptions:
-    """How all films were prepared.
+def film_options(records: Sequence[NightRecord]) -> tuple[VideoOptions, list[str]]:
+    """How all films were prepared, and a note where the bed lies elsewhere in some.
 
     Raises:
         ValueError: they were not prepared alike, or it is not known how.
     """
-    first = records[0]
-    for record in records:
-        if "video" not in record.facts or record.facts["video"] != first.facts["video"]:
+    filmed = [record for record in records if "video" in record.facts]
+    if not filmed:
+        raise ValueError("no night was prepared with a film, which the student is to see")
+    kept = [dict(record.facts["video"]) for record in filmed]
+    regions = [one.pop("region", None) for one in kept]
+    for record, one in zip(filmed, kept, strict=True):
+        if one != kept[0]:
             raise ValueError(
-                f"the films of the nights {first.name} and {record.name} were prepared in different"
-                f" ways ({first.facts.get('video')} and {record.facts.get('video')}), so that "
-                "nobody knows what the student sees; prepare all nights with the same options"
+                f"the films of the nights {filmed[0].name} and {record.name} were prepared in "
+                f"different ways ({kept[0]} and {one}), so that nobody knows what the student "
+                "sees; prepare all nights with the same options"
             )
-    return video_options(first.facts["video"])
+    if all(region == regions[0] for region in regions):
+        return video_options({**kept[0], "region": regions[0]}), []
+    note = "the bed's region differs between films, so a new film needs a region of its own"
+    return video_options({**kept[0], "region": None}), [note]
 
 
 def training_signals(records: Sequence[NightRecord]) -> dict[str, Any]:
