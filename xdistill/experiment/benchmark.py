@@ -224,7 +224,7 @@ def _save_best(experiment: Experiment, options: Options, runs: Runs) -> None:
     ]
     _, method, seed = max(students, key=lambda one: one[0])
     folders = {
-        name: [str(_trial(experiment, options, name, one).folder) for one in range(len(results))]
+        name: [str(trial_of(experiment, options, name, one).folder) for one in range(len(results))]
         for name, results in runs.items()
         if name != TEACHER
     }
@@ -245,7 +245,7 @@ def _save_best(experiment: Experiment, options: Options, runs: Runs) -> None:
     )
 
 
-def _trial(experiment: Experiment, options: Options, method: str, seed: int) -> Trial:
+def trial_of(experiment: Experiment, options: Options, method: str, seed: int) -> Trial:
     """The trial of a student in the report."""
     if method == BOUND:
         return experiment.trial(ALONE, seed)
