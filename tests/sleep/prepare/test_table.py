@@ -183,7 +183,7 @@ def test_notes_of_files_elsewhere_and_of_subjects_in_two_cases(files):
         "subject,night,eeg",
         f"P1,one,{files / 'a.edf'}",
         "p1,two,../b.edf",
-        newline="\r\n"
+        newline="\r\n",
     )
     table = read_table(path)
     assert "2 files lie outside the table's folder" in table.notes[0]
