@@ -1,5 +1,7 @@
 """Headers and files of the European Data Format: signals (EDF) and annotations (EDF+).
 
+The header of BioSemi's BDF is the same, for records of 24-bit integers.
+
 Kemp et al., Electroenceph Clin Neurophysiol 82 (1992) 391; Kemp and Olivan, Clin Neurophysiol 114
 (2003) 1755. A file has a text header and then records of 16-bit integers. Each record holds
 all signals, and each signal has its own number of samples in a record. Signals are read by mne, not
@@ -17,6 +19,8 @@ from typing import NamedTuple
 import numpy as np
 
 FIXED_BYTES, SIGNAL_BYTES = 256, 256
+BDF = "\xffBIOSEMI"
+"""How a BDF file begins; an EDF file begins with "0"."""
 DIGITAL_MAX = 2047  # recorders of 12 bits
 TYPES = ("eeg", "eog", "emg", "ecg", "ekg", "resp")
 """What EDF+ puts before a label, which some recorders leave out."""
@@ -45,10 +49,12 @@ class EdfHeader(NamedTuple):
 
     Attributes:
         start: date and time as in the file: dd.mm.yyhh.mm.ss.
-        kind: "EDF+C" for continuous and "EDF+D" for discontinuous recordings, "" for plain EDF.
+        kind: "EDF+C" for continuous and "EDF+D" for discontinuous recordings, "" for plain EDF;
+            "BDF+C", "BDF+D" and "24BIT" in BDF.
         records: number of data records.
         record_s: length of a record in seconds.
         signals: all of them.
+        sample_bytes: of a stored value, 2 in EDF and 3 in BDF.
     """
 
     start: str
@@ -56,6 +62,7 @@ class EdfHeader(NamedTuple):
     records: int
     record_s: float
     signals: tuple[EdfSignal, ...]
+    sample_bytes: int = 2
 
     @property
     def seconds(self) -> float:
@@ -86,6 +93,7 @@ def read_edf_header(path: Path) -> EdfHeader:
     try:
         with path.open("rb") as file:
             fixed = file.read(FIXED_BYTES).decode("latin-1")
+            width = 3 if fixed.startswith(BDF) else 2
             records, record_s = int(fixed[236:244]), float(fixed[244:252])
             count = int(fixed[252:256])
             fields = file.read(SIGNAL_BYTES * count).decode("latin-1")
@@ -99,8 +107,9 @@ def read_edf_header(path: Path) -> EdfHeader:
         raise ValueError(
             f"{path} has no EDF header ({error}); if it is an EDF file, copy it again"
         ) from error
-    records = _records_there(path, records, FIXED_BYTES + SIGNAL_BYTES * count, 2 * sum(samples))
-    return EdfHeader(fixed[168:184], fixed[192:197].strip(), records, record_s, signals)
+    head = FIXED_BYTES + SIGNAL_BYTES * count
+    records = _records_there(path, records, head, width * sum(samples))
+    return EdfHeader(fixed[168:184], fixed[192:197].strip(), records, record_s, signals, width)
 
 
 def find_signal(path: Path, header: EdfHeader, label: str) -> EdfSignal | None:
