@@ -21,6 +21,7 @@ AXES = {
     "audio": "b c t",
     "inertial": "b c t",
     "body": "b c t",
+    "video_body": "b c n",
     "skeleton": "b c t j",
     "tabular": "b c",
 }

@@ -24,7 +24,13 @@ from xdistill.experiment.case import DEFAULT_CASE, Case, Parts, check_case, fold
 from xdistill.experiment.hardware import Hardware
 from xdistill.experiment.methods import LABELLED, RECIPE, UNTAUGHT, create_losses, losses_of
 from xdistill.experiment.networks import new_network
-from xdistill.experiment.rows import epoch_rows, hide_teachers, labelled_only, only
+from xdistill.experiment.rows import (
+    epoch_rows,
+    hide_teachers,
+    labelled_only,
+    only,
+    precomputed_scores,
+)
 from xdistill.experiment.run_folder import (
     WEIGHTS,
     Failure,
@@ -35,10 +41,11 @@ from xdistill.experiment.run_folder import (
     wait_for_main_process,
     write_outcome,
 )
-from xdistill.experiment.setting import Setting, get_setting
+from xdistill.experiment.setting import PRECOMPUTED, Setting, get_setting
 from xdistill.experiment.targets import Given, prepare_targets
 from xdistill.experiment.trial import AnyTrial, TeacherTrial, Training, Trial, run_trial
 from xdistill.losses.cross_entropy import CrossEntropy
+from xdistill.precomputed_teacher import PrecomputedTeacher
 from xdistill.types import Outputs
 
 SETTING = "setting.json"
@@ -129,6 +136,8 @@ class Experiment:
         self.check_folder()
         if isinstance(trial, Trial):
             prepare = partial(self._student, trial)
+        elif self.setting.teachers.get(trial.modality) == PRECOMPUTED:
+            return self._precomputed_teacher(trial)
         elif trial.case == "cross_fitted":
             return self._cross_fitted_teacher(trial)
         else:
@@ -147,6 +156,13 @@ class Experiment:
     def splits(self, seed: int = 0) -> Splits:
         """The audited parts that a seed trains students on (the pairs), validates and tests on."""
         return self._audited(self.setting.split(seed))._replace(train=self._parts(seed).pairs)
+
+    def pairs(self, trial: Trial) -> PairedDataset:
+        """The rows that a student is trained on, with the labels that it sees.
+
+        Where its method has teachers, the rows hold their outputs instead of their inputs.
+        """
+        return self._pairs_and_teachers(trial)[0]
 
     def network(self, modality: str, seed: int = 0) -> nn.Module:
         """The untrained encoder of the student's modality or of a teacher's."""
@@ -198,6 +214,29 @@ class Experiment:
             setting.lr,
         )
 
+    def _precomputed_teacher(self, trial: TeacherTrial) -> Result:
+        """The scores of outputs that the data hold.
+
+        Raises:
+            ValueError: another case than the default, since it is not known what the teacher saw.
+        """
+        if trial.case != DEFAULT_CASE:
+            raise ValueError(
+                f"the outputs of the {trial.modality!r} teacher are precomputed, so it cannot be "
+                f"trained for the case {trial.case!r}; leave --case at {DEFAULT_CASE}"
+            )
+        folder = self.folder / trial.folder
+        done = read_outcome(folder)
+        if isinstance(done, Result):
+            return done
+        _, val, test = self.splits(trial.seed)
+        found = [precomputed_scores(part, trial.modality) for part in (val, test)]
+        result = Result(found[0].scored, found[1].scored, 0, 0.0, [], found[1].predicted.tolist())
+        if main_process():
+            write_outcome(folder, trial, result)
+        wait_for_main_process()
+        return result
+
     def _cross_fitted_teacher(self, trial: TeacherTrial) -> Result:
         """The in-sample teacher; the teachers of folds are trained beside it.
 
@@ -216,17 +255,21 @@ class Experiment:
         wait_for_main_process()
         return result
 
-    def _student(self, trial: Trial) -> Training:
-        setting, seed = trial.lasting(self.setting), trial.seed
-        splits = Splits(*(only(part, setting.student) for part in self.splits(seed)))
-        teachers: Mapping[str, nn.Module] = {}
-        train = splits.train
-        if trial.method not in UNTAUGHT:
+    def _pairs_and_teachers(self, trial: Trial) -> tuple[PairedDataset, Mapping[str, nn.Module]]:
+        seed, teachers = trial.seed, {}
+        if trial.method in UNTAUGHT:
+            train = only(self.splits(seed).train, self.setting.student)
+        else:
             teachers, train = self._taught(seed, trial.case)
             train = hide_teachers(train, teachers, trial.missing, seed)
         if trial.groups is not None:
             train = keep_labels_of(train, trial.groups, seed)
-        train = hide_labels(train, trial.labels, seed)
+        return hide_labels(train, trial.labels, seed), teachers
+
+    def _student(self, trial: Trial) -> Training:
+        setting, seed = trial.lasting(self.setting), trial.seed
+        splits = Splits(*(only(part, setting.student) for part in self.splits(seed)))
+        train, teachers = self._pairs_and_teachers(trial)
         if trial.method == LABELLED:
             shown = epoch_rows(train, setting.batch_size, setting.labelled_per_batch)
             train = labelled_only(train, shown)
@@ -234,14 +277,15 @@ class Experiment:
         train = prepare_targets(f"{trial.targets}+{trial.method}", train, teachers, given)
         encoder = self.network(setting.student, seed)
         example = collate([train[0]])  # read before seeding, where an augmentation may draw
+        task = CrossEntropy.balanced(train) if setting.weighted else CrossEntropy()
 
         def make() -> Distiller:
             if trial.method in UNTAUGHT:
-                return Distiller(encoder, None, CrossEntropy())
+                return Distiller(encoder, None, task)
             return Distiller(
                 encoder,
                 teachers,
-                create_losses(trial.method, setting, trial.strength),
+                create_losses(trial.method, setting, trial.strength, task),
                 num_classes=len(train.classes),
                 num_samples=len(train),
                 example=example,
@@ -269,6 +313,10 @@ class Experiment:
         """The teachers of a seed, and the pairs with their outputs instead of inputs."""
         teachers, train = {}, self.splits(seed).train
         for modality in self.setting.teachers:
+            if self.setting.teachers[modality] == PRECOMPUTED:
+                width = train.cached[modality].embedding.shape[-1]
+                teachers[modality] = PrecomputedTeacher(modality, width)
+                continue
             trial = TeacherTrial(self.name, modality, seed, case=case)
             done = read_outcome(self.folder / trial.folder)
             if isinstance(done, Failure):
