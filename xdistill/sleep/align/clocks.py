@@ -29,15 +29,14 @@ class Way(NamedTuple):
     window_s: float
     either_sign: bool  # a film does not know which way a chest moves
     least_correlation: float
-    least_height: float
     least_lead: float
     least_windows: int
     most_spread_s: float
 
 
 WAYS = {
-    "belt": Way(60, True, 0.5, 7.0, 3.5, 8, 0.4),
-    "movement": Way(300, False, 0.25, 7.0, 3.5, 8, 0.6),
+    "belt": Way(60, True, 0.5, 4.0, 8, 0.4),
+    "movement": Way(120, False, 0.25, 4.0, 8, 0.6),
 }
 
 
@@ -149,8 +148,7 @@ def _compare(
 
 def _is_clear(line: Line, way: Way) -> bool:
     return (
-        line.height >= way.least_height
-        and line.lead >= way.least_lead
+        line.lead >= way.least_lead
         and line.windows >= way.least_windows
         and line.spread_s <= way.most_spread_s
         and not line.at_edge

@@ -12,10 +12,13 @@ MAX_DRIFT = 1.5e-3
 """A film of 29.97 frames a second that is taken for one of 30 drifts by 1e-3."""
 COARSE_S = 0.2
 """Step of the search in the lag at the middle of the night."""
-MOST_DEVIATIONS = 5.0
-"""No window counts more than so many of its own standard deviations."""
-BREATH_S = 10.0
-"""Around the best lag, others fit nearly as well: breaths resemble each other."""
+MOST_CORRELATION = 0.995
+"""No window counts more than with this."""
+APART_S = 1.5
+"""A line is another one when it is so far from the best in the middle of the night: less than half
+a breath."""
+SLACK_S = 0.3
+"""Lines are compared by the best within so much of them."""
 NEAR_S = 1.0
 """A window's own lag is looked for so far from the line."""
 
@@ -31,8 +34,8 @@ class Line(NamedTuple):
         correlation: median at the line, of all windows.
         windows: that agree with the line.
         spread_s: standard deviation of their lags about the line.
-        height: how many standard deviations the line fits better than others do.
-        lead: the same against lines within a few breaths.
+        lead: by how many standard errors, over the windows, the line fits better than the next
+            best; in regular breathing, or without a relation, some other fits as well.
         at_edge: whether the best lag is at the end of the search.
     """
 
@@ -43,7 +46,6 @@ class Line(NamedTuple):
     correlation: float
     windows: int
     spread_s: float
-    height: float
     lead: float
     at_edge: bool
 
@@ -59,12 +61,11 @@ def find_line(lags: Lags, *, search_s: float, either_sign: bool, least: float) -
     """
     if len(lags.film_s) < 3:
         return None
-    fit = np.abs(lags.correlation) if either_sign else lags.correlation
-    spread = np.maximum(fit.std(axis=1, keepdims=True), 1e-6)
-    score = np.minimum((fit - fit.mean(axis=1, keepdims=True)) / spread, MOST_DEVIATIONS)
+    fit = np.abs(lags.correlation) if either_sign else np.maximum(lags.correlation, 0)
+    score = -np.log(1 - np.minimum(fit, MOST_CORRELATION) ** 2)  # likelihood, whatever the gain
+    best, next_best = _search(lags, score, search_s)
     middle_s = float(lags.film_s.mean())
-    coarse = _search(lags, score, middle_s, search_s)
-    slope, offset = coarse.slope, coarse.lag_s - coarse.slope * middle_s
+    offset, slope = best.at(0.0, middle_s), best.slope
     fitted = None
     for near_s in (NEAR_S, 0.5 * NEAR_S):
         own_s, height = _own_lags(lags, fit, offset + slope * lags.film_s, near_s)
@@ -74,7 +75,8 @@ def find_line(lags: Lags, *, search_s: float, either_sign: bool, least: float) -
         fitted = _robust_line(lags.film_s[good], own_s[good])
         slope, offset = fitted.slope, fitted.offset
     assert fitted is not None
-    own_s, height = _own_lags(lags, fit, offset + slope * lags.film_s, NEAR_S)
+    more = _own_lags(lags, score, offset + slope * lags.film_s, SLACK_S)[1]
+    more -= _own_lags(lags, score, next_best.at(lags.film_s, middle_s), SLACK_S)[1]
     return Line(
         offset,
         fitted.offset_sd,
@@ -83,21 +85,22 @@ def find_line(lags: Lags, *, search_s: float, either_sign: bool, least: float) -
         float(np.median(height)),
         fitted.inliers,
         fitted.spread,
-        coarse.height,
-        _lead(lags, score, offset + slope * lags.film_s),
-        abs(coarse.lag_s) > search_s - NEAR_S,
+        float(more.mean() / max(float(more.std(ddof=1)), 1e-9) * np.sqrt(len(more))),
+        abs(best.lag_s) > search_s - NEAR_S,
     )
 
 
 class _Coarse(NamedTuple):
     lag_s: float  # at the middle of the night
     slope: float
-    height: float
+
+    def at(self, film_s, middle_s: float):
+        return self.lag_s + self.slope * (film_s - middle_s)
 
 
-def _search(lags: Lags, score: np.ndarray, middle_s: float, search_s: float) -> _Coarse:
-    """The best lag and slope of all, by the mean score of the windows."""
-    from_middle_s = lags.film_s - middle_s
+def _search(lags: Lags, score: np.ndarray, search_s: float) -> tuple[_Coarse, _Coarse]:
+    """The best lag and slope by the mean score of the windows, and the best of the others."""
+    from_middle_s = lags.film_s - lags.film_s.mean()
     half_s = max(float(np.abs(from_middle_s).max()), 1.0)
     reach_s = min(MAX_DRIFT * half_s, lags.lag_s[-1] - search_s)
     steps = int(np.ceil(reach_s / COARSE_S))
@@ -110,11 +113,13 @@ def _search(lags: Lags, score: np.ndarray, middle_s: float, search_s: float) -> 
         wanted = tried_s[None] + slope * from_middle_s[:, None]
         place = np.round((wanted - lags.lag_s[0]) / step_s).astype(int)
         total[at] = score[rows, np.clip(place, 0, score.shape[1] - 1)].mean(axis=0)
-    best = np.unravel_index(total.argmax(), total.shape)
-    far = np.abs(tried_s - tried_s[best[1]]) > BREATH_S
-    others = total[:, far]
-    height = (total[best] - others.mean()) / max(float(others.std()), 1e-9)
-    return _Coarse(float(tried_s[best[1]]), float(slopes[best[0]]), float(height))
+
+    def highest(where: np.ndarray) -> _Coarse:
+        row, column = np.unravel_index(np.where(where, total, -np.inf).argmax(), total.shape)
+        return _Coarse(float(tried_s[column]), float(slopes[row]))
+
+    best = highest(np.ones(len(tried_s), bool))
+    return best, highest(np.abs(tried_s - best.lag_s) > APART_S)
 
 
 def _own_lags(
@@ -132,24 +137,6 @@ def _own_lags(
     bend = left - 2 * top + right
     between = np.where(bend < -1e-9, 0.5 * (left - right) / np.minimum(bend, -1e-9), 0)
     return lags.lag_s[best] + np.clip(between, -0.5, 0.5) * step_s, top
-
-
-def _lead(lags: Lags, score: np.ndarray, line_s: np.ndarray) -> float:
-    """By how many standard errors the line's score is above that of others a few breaths away."""
-    step_s = lags.lag_s[1] - lags.lag_s[0]
-    rows = np.arange(len(score))
-    centre = np.round((line_s - lags.lag_s[0]) / step_s).astype(int)
-
-    def along(shift: int) -> np.ndarray:
-        return score[rows, np.clip(centre + shift, 0, score.shape[1] - 1)]
-
-    own = along(0)
-    leads = []
-    for shift in range(round(1.5 / step_s), round(BREATH_S / step_s)):
-        for side in (-shift, shift):
-            more = own - along(side)
-            leads.append(more.mean() / max(float(more.std()), 1e-9) * np.sqrt(len(more)))
-    return float(min(leads))
 
 
 class _Fitted(NamedTuple):
