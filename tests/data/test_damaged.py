@@ -40,7 +40,7 @@ from xdistill.data.adapters.ccl import read_annotations as read_ccl
 from xdistill.data.adapters.crema_d import crema_d
 from xdistill.data.adapters.mm_imdb import mm_imdb
 from xdistill.data.adapters.s3ve.index import read_annotations, read_table
-from xdistill.data.adapters.sleep_edf.index import find_nights, read_hypnogram
+from xdistill.data.adapters.sleep_edf.index import find_nights
 from xdistill.data.adapters.sleep_edf.nights import read_epochs
 from xdistill.data.adapters.sleep_edf_features import read_night
 from xdistill.data.adapters.uci_mfeat import read_features as read_mfeat
@@ -48,6 +48,7 @@ from xdistill.data.adapters.utd_mhad.clips import read_mat
 from xdistill.data.files.arrays import read_array, read_labels
 from xdistill.data.files.clips import read_clip, write_clip
 from xdistill.data.files.edf import Waveform, write_edf, write_edf_annotations
+from xdistill.data.files.edf_annotations import read_edf_annotations
 from xdistill.data.files.hdf5_column import HDF5Column
 from xdistill.data.files.images import open_image
 from xdistill.data.files.json_file import read_json
@@ -281,7 +282,9 @@ READERS = {
     "hypnogram": Reader(
         SCORES,
         write_night,
-        lambda folder: [[str(part) for part in one] for one in read_hypnogram(folder / SCORES)],
+        lambda folder: [
+            [str(part) for part in one] for one in read_edf_annotations(folder / SCORES).blocks
+        ],
         list_of_texts,
         "EDF+ has no checksum: another digit in a time or a stage passes",
     ),

@@ -13,9 +13,10 @@ import torch
 import xdistill as xd
 from tests.data.files.edf_plus import write_edf_plus
 from xdistill.data.adapters.sleep_edf.adapter import CARD, sleep_edf
-from xdistill.data.adapters.sleep_edf.index import find_nights, read_hypnogram, trim_wake
+from xdistill.data.adapters.sleep_edf.index import find_nights, trim_wake
 from xdistill.data.adapters.sleep_edf.nights import read_epochs
 from xdistill.data.files.edf import Waveform, read_edf_header, write_edf, write_edf_annotations
+from xdistill.data.files.edf_annotations import read_edf_annotations
 from xdistill.data.samples import write_sleep_edf_sample
 from xdistill.data.sleep_stages import STAGES, scored_epochs
 
@@ -165,7 +166,10 @@ def test_the_sample_follows_from_its_seed(whole, tmp_path):
         assert (again / "sleep-cassette" / name).read_bytes() == stored
         assert (other / "sleep-cassette" / name).read_bytes() != stored
     assert len(list((other / "sleep-cassette").glob("SC4002E*"))) == 2
-    texts = {text for *_, text in read_hypnogram(again / "sleep-cassette/SC4001EC-Hypnogram.edf")}
+    texts = {
+        text
+        for *_, text in read_edf_annotations(again / "sleep-cassette/SC4001EC-Hypnogram.edf").blocks
+    }
     assert texts > {"Sleep stage ?", "Movement time"}
 
 
@@ -403,7 +407,10 @@ def test_annotations_in_latin_1(tmp_path):
     path = tmp_path / "x.edf"
     write_edf_annotations(path, [(0.0, 30.0, "Sleep stage 2"), (30.0, 30.0, "M?de")], start=START)
     path.write_bytes(path.read_bytes().replace(b"M?de", b"M\xfcde"))
-    assert read_hypnogram(path) == [(0.0, 30.0, "Sleep stage 2"), (30.0, 30.0, "M\u00fcde")]
+    assert read_edf_annotations(path).blocks == [
+        (0.0, 30.0, "Sleep stage 2"),
+        (30.0, 30.0, "M\u00fcde"),
+    ]
 
 
 def test_two_hypnograms_of_one_night_are_refused(root):
@@ -430,7 +437,7 @@ def real(shared_data) -> dict[str, tuple[Path, np.ndarray]]:
 def test_the_real_hypnograms_agree_with_the_labels_beside_them(real):
     assert len(real) == 20
     for path, labels in real.values():
-        blocks = read_hypnogram(path)
+        blocks = read_edf_annotations(path).blocks
         scored = [(int(length_s) // 30, text) for _, length_s, text in blocks if text in LABELS]
         # The extractor left out the last epoch of each block.
         expected = [LABELS.index(text) for count, text in scored for _ in range(count - 1)]
@@ -443,7 +450,9 @@ def test_the_real_hypnograms_agree_with_the_labels_beside_them(real):
 
 
 def test_the_real_hypnograms_epochs(real):
-    epochs = {night: scored_epochs(read_hypnogram(path)) for night, (path, _) in real.items()}
+    epochs = {
+        night: scored_epochs(read_edf_annotations(path).blocks) for night, (path, _) in real.items()
+    }
     trimmed = {night: trim_wake(all_day, 30.0) for night, all_day in epochs.items()}
     assert len(trimmed["SC4001"]) == 841  # as DeepSleepNet and others have it
     for counted, wake in ((epochs, 37_410), (trimmed, 3_449)):
@@ -456,7 +465,9 @@ def test_the_real_hypnograms_are_written_as_physionet_wrote_them(real, tmp_path)
         stored = path.read_bytes()
         start = datetime.strptime(read_edf_header(path).start, "%d.%m.%y%H.%M.%S")
         patient = stored[8:88].decode().strip()
-        write_edf_annotations(tmp_path / "x", read_hypnogram(path), start=start, patient=patient)
+        write_edf_annotations(
+            tmp_path / "x", read_edf_annotations(path).blocks, start=start, patient=patient
+        )
         written = (tmp_path / "x").read_bytes()
         # All but the filling at the end, and the length that counts it.
         assert written[:472] == stored[:472]
@@ -467,7 +478,7 @@ def test_the_real_hypnograms_drive_the_adapter(real, tmp_path):
     """Real scoring with silent recordings of the length that it scores."""
     for path, _ in list(real.values())[:4]:
         shutil.copy(path, tmp_path)
-        scored_s = int(scored_epochs(read_hypnogram(path))[-1].start_s) + 30
+        scored_s = int(scored_epochs(read_edf_annotations(path).blocks)[-1].start_s) + 30
         start = datetime.strptime(read_edf_header(path).start, "%d.%m.%y%H.%M.%S")
         silent = Waveform("EMG submental", "uV", 1, 5.0, np.zeros(scored_s))
         write_edf(tmp_path / f"{path.name[:7]}0-PSG.edf", [silent], start=start)

@@ -10,6 +10,7 @@ here.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from datetime import datetime
@@ -110,6 +111,21 @@ def read_edf_header(path: Path) -> EdfHeader:
     head = FIXED_BYTES + SIGNAL_BYTES * count
     records = _records_there(path, records, head, width * sum(samples))
     return EdfHeader(fixed[168:184], fixed[192:197].strip(), records, record_s, signals, width)
+
+
+def start_time(header: EdfHeader) -> datetime | None:
+    """Date and time of the header, without a time zone; None where they are no date.
+
+    Years to 84 are of this century, as EDF has it.
+    """
+    parts = re.fullmatch(r"(\d\d)\D(\d\d)\D(\d\d)(\d\d)\D(\d\d)\D(\d\d)", header.start)
+    if parts is None:
+        return None
+    day, month, year, hour, minute, second = map(int, parts.groups())
+    try:
+        return datetime(year + (2000 if year < 85 else 1900), month, day, hour, minute, second)
+    except ValueError:
+        return None
 
 
 def find_signal(path: Path, header: EdfHeader, label: str) -> EdfSignal | None:

@@ -51,6 +51,18 @@ def record_starts(path: Path, header: EdfHeader) -> Float64[np.ndarray, " r"]:
     return found
 
 
+def first_onset(path: Path, header: EdfHeader) -> float:
+    """Seconds from the header's start to the first record, as its first annotation states them.
+
+    EDF+ keeps the part of a second there that its header cannot hold.
+    """
+    first = next((k for k, one in enumerate(header.signals) if one.label in ANNOTATIONS), None)
+    if first is None or not header.kind.startswith(("EDF+", "BDF+")):
+        return 0.0
+    found = _onsets(path, header._replace(records=1), first)
+    return 0.0 if found is None else float(found[0])
+
+
 def first_sample(
     starts: Float64[np.ndarray, " r"],
     record_s: float,
@@ -74,7 +86,9 @@ def first_sample(
 
 def _onsets(path: Path, header: EdfHeader, signal: int) -> Float64[np.ndarray, " r"] | None:
     """The beginning that each record's first annotation states; None if one states none."""
-    sizes = [header.sample_bytes * round(one.rate_hz * header.record_s) for one in header.signals]
+    sizes = [
+        header.sample_bytes * round(one.rate_hz * (header.record_s or 1)) for one in header.signals
+    ]
     begin, width = sum(sizes[:signal]), sum(sizes)
     head = FIXED_BYTES + SIGNAL_BYTES * len(header.signals)
     content = np.memmap(path, np.uint8, "r", offset=head, shape=(header.records, width))

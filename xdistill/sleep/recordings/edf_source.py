@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
-from xdistill.data.files.edf import EdfHeader, EdfSignal, check_scale, read_edf_header
+from xdistill.data.files.edf import (
+    EdfHeader,
+    EdfSignal,
+    check_scale,
+    read_edf_header,
+    start_time,
+)
 from xdistill.data.files.edf_times import ANNOTATIONS, record_starts
 from xdistill.data.files.extra import reader
 from xdistill.data.files.mne_warnings import said_by_mne
@@ -38,10 +44,9 @@ def edf_source(path: Path) -> Source:
             "hypnogram, give it as one"
         )
     first_s = float(starts[0])
-    raw = _open(path, header, header.signals[shown[0]].label)
-    start: datetime | None = raw.info["meas_date"]
+    start = start_time(header)
     if start is not None:
-        start = start.replace(tzinfo=None) + timedelta(seconds=first_s)
+        start += timedelta(seconds=first_s)
     signals = [header.signals[at] for at in shown]
 
     def read(at: int) -> Float64[np.ndarray, " n"]:
