@@ -9,6 +9,7 @@ manual notes), in spindles and in slow waves. Everything follows the microstates
 continuous depth of sleep, so that an epoch between two stages looks like both.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +31,10 @@ class Brain(NamedTuple):
     spindle: float
     slow_wave: float
     muscle: float
+
+
+Event = tuple[Callable[[np.random.Generator, Brain], np.ndarray], dict[int, float]]
+"""What draws a wave, and how many there are a minute in each stage."""
 
 
 def draw_brain(rng: np.random.Generator) -> Brain:
@@ -66,7 +71,7 @@ def render_eeg(
     muscle = _by_state(state, w=4.0, n1=2.0, n2=1.2, n3=1.0, rem=0.6)
     eeg += brain.muscle * muscle * band(rng, n, 25.0, 48.0)
     eeg += brain.slow_wave * _slow_waves(rng, depth)
-    _add_events(rng, eeg, state, depth, brain)
+    _add_events(rng, eeg, state, depth, brain, _waves(brain) + EYES)
     _add_arousals(rng, eeg, arousal, brain)
     return (brain.gain * eeg).astype(np.float32)
 
@@ -123,19 +128,32 @@ def _slow_waves(rng: np.random.Generator, depth: np.ndarray) -> np.ndarray:
     return (3 + 27 * gate) * wave
 
 
-def _add_events(
-    rng: np.random.Generator, eeg: np.ndarray, state: np.ndarray, depth: np.ndarray, brain: Brain
-) -> None:
-    """Adds the single waves, each at its rate per minute in each stage."""
-    events = (
+def render_eyes(rng: np.random.Generator, state: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """Movements of the eyes and blinks alone, as the EEG has them: float32 [n, 3000] in µV."""
+    eyes = np.zeros((len(state), EPOCH_SAMPLES))
+    _add_events(rng, eyes, state, depth, draw_brain(rng), EYES)
+    return eyes.astype(np.float32)
+
+
+def _waves(brain: Brain) -> tuple[Event, ...]:
+    """The waves of the brain, each with its rate per minute in each stage."""
+    return (
         (_spindle, {N2: 4.0 * brain.spindle, N3: 1.2 * brain.spindle}),
         (_k_complex, {N2: 1.4, N3: 0.8}),
         (_vertex_wave, {N1: 3.0, N2: 0.4}),
         (_sawtooth, {REM: 2.0}),
-        (_eye_movement, {REM: 5.0, W: 3.0}),
-        (_blink, {W: 8.0}),
-        (_slow_eye_movement, {N1: 4.0, W: 0.8}),
     )
+
+
+def _add_events(
+    rng: np.random.Generator,
+    eeg: np.ndarray,
+    state: np.ndarray,
+    depth: np.ndarray,
+    brain: Brain,
+    events: tuple[Event, ...],
+) -> None:
+    """Adds single waves, each at its rate per minute in each stage."""
     for draw, per_minute in events:
         rate = np.zeros(5)
         rate[list(per_minute)] = list(per_minute.values())
@@ -198,6 +216,14 @@ def _slow_eye_movement(rng: np.random.Generator, brain: Brain) -> np.ndarray:
 def _blink(rng: np.random.Generator, brain: Brain) -> np.ndarray:
     t = _seconds(0.5)
     return rng.uniform(20, 60) * np.exp(-0.5 * ((t - 0.2) / 0.07) ** 2)
+
+
+EYES: tuple[Event, ...] = (
+    (_eye_movement, {REM: 5.0, W: 3.0}),
+    (_blink, {W: 8.0}),
+    (_slow_eye_movement, {N1: 4.0, W: 0.8}),
+)
+"""What the eyes do, with the rate per minute in each stage."""
 
 
 def _add_arousals(

@@ -99,8 +99,7 @@ def film_night(
     The whole night is needed because the sleeper also turns between the clips.
     """
     body = draw_body(rng)
-    turns = (arousal > 0.75).any(axis=1) | ((state == W).any(1) & (rng.random(len(state)) < 0.12))
-    poses = [draw_pose(rng, body) for _ in range(turns.sum() + 1)]
+    turns, poses = draw_poses(rng, body, state, arousal)
     before = np.cumsum(turns) - turns  # the pose in which an epoch begins
     clips = np.empty((len(keep), FRAMES, SIZE_PX, SIZE_PX), np.uint8)
     for at, epoch in enumerate(keep):
@@ -108,6 +107,14 @@ def film_night(
         after = poses[before[epoch] + turns[epoch]]
         clips[at] = film_clip(rng, body, pose, after, state[epoch], depth[epoch], arousal[epoch])
     return clips
+
+
+def draw_poses(
+    rng: np.random.Generator, body: Body, state: np.ndarray, arousal: np.ndarray
+) -> tuple[np.ndarray, list[Pose]]:
+    """In which epochs of [e, m] microstates the sleeper turns, bool [e], and the poses between."""
+    turns = (arousal > 0.75).any(axis=1) | ((state == W).any(1) & (rng.random(len(state)) < 0.12))
+    return turns, [draw_pose(rng, body) for _ in range(turns.sum() + 1)]
 
 
 def film_clip(
@@ -135,9 +142,40 @@ def film_clip(
 def breathe(
     rng: np.random.Generator, body: Body, state: np.ndarray, depth: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How far chest and abdomen are lifted in each frame, from the microstates [m]: two [30].
+    """How far chest and abdomen are lifted in each frame, from the microstates [m]: two [30]."""
+    return lift_of(draw_breaths(rng, body, state, depth), body, np.arange(FRAMES) / FPS_HZ)
+
+
+class Breaths(NamedTuple):
+    """Breaths in a row: when each begins, in seconds, its height, and the rib cage's share of it.
+
+    All are [b]; the last breath is there for its beginning alone, which ends the one before.
+    """
+
+    starts_s: np.ndarray
+    heights: np.ndarray
+    rib_share: np.ndarray
+
+
+def draw_breaths(
+    rng: np.random.Generator,
+    body: Body,
+    state: np.ndarray,
+    depth: np.ndarray,
+    first_s: float | None = None,
+    until_s: float = EPOCH_S + 20,
+) -> Breaths:
+    """Draws breaths from the microstates [m] of an epoch, the last of which goes on after it.
 
     Breath by breath: each has its own length and height, correlated with the one before.
+
+    Args:
+        rng: the source.
+        body: whose they are.
+        state: of each microstate.
+        depth: of each microstate.
+        first_s: when the first begins, since the epoch; None for one that has begun before it.
+        until_s: all that begin earlier are drawn.
     """
     rate = np.array([1.10, 1.02, 0.99, 0.95, 1.05])
     irregular = np.array([0.26, 0.17, 0.0, 0.0, 0.24])
@@ -149,8 +187,9 @@ def breathe(
     personal_s = 60 / (body.rate_per_min * rng.normal(1, 0.03))
 
     starts, heights, rib_share = [], [], []
-    start_s, last = -rng.uniform(0, personal_s), rng.normal()
-    while start_s < EPOCH_S + 20:
+    start_s = -rng.uniform(0, personal_s) if first_s is None else first_s
+    last = rng.normal()
+    while start_s < until_s:
         now = int(np.clip(start_s // MICRO_S, 0, len(state) - 1))
         last = 0.4 * last + 0.92 * rng.normal()
         starts.append(start_s)
@@ -158,11 +197,15 @@ def breathe(
         rib_share.append(ribs[state[now]])
         start_s += personal_s / rate[state[now]] * float(np.clip(1 + spread[now] * last, 0.45, 2.2))
 
-    t = np.arange(FRAMES) / FPS_HZ
-    phase = np.interp(t, starts, np.arange(len(starts)))
-    breath = phase.astype(int)
-    lift = body.rise * np.array(heights)[breath] * (0.5 - 0.5 * np.cos(2 * np.pi * phase))
-    share = np.interp(t, starts, rib_share)
+    return Breaths(np.array(starts), np.array(heights), np.array(rib_share))
+
+
+def lift_of(breaths: Breaths, body: Body, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far chest and abdomen are lifted at the times ``t`` [n] in seconds: two [n]."""
+    phase = np.interp(t, breaths.starts_s, np.arange(len(breaths.starts_s)))
+    height = body.rise * breaths.heights[phase.astype(int)]
+    lift = height * (0.5 - 0.5 * np.cos(2 * np.pi * phase))
+    share = np.interp(t, breaths.starts_s, breaths.rib_share)
     return lift * share, lift * (1 - share)
 
 
@@ -230,17 +273,24 @@ def render(
     abdomen: np.ndarray,
     shift: np.ndarray,
     eyes: np.ndarray,
+    shape: tuple[int, int] = (SIZE_PX, SIZE_PX),
 ) -> np.ndarray:
-    """Draws the frames, [30, 48, 48] in grey levels, from the courses of all that moves."""
+    """Draws frames, float32 [T, height, width] in grey levels, from the courses of all that moves.
+
+    The bed fills the shorter side of ``shape``, and along the longer one there is more mattress.
+    """
 
     def course(of) -> np.ndarray:  # [T, 1, 1], blended while the sleeper turns
         moving = of(pose) + turning * (of(after) - of(pose))
         return moving.astype(np.float32)[:, None, None]
 
-    axis = np.linspace(-1, 1, SIZE_PX, dtype=np.float32) / body.scale
+    short = min(shape)
+    down, right = (
+        np.linspace(-n / short, n / short, n, dtype=np.float32) / body.scale for n in shape
+    )
     angle = course(lambda p: p.angle)
-    across0 = axis[None, None, :] - course(lambda p: p.centre[0])
-    along0 = axis[None, :, None] - course(lambda p: p.centre[1])
+    across0 = right[None, None, :] - course(lambda p: p.centre[0])
+    along0 = down[None, :, None] - course(lambda p: p.centre[1])
     across = np.cos(angle) * across0 + np.sin(angle) * along0  # [T, H, W]
     along = np.cos(angle) * along0 - np.sin(angle) * across0
 
@@ -282,10 +332,11 @@ def render(
     albedo += (texture - albedo) * covered
 
     gain, tilt_x, tilt_y, direction = body.lamp
-    slope_x = np.gradient(height, axis=2) * np.float32(np.cos(direction))
-    slope_y = np.gradient(height, axis=1) * np.float32(np.sin(direction))
+    per_px = short / SIZE_PX
+    slope_x = np.gradient(height, axis=2) * np.float32(per_px * np.cos(direction))
+    slope_y = np.gradient(height, axis=1) * np.float32(per_px * np.sin(direction))
     shade = np.clip(0.75 - 4.0 * (slope_x + slope_y), 0.15, 1.4)
-    light = gain * (1 + tilt_x * axis[None, None, :] + tilt_y * axis[None, :, None])
+    light = gain * (1 + tilt_x * right[None, None, :] + tilt_y * down[None, :, None])
     return (320 * light * albedo * shade).astype(np.float32)
 
 

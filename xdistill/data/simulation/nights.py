@@ -26,7 +26,7 @@ def write_night(root: Path, config: SampleConfig, sleeper: int) -> dict[str, dic
     """
     if sleeper >= config.subjects:
         return _write_night_elsewhere(root / ELSEWHERE, config, sleeper - config.subjects)
-    sleep_rng, eeg_rng, video_rng = _generators(config, sleeper)
+    sleep_rng, eeg_rng, video_rng = generators(config.seed, sleeper)
     night = simulate_night(sleep_rng, config.night_epochs)
     keep = _kept_epochs(config)
     eeg = render_eeg(eeg_rng, night.state[keep], night.depth[keep], night.arousal[keep])
@@ -38,7 +38,7 @@ def write_night(root: Path, config: SampleConfig, sleeper: int) -> dict[str, dic
 
 
 def _write_night_elsewhere(root: Path, config: SampleConfig, number: int) -> dict[str, dict]:
-    sleep_rng, eeg_rng, device_rng = _generators(config, ELSEWHERE_KEY, number)
+    sleep_rng, eeg_rng, device_rng = generators(config.seed, ELSEWHERE_KEY, number)
     night = simulate_night(sleep_rng, config.night_epochs)
     keep = _kept_epochs(config)
     eeg = render_eeg(eeg_rng, night.state[keep], night.depth[keep], night.arousal[keep])
@@ -46,10 +46,10 @@ def _write_night_elsewhere(root: Path, config: SampleConfig, number: int) -> dic
     return _write_eeg(root, f"e{number + 1:02d}", "training", night, keep, eeg)
 
 
-def _generators(config: SampleConfig, *key: int) -> list[np.random.Generator]:
-    """Three independent sources of randomness of one sleeper."""
-    seed = np.random.SeedSequence(config.seed, spawn_key=key)
-    return [np.random.default_rng(child) for child in seed.spawn(3)]
+def generators(seed: int, *key: int) -> list[np.random.Generator]:
+    """Three independent sources of randomness of one sleeper: of sleep, EEG and video."""
+    sequence = np.random.SeedSequence(seed, spawn_key=key)
+    return [np.random.default_rng(child) for child in sequence.spawn(3)]
 
 
 def _kept_epochs(config: SampleConfig) -> np.ndarray:
