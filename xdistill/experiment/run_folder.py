@@ -124,7 +124,11 @@ def open_folder(
 
 
 def check_config(
-    folder: Path, file: str, config: Mapping[str, Any], may_differ: Collection[str] = ()
+    folder: Path,
+    file: str,
+    config: Mapping[str, Any],
+    may_differ: Collection[str] = (),
+    what: str = "options",
 ) -> None:
     """Write what runs are made with into their folder, or compare it with what is written there.
 
@@ -134,6 +138,7 @@ def check_config(
         config: what they are made with.
         may_differ: entries that may change on resume, because no finished run depends on them, or
             that only a finished run has.
+        what: the entries are, for the message.
 
     Raises:
         ValueError: the runs in the folder were made with other options, an option that is no more
@@ -152,8 +157,8 @@ def check_config(
     }
     if other:
         raise ValueError(
-            f"the runs in {folder} were made with other options: {other}; use the same ones, "
-            "choose another --out, or delete that folder"
+            f"the runs in {folder} were made with other {what}: {other}; use the same, choose "
+            "another --out, or delete that folder"
         )
 
 
