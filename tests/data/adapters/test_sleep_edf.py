@@ -348,7 +348,18 @@ def test_every_label_after_a_gap_sits_on_the_right_signal(tmp_path):
     torch.testing.assert_close(found, expected.float(), atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize(("unit", "factor"), [("nV", 1e-3), ("uV", 1), ("mV", 1e3), ("V", 1e6)])
+@pytest.mark.parametrize(
+    ("unit", "factor"),
+    [
+        ("nV", 1e-3),
+        ("uV", 1),
+        ("\u00b5V", 1),
+        ("\u00b5V".encode().decode("latin-1"), 1),  # UTF-8, by the micro sign or a Greek mu
+        ("\u03bcV".encode().decode("latin-1"), 1),
+        ("mV", 1e3),
+        ("V", 1e6),
+    ],
+)
 def test_values_are_in_microvolts_whatever_the_file_says(tmp_path, unit, factor):
     start = datetime(1990, 1, 2, 20)
     wave = Waveform("EMG submental", unit, 1, 2047.0, np.arange(120))
