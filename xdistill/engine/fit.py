@@ -60,7 +60,10 @@ def fit(
     check_data: bool = True,
     **trainer_options: Any,
 ) -> FitResult:
-    """Train a distiller with Lightning and leave its student at the best validation epoch.
+    """Train a distiller with Lightning and leave it at the best validation epoch.
+
+    The student gets the weights of that epoch, as do projectors and critics of the losses and what
+    trains of the teachers. Memory banks stay as they are.
 
     A run with a `run_dir` writes `last.ckpt` after every epoch, by a rename, so that a run killed
     at any moment goes on with `resume=True` and ends with the same numbers. A run that has ended,
