@@ -76,3 +76,18 @@ def test_classes_that_bind_is_told_of_are_counts(classes):
     with pytest.raises(ValueError, match="num_classes must be a whole number of at least 1"):
         require_num_classes("mine", "counts", None, classes)
     assert require_num_classes("mine", "counts", 3, classes) == 3
+
+
+TEMPERATURES = [
+    (name, option)
+    for name in list_losses()
+    for option in inspect.signature(losses.get(name)).parameters
+    if option.endswith("temperature")
+]
+
+
+@pytest.mark.parametrize(("name", "option"), TEMPERATURES)
+@pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan])
+def test_a_temperature_is_a_number_above_zero(name, option, value):
+    with pytest.raises(ValueError, match=f"{name}: {option} must be a finite number above 0"):
+        create_loss(name, **{option: value})
