@@ -196,3 +196,37 @@ def test_weighted_classes_are_another_training_and_another_setting(tmp_path):
     weighted = Experiment("sleepers", tmp_path / "weighted", setting).student(ALONE)
     assert plain.history[0]["train/loss"] != weighted.history[0]["train/loss"]
     assert "weighted" not in SETTING.config() and setting.config()["weighted"]
+
+
+def other_data(root: Path, split: int) -> xd.Splits:
+    parts = load(root, split)
+    scaled = {name: 2 * one for name, one in parts.test.inputs.items()}
+    return parts._replace(test=parts.test.replace(inputs=scaled))
+
+
+def test_runs_of_other_data_are_neither_read_nor_added_to(experiment):
+    experiment.student(ALONE)
+    again = Experiment("sleepers", experiment.folder, SETTING)
+    assert numbers(again.student(ALONE)) == numbers(experiment.student(ALONE))
+    other = Experiment("sleepers", experiment.folder, replace(SETTING, load=other_data))
+    told = r"made with other data: \{'test': '\d+ rows \(.*\) → \d+ rows .*choose another --out"
+    for method in (ALONE, "kd"):
+        with pytest.raises(ValueError, match=told):
+            other.student(method)
+    with pytest.raises(ValueError, match=told):
+        other.check_data()
+    assert other.student(ALONE, seed=1).val  # a split of its own, of which no run is kept
+
+
+def test_a_foreign_corpus_of_the_teacher_is_compared_too(tmp_path):
+    def corpus(scale: float):
+        def load_corpus(root: Path, split: int) -> xd.PairedDataset:
+            rows = load(root, split + 7).train
+            return rows.replace(inputs={name: scale * one for name, one in rows.inputs.items()})
+
+        setting = replace(SETTING, teacher_load=load_corpus)
+        return Experiment("sleepers", tmp_path / "runs", setting)
+
+    corpus(1.0).teacher("belt", case="transfer")
+    with pytest.raises(ValueError, match=r"made with other data: \{'teacher': "):
+        corpus(2.0).teacher("radar", case="transfer")

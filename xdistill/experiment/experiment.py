@@ -14,6 +14,7 @@ from torch import nn
 from xdistill.data.audit import audit
 from xdistill.data.cache import cache_teacher
 from xdistill.data.collate import collate
+from xdistill.data.digest import data_digest
 from xdistill.data.labels import hide_labels, keep_labels_of
 from xdistill.data.paired import PairedDataset
 from xdistill.data.refine import TARGETS
@@ -49,6 +50,8 @@ from xdistill.precomputed_teacher import PrecomputedTeacher
 from xdistill.types import Outputs
 
 SETTING = "setting.json"
+DATA = "data_of_split_{}.json"
+TEACHER_DATA = "teacher_data_of_split_{}.json"
 
 
 class Experiment:
@@ -87,6 +90,7 @@ class Experiment:
         self.data_root = Path(data_root)
         self.hardware = Hardware() if hardware is None else hardware
         self._load = lru_cache(maxsize=2)(self._load_split)
+        self._check_data = lru_cache(maxsize=None)(self._compare_data)
         self._audited = lru_cache(maxsize=2)(self._audit)
         self._parts = lru_cache(maxsize=2)(self._divide)
         self._taught = lru_cache(maxsize=2)(self._teach)
@@ -124,7 +128,7 @@ class Experiment:
         Raises:
             ValueError: a trial of another setting, an unknown method, a case that the setting has
                 no teacher for, data that cannot be trained on, or a folder whose runs were made
-                with another setting.
+                with another setting or other data.
             FloatingPointError: the training loss became NaN or infinite.
             RuntimeError: a teacher of the student failed.
         """
@@ -134,6 +138,7 @@ class Experiment:
             )
         check_case(trial.case, self.setting)
         self.check_folder()
+        self._check_data(self.setting.split(trial.seed))
         if isinstance(trial, Trial):
             prepare = partial(self._student, trial)
         elif self.setting.teachers.get(trial.modality) == PRECOMPUTED:
@@ -152,6 +157,28 @@ class Experiment:
         """
         config = {**self.setting.config(), "precision": self.hardware.precision}
         check_config(self.folder, SETTING, config)
+
+    def check_data(self) -> None:
+        """Compare the data with that of the runs in the folder, where it can be read.
+
+        Raises:
+            ValueError: the runs in the folder were made with other data.
+        """
+        split = self.setting.split(0)
+        if self._data_file(split).exists():
+            self._check_data(split)
+
+    def _compare_data(self, split: int) -> None:
+        """Write a digest of a split's parts into the folder, or compare it with what is there."""
+        try:
+            splits = self._load(split)
+        except Exception:  # a trial that reads it fails with the same error
+            return
+        digests = {name: data_digest(part) for name, part in splits._asdict().items()}
+        check_config(self.folder, self._data_file(split).name, digests, what="data")
+
+    def _data_file(self, split: int) -> Path:
+        return self.folder / DATA.format(split)
 
     def splits(self, seed: int = 0) -> Splits:
         """The audited parts that a seed trains students on (the pairs), validates and tests on."""
@@ -193,7 +220,10 @@ class Experiment:
         if load is None:
             assert parts.teacher is not None  # check_case has refused it
             return parts.teacher
-        foreign = load(self.data_root, self.setting.split(trial.seed))
+        split = self.setting.split(trial.seed)
+        foreign = load(self.data_root, split)
+        digest = {"teacher": data_digest(foreign)}
+        check_config(self.folder, TEACHER_DATA.format(split), digest, what="data")
         if foreign.classes != parts.pairs.classes:
             raise ValueError(
                 f"the teacher's corpus has the classes {foreign.classes} and the pairs "

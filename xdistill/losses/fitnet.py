@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from xdistill.losses.parts.layers import Layers, channel_counts, hidden_maps
 from xdistill.losses.parts.loss import Loss, Need, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
+from xdistill.losses.parts.options import require_counts
 from xdistill.losses.parts.shared_axes import ChannelAdapter, align
 from xdistill.numerics import masked_mean
 from xdistill.registry import create_projector, register_loss
@@ -67,6 +68,7 @@ class FitNet(Loss):
         layers: Layers | None = None,
     ):
         super().__init__()
+        require_counts(self.name, student_dim=student_dim, teacher_dim=teacher_dim)
         if layers is not None and (adapter, student_dim, teacher_dim) != ("linear", None, None):
             raise ValueError(
                 "fitnet maps the channels of hidden layers linearly, but got layers together with "

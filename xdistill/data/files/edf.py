@@ -27,12 +27,16 @@ TYPES = ("eeg", "eog", "emg", "ecg", "ekg", "resp")
 """What EDF+ puts before a label, which some recorders leave out."""
 
 
+IN_UTF_8 = {"\u00c2uV": "uV", "\u00ce\u00bcV": "uV"}
+"""µV, with the micro sign or a Greek mu, as UTF-8 looks when it is read as Latin-1, as EDF says."""
+
+
 class EdfSignal(NamedTuple):
     """What a header says of one signal.
 
     Attributes:
         label: its name.
-        unit: physical dimension of its values.
+        unit: physical dimension of its values, as it is written there; see `meant_unit`.
         rate_hz: samples a second.
         physical: what the least and the greatest digital value stand for, in ``unit``.
         digital: the least and the greatest stored value.
@@ -143,6 +147,14 @@ def find_signal(path: Path, header: EdfHeader, label: str) -> EdfSignal | None:
             "recorder's software and export the file again"
         )
     return found[0] if found else None
+
+
+def meant_unit(signal: EdfSignal) -> str:
+    """The unit of a signal's values, which some recorders write in UTF-8.
+
+    mne does not know it then: unlike other µV it leaves the values as they are, in µV.
+    """
+    return IN_UTF_8.get(signal.unit, signal.unit)
 
 
 def check_scale(path: Path, signal: EdfSignal) -> None:

@@ -8,7 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from xdistill.data.files.edf import EdfHeader, check_scale, find_signal, read_edf_header
+from xdistill.data.files.edf import (
+    EdfHeader,
+    check_scale,
+    find_signal,
+    meant_unit,
+    read_edf_header,
+)
 from xdistill.data.files.edf_annotations import read_edf_annotations
 from xdistill.data.files.edf_times import first_sample, record_starts
 from xdistill.data.sleep_stages import EPOCH_S, ScoredEpoch, W, scored_epochs
@@ -207,7 +213,7 @@ def _check_signals(psg: Path, header: EdfHeader, modalities: Sequence[str]) -> N
                     f"{modality!r} out of modalities, or the recording elsewhere"
                 )
             check_scale(psg, signal)
-            if wanted.microvolts and signal.unit not in MICROVOLTS:
+            if wanted.microvolts and meant_unit(signal) not in MICROVOLTS:
                 raise ValueError(
                     f"{psg} has {label!r} in {signal.unit or 'no unit'}, expected one of "
                     f"{', '.join(MICROVOLTS)}; leave {modality!r} out of modalities, or the "
