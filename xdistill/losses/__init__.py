@@ -65,6 +65,7 @@ from xdistill.losses.ttm import TTM
 from xdistill.losses.vid import VID
 from xdistill.losses.wcord import WCoRD
 from xdistill.losses.wkd_feature import WKDFeature
+from xdistill.losses.wkd_logit import WKDLogit
 from xdistill.losses.wsld import WSLD
 from xdistill.losses.wttm import WTTM
 
@@ -131,6 +132,7 @@ __all__ = [
     "Triplet",
     "WCoRD",
     "WKDFeature",
+    "WKDLogit",
     "WeightedSum",
     "permutation_salience",
     "ramp",
