@@ -30,6 +30,7 @@ from xdistill.data.splits import (
 from xdistill.deploy import export
 from xdistill.distiller import Distiller
 from xdistill.encoders.capture import capture
+from xdistill.encoders.class_map import class_map
 from xdistill.encoders.reuse_classifier import reuse_classifier
 from xdistill.encoders.wrap import wrap
 from xdistill.extras import import_extra
@@ -103,6 +104,7 @@ __all__ = [
     "calibrate_teacher",
     "capture",
     "check_disjoint",
+    "class_map",
     "collate",
     "create_dataset",
     "create_encoder",

@@ -265,6 +265,7 @@ def test_autocast(name, dtype):
             embedding = encoder(x)
             hidden = {name: map(embedding).unflatten(1, s) for name, (map, s) in maps.items()}
             student = Outputs(embedding, head(embedding), hidden)
+            student = fitting(loss, batch.change(student=student)).student
             assert student.embedding.dtype == (precision or torch.float32)
             teacher = batch.teacher.map(lambda tensor: tensor.to(precision or torch.float32))
             value = loss(student, teacher, batch.target, index=batch.index)

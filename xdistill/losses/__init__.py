@@ -5,6 +5,7 @@ from __future__ import annotations
 from xdistill.losses.at import AT
 from xdistill.losses.binary_cross_entropy import BinaryCrossEntropy
 from xdistill.losses.c2kd import C2KD
+from xdistill.losses.catkd import CATKD
 from xdistill.losses.cc import CC
 from xdistill.losses.ccl import CCL
 from xdistill.losses.cka import CKA
@@ -53,6 +54,7 @@ from xdistill.losses.rkd import RKD
 from xdistill.losses.rld import RLD
 from xdistill.losses.rsd import RSD
 from xdistill.losses.sacd import SACD
+from xdistill.losses.sdd import SDD
 from xdistill.losses.siglip import SigLIP
 from xdistill.losses.simkd import SimKD
 from xdistill.losses.smooth_l1 import SmoothL1
@@ -72,6 +74,7 @@ from xdistill.losses.wttm import WTTM
 __all__ = [
     "AT",
     "C2KD",
+    "CATKD",
     "CC",
     "CCL",
     "CKA",
@@ -105,6 +108,7 @@ __all__ = [
     "RLD",
     "RSD",
     "SACD",
+    "SDD",
     "SP",
     "SRD",
     "TTM",
