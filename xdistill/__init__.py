@@ -31,6 +31,7 @@ from xdistill.deploy import export
 from xdistill.distiller import Distiller
 from xdistill.encoders.capture import capture
 from xdistill.encoders.class_map import class_map
+from xdistill.encoders.expanded import expand_student
 from xdistill.encoders.reuse_classifier import reuse_classifier
 from xdistill.encoders.wrap import wrap
 from xdistill.extras import import_extra
@@ -111,6 +112,7 @@ __all__ = [
     "create_loss",
     "create_projector",
     "cross_fit_teacher",
+    "expand_student",
     "export",
     "fit",
     "get_modality",

@@ -38,6 +38,7 @@ from xdistill.losses.mse import MSE
 from xdistill.losses.mst import MST
 from xdistill.losses.multiclass_nce import MultiClassNCE
 from xdistill.losses.nkd import NKD
+from xdistill.losses.norm import NORM
 from xdistill.losses.nst import NST
 from xdistill.losses.ofa import OFA
 from xdistill.losses.ofd import OFD
@@ -100,6 +101,7 @@ __all__ = [
     "MSE",
     "MST",
     "NKD",
+    "NORM",
     "NST",
     "OFA",
     "OFD",
