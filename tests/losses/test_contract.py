@@ -80,7 +80,13 @@ def test_it_is_a_loss_under_its_own_name(name):
 def test_its_repr_shows_every_option_and_makes_it_again(name):
     loss = create_loss(name)
     known = {key: one.default for key, one in inspect.signature(type(loss)).parameters.items()}
-    left_out = {"student_dim", "teacher_dim", "classifier", "margins"}  # widths, module, tensors
+    left_out = {
+        "student_dim",
+        "teacher_dim",
+        "classifier",
+        "margins",
+        "cost",
+    }  # widths, module, tensors
     assert known.keys() - left_out <= loss.options.keys() <= known.keys()
     for option, value in loss.options.items():
         assert value == known[option] or (option, value) == ("structure_space", "raw")
@@ -173,6 +179,7 @@ def test_autocast(name, dtype):
             embedding = encoder(x)
             hidden = {name: map(embedding).unflatten(1, s) for name, (map, s) in maps.items()}
             student = Outputs(embedding, head(embedding), hidden)
+            student = fitting(loss, batch.change(student=student)).student
             assert student.embedding.dtype == (precision or torch.float32)
             teacher = batch.teacher.map(lambda tensor: tensor.to(precision or torch.float32))
             value = loss(student, teacher, batch.target, index=batch.index)
