@@ -148,6 +148,13 @@ class Experiment:
         """The audited parts that a seed trains students on (the pairs), validates and tests on."""
         return self._audited(self.setting.split(seed))._replace(train=self._parts(seed).pairs)
 
+    def taught(
+        self, seed: int = 0, case: Case = DEFAULT_CASE
+    ) -> tuple[Mapping[str, nn.Module], PairedDataset]:
+        """The teachers of a seed, trained if they are not, and the pairs with their outputs."""
+        self.check_folder()
+        return self._taught(seed, case)
+
     def network(self, modality: str, seed: int = 0) -> nn.Module:
         """The untrained encoder of the student's modality or of a teacher's."""
         train = self._load(self.setting.split(seed)).train
