@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, get_args
 
 from xdistill import __version__, export, registry
 from xdistill.cli.catalogue import entries, markdown_table, text_table
+from xdistill.cli.diagnose import add_diagnose, run_diagnose
 from xdistill.cli.sleep import COMMANDS, run_sleep_command
 from xdistill.data.listing import listed_datasets
 from xdistill.deploy import Format
@@ -90,6 +91,7 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
         default=Path("data"),
         help="folder that holds a folder for each data set (default: data)",
     )
+    add_diagnose(commands)
     for name, text in COMMANDS.items():  # run by `main`
         commands.add_parser(name, help=text, add_help=False)
     deploy = commands.add_parser(
@@ -114,6 +116,8 @@ def run(options: argparse.Namespace) -> int:
         shape = options.input_shape
         print(f"written: {export(options.run, options.path, options.format, input_shape=shape)}")
         return 0
+    if options.command == "diagnose":
+        return run_diagnose(options)
     if options.command == "datasets":
         return print_datasets(options.data_root)
     if options.command == "losses":

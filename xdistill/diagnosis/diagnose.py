@@ -111,6 +111,12 @@ def _sides(
         ValueError: no such row, or none that is labelled.
     """
     own, other = (str(getattr(one, "modality", "")) for one in (student, teacher))
+    for modality in (own, other):
+        if modality not in part.inputs and modality not in part.cached:
+            raise ValueError(
+                f"{name} has no modality {modality!r}, it has {sorted(part.inputs)}; give networks "
+                "whose `modality` is one of these"
+            )
     rows = part.rows_with(own) & part.rows_with(other)
     if part.target_kind != "class":
         raise ValueError(
