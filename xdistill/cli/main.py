@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from xdistill import __version__, registry
 from xdistill.cli.catalogue import entries, markdown_table, text_table
 from xdistill.cli.deploy import add_export, run_export
+from xdistill.cli.diagnose import add_diagnose, run_diagnose
 from xdistill.cli.sleep import COMMANDS, run_sleep_command
 from xdistill.data.listing import listed_datasets
 
@@ -90,6 +91,7 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
         default=Path("data"),
         help="folder that holds a folder for each data set (default: data)",
     )
+    add_diagnose(commands)
     for name, text in COMMANDS.items():  # run by `main`
         commands.add_parser(name, help=text, add_help=False)
     add_export(commands)
@@ -100,6 +102,8 @@ def run(options: argparse.Namespace) -> int:
     """Do what the command line says."""
     if options.command == "export":
         return run_export(options)
+    if options.command == "diagnose":
+        return run_diagnose(options)
     if options.command == "datasets":
         return print_datasets(options.data_root)
     if options.command == "losses":

@@ -191,6 +191,13 @@ class Experiment:
         """
         return self._pairs_and_teachers(trial)[0]
 
+    def taught(
+        self, seed: int = 0, case: Case = DEFAULT_CASE
+    ) -> tuple[Mapping[str, nn.Module], PairedDataset]:
+        """The teachers of a seed, trained if they are not, and the pairs with their outputs."""
+        self.check_folder()
+        return self._taught(seed, case)
+
     def network(self, modality: str, seed: int = 0) -> nn.Module:
         """The untrained encoder of the student's modality or of a teacher's."""
         train = self._load(self.setting.split(seed)).train
