@@ -21,7 +21,15 @@ from xdistill.sleep.films.facts import FilmFacts, film_facts
 from xdistill.sleep.hypnograms.hypnogram import Hypnogram, grid_of, on_grid
 from xdistill.sleep.hypnograms.read import read_hypnogram
 from xdistill.sleep.marks import Mark
-from xdistill.sleep.prepare.clock import SEARCH_S, Clock, Move, beyond, clock_of, facts_of, moved_grid
+from xdistill.sleep.prepare.clock import (
+    SEARCH_S,
+    Clock,
+    Move,
+    beyond,
+    clock_of,
+    facts_of,
+    moved_grid,
+)
 from xdistill.sleep.prepare.options import Options
 from xdistill.sleep.prepare.sources import made_from
 from xdistill.sleep.prepare.spool import Film, Spool, course, cut

@@ -47,9 +47,9 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
 def _flat(content: dict[str, Any], before: str = "") -> dict[str, Any]:
     flat = {}
     for name, value in content.items():
-        flat |= _flat(value, f"{before}{name}.") if isinstance(value, dict) else {
-            before + name: value
-        }
+        flat |= (
+            _flat(value, f"{before}{name}.") if isinstance(value, dict) else {before + name: value}
+        )
     return flat
 
 
