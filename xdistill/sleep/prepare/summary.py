@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from xdistill.sleep.prepare.wording import without_names
+
 HEAD = (
     "night",
     "subject",
@@ -19,6 +21,8 @@ HEAD = (
     "marked epochs",
 )
 LEFT = {"night", "subject", "clock by", "marked epochs"}
+SHOWN = 8
+"""Names of nights before a warning that they share."""
 UNREMARKABLE = {"unscored", "no_video", "no_eeg"}
 """Marks that the columns count already."""
 
@@ -67,10 +71,16 @@ def _clock(facts: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _remarks(nights: Sequence[tuple[str, str, Mapping[str, Any] | str]]) -> list[str]:
-    lines = []
+    """Failures, then warnings: one that several nights have is told once."""
+    failed = [f"{name}: failed: {facts}" for name, _, facts in nights if isinstance(facts, str)]
+    warned: dict[str, list[str]] = {}
     for name, _, facts in nights:
-        if isinstance(facts, str):
-            lines.append(f"{name}: failed: {facts}")
-        else:
-            lines += [f"{name}: warning: {text}" for text in facts["warnings"]]
-    return ["", *lines] if lines else []
+        for text in [] if isinstance(facts, str) else facts["warnings"]:
+            warned.setdefault(without_names(text, facts["sources"]), []).append(name)
+    told = [f"{_names(names)}: warning: {text}" for text, names in warned.items()]
+    return ["", *failed, *told] if failed or told else []
+
+
+def _names(names: Sequence[str]) -> str:
+    more = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
