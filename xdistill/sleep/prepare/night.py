@@ -35,6 +35,7 @@ from xdistill.sleep.prepare.sources import made_from
 from xdistill.sleep.prepare.spool import Film, Spool, course, cut
 from xdistill.sleep.prepare.staging import yasa_of
 from xdistill.sleep.prepare.table import NightRow
+from xdistill.sleep.prepare.wording import in_options
 from xdistill.sleep.recordings.epochs import signal_epochs
 from xdistill.sleep.recordings.recording import Recording, read_recording
 
@@ -119,7 +120,7 @@ def _collected() -> Iterator[list[warnings.WarningMessage]]:
 def _texts(said: list[warnings.WarningMessage]) -> list[str]:
     """What the user should know of the night; libraries' notes to programmers are none of it."""
     told = (one for one in said if issubclass(one.category, UserWarning | RuntimeWarning))
-    return list(dict.fromkeys(str(one.message) for one in told))
+    return list(dict.fromkeys(in_options(str(one.message)) for one in told))
 
 
 def _open(task: NightTask) -> _Opened:

@@ -130,8 +130,8 @@ class Spool:
 def _with_margins(grid: Grid, duration_s: float) -> Grid:
     """Up to `MARGIN` epochs more on either side, where the film has pictures for them."""
     count = grid.count or 0
-    before = min(MARGIN, max(0, math.ceil(grid.start_s / EPOCH_S)))
-    after = min(MARGIN, max(0, math.ceil((duration_s - grid.start_of(count)) / EPOCH_S)))
+    parts = (grid.start_s, duration_s - grid.start_of(count))
+    before, after = (min(MARGIN, max(0, math.ceil((s - TOUCHES_S) / EPOCH_S))) for s in parts)
     return Grid(grid.start_of(-before), before + count + after, grid.drift)
 
 

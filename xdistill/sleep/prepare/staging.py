@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from xdistill.sleep.grid import Grid
 from xdistill.sleep.hypnograms.hypnogram import Hypnogram, on_grid
 from xdistill.sleep.hypnograms.yasa_staging import stage_with_yasa
@@ -23,11 +25,7 @@ def yasa_of(recording: Recording, grid: Grid) -> Hypnogram:
             "or in the column eeg_channel, or leave YASA out"
         )
     whole = _from(recording, grid.start_s)
-    first = {
-        kind: whole.signals[kind].channels[0] if kind in whole.signals else None
-        for kind in ("eeg", "eog", "emg")
-    }
-    staged = stage_with_yasa(whole, eeg=first["eeg"], eog=first["eog"], emg=first["emg"])
+    staged = stage_with_yasa(whole)
     return on_grid(staged._replace(start_s=staged.start_s + grid.start_s), grid)
 
 
@@ -43,6 +41,7 @@ def _from(recording: Recording, start_s: float) -> Recording:
         for kind, one in recording.signals.items()
     }
     return recording._replace(
+        start=recording.start and recording.start + timedelta(seconds=start_s),
         signals=signals,
         duration_s=recording.duration_s - start_s,
         gaps=_later(recording.gaps, start_s),

@@ -12,6 +12,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from xdistill.sleep.prepare.wording import in_options
+
 T = TypeVar("T")
 Report = Callable[[float], None]
 LEAST_STEP = 0.002
@@ -145,4 +147,4 @@ def _run(
     except Exception as error:  # whatever is wrong with a night, the others carry on
         known = isinstance(error, ValueError | OSError | ImportError)
         text = str(error) if known else f"{type(error).__name__}: {error}"
-        return Ended(name, None, text, stops(error))
+        return Ended(name, None, in_options(text), stops(error))
