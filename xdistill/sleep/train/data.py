@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from xdistill.data.adapters.nights import (
+    Judge,
     NightRecord,
     list_nights,
     night_and_epoch,
@@ -71,7 +72,7 @@ class JoinedColumn(Sequence):
         return joined_row(self.clips[row], self.signals[row])
 
 
-def night_data(root: Path, sees: Sees, teacher: str, judge: str, **options: Any) -> NightData:
+def night_data(root: Path, sees: Sees, teacher: str, judge: Judge, **options: Any) -> NightData:
     """Read a prepared folder.
 
     Args:
@@ -111,7 +112,7 @@ def night_data(root: Path, sees: Sees, teacher: str, judge: str, **options: Any)
     trained = {night_and_epoch(row)[0] for row in splits.train.ids}
     return NightData(
         splits,
-        {record.name: stages_of(record, judge) for record in records},  # type: ignore[arg-type]
+        {record.name: stages_of(record, judge) for record in records},
         {record.name: record.subject for record in records},
         video,
         training_signals([record for record in records if record.name in trained]),

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import torch
 
 from xdistill.encoders.checkpoint import load_weights
 from xdistill.experiment import Experiment, run_benchmark
 from xdistill.experiment.benchmark import trial_of, with_earlier_runs
 from xdistill.experiment.methods import ALONE, BOUND, UNTAUGHT
 from xdistill.experiment.run_folder import WEIGHTS, main_process, numbered_folder
+from xdistill.export import CONFIG
 from xdistill.sleep.context.head import ContextHead
 from xdistill.sleep.model import FOLDS, NightFacts, save_night_model
 from xdistill.sleep.train.contexts import (
@@ -54,15 +58,14 @@ def train_nights(options: NightOptions) -> dict[str, Any]:
     """
     options.check_names()
     out = options.out or numbered_folder(Path("runs") / NAME, options.resume)
-    options = replace(options, out=out)
     if options.folds is None:
-        results, _ = _train(options, None)
+        results, _ = _train(options, out, None)
         return results
     judged: dict[str, dict[str, list[SleeperScores]]] = {}
     for fold in range(options.folds):
         own = out / f"fold{fold}"
         begun = options.resume and own.exists()
-        _, found = _train(replace(options, out=own, resume=begun), fold)
+        _, found = _train(replace(options, resume=begun), own, fold)
         for method, contexts in found.items():
             for context, sleepers in contexts.items():
                 judged.setdefault(method, {}).setdefault(context, []).extend(sleepers)
@@ -74,10 +77,18 @@ def train_nights(options: NightOptions) -> dict[str, Any]:
     return results
 
 
-def _train(
-    options: NightOptions, fold: int | None
-) -> tuple[dict[str, Any], Mapping[str, Mapping[str, list[SleeperScores]]]]:
-    assert options.out is not None
+class _Students(NamedTuple):
+    """All students of a run: scores, what is saved of them, and what results.json says."""
+
+    judged: dict[str, dict[str, list[SleeperScores]]]
+    kept: dict[str, list[dict[str, Any]]]
+    heads: dict[str, ContextHead]
+    choices: dict[str, list[dict[str, Any]]]
+
+
+def _train(options: NightOptions, out: Path, fold: int | None) -> tuple[dict[str, Any], Judged]:
+    """One run, in its folder."""
+    options = replace(options, out=out)
     data = night_data(
         options.prepared,
         options.sees,
@@ -89,46 +100,46 @@ def _train(
         print(f"note: {note}", flush=True)
     setting = night_setting(options, data.splits, data.shape)
     results = run_benchmark(NAME, setting, options)
-    options = with_earlier_runs(replace(options, resume=True), options.out)
-    experiment = Experiment(NAME, options.out, setting, hardware=options.hardware())
-    judged: dict[str, dict[str, list[SleeperScores]]] = {}
-    kept: dict[str, list[dict[str, Any]]] = {}
-    heads: dict[str, ContextHead] = {}
-    choices: dict[str, list[dict[str, Any]]] = {}
-    methods = [ALONE, *options.methods]
-    if options.bound and options.hides_labels:
-        methods.append(BOUND)
-    for method in methods:
-        for seed in range(options.seeds):
-            found, folder = _student_in_context(experiment, options, data, method, seed)
-            scores = {
-                context: sleeper_scores(probabilities, data.truth, data.subject)
-                for context, probabilities in found.test.items()
-            }
-            for context, sleepers in scores.items():
-                judged.setdefault(method, {}).setdefault(context, []).extend(sleepers)
-            context = found.context
-            if found.head is not None:
-                file = (folder / HEAD_WEIGHTS).as_posix()
-                heads[file], context = found.head, context._replace(head=file)
-            entry = held_out_entry(scores[found.chosen], options.judged_by)
-            kept.setdefault(method, []).append({"context": context, "held_out": entry})
-            choices.setdefault(method, []).append(described(found))
+    options = with_earlier_runs(replace(options, resume=True), out)
+    experiment = Experiment(NAME, out, setting, hardware=options.hardware())
+    made = _in_context(experiment, options, data)
     results = {
         **results,
         "judge": options.judged_by,
-        NAME: _summary(judged),
-        "contexts": choices,
+        NAME: _summary(made.judged),
+        "contexts": made.choices,
         "notes": list(data.notes),
     }
     if main_process():
-        facts = NightFacts(options.sees, data.video, data.training_signals, kept)
-        save_night_model(options.out, facts, heads)
-        write_json(options.out / RESULTS, results)
-        best = read_json(options.out / "config.json")["kept"]
-        chosen = choices[best["method"]][best["seed"]]["chosen"]
-        print(_printed(judged, options, best["method"], chosen), flush=True)
-    return results, judged
+        facts = NightFacts(options.sees, data.video, data.training_signals, made.kept)
+        save_night_model(out, facts, made.heads)
+        write_json(out / RESULTS, results)
+        best = read_json(out / CONFIG)["kept"]
+        chosen = made.choices[best["method"]][best["seed"]]["chosen"]
+        print(_printed(made.judged, options, best["method"], chosen), flush=True)
+    return results, made.judged
+
+
+def _in_context(experiment: Experiment, options: NightOptions, data: NightData) -> _Students:
+    made = _Students({}, {}, {}, {})
+    bound = [BOUND] if options.bound and options.hides_labels else []
+    for method, seed in product([ALONE, *options.methods, *bound], range(options.seeds)):
+        found, folder = _student_in_context(experiment, options, data, method, seed)
+        judged = made.judged.setdefault(method, {})
+        scores = {
+            context: sleeper_scores(probabilities, data.truth, data.subject)
+            for context, probabilities in found.test.items()
+        }
+        for context, sleepers in scores.items():
+            judged.setdefault(context, []).extend(sleepers)
+        context = found.context
+        if found.head is not None:
+            file = (folder / HEAD_WEIGHTS).as_posix()
+            made.heads[file], context = found.head, context._replace(head=file)
+        entry = held_out_entry(scores[found.chosen], options.judged_by)
+        made.kept.setdefault(method, []).append({"context": context, "held_out": entry})
+        made.choices.setdefault(method, []).append(described(found))
+    return made
 
 
 def _student_in_context(
@@ -138,6 +149,8 @@ def _student_in_context(
     trial = trial_of(experiment, options, method, seed)
     encoder = experiment.network(options.sees, seed)
     load_weights(encoder, experiment.folder / trial.folder / WEIGHTS)
+    if options.accelerator != "cpu" and torch.cuda.is_available():
+        encoder = encoder.cuda()
     lengths = {night: len(stages) for night, stages in data.truth.items()}
     pairs = experiment.pairs(trial)
     if trial.method in UNTAUGHT:  # nobody taught it, even where the data hold a teacher's outputs
@@ -175,6 +188,6 @@ def _printed(
     methods: Sequence[str] = [method] if method is not None else [ALONE, *options.methods]
     for name in methods:
         some = judged[name]
-        chosen = context if context in some else list(some)[-1]
+        chosen = context if context is not None and context in some else list(some)[-1]
         text += "\n\n" + agreement_table(f"{name}, {chosen}", some[chosen])
     return text

@@ -112,7 +112,11 @@ def _means(nights: Sequence[SleepStatistics]) -> dict[str, float]:
 
 
 def over_sleepers(sleepers: Sequence[SleeperScores]) -> dict[str, Any]:
-    """Mean and standard deviation over sleepers, and the agreement of the sleep statistics."""
+    """Mean and standard deviation over sleepers, and the agreement of the sleep statistics.
+
+    A sleeper who was staged by students of several seeds counts once, with the mean of these.
+    """
+    sleepers = _once_each(sleepers)
     columns = {"five": [one.five._asdict() for one in sleepers], "four": [s.four for s in sleepers]}
     summary: dict[str, Any] = {"sleepers": len(sleepers)}
     for kind, rows in columns.items():
@@ -120,6 +124,27 @@ def over_sleepers(sleepers: Sequence[SleeperScores]) -> dict[str, Any]:
     held_out = [one.five for one in sleepers]
     limits = {name: limits_of_agreement(held_out, name)._asdict() for name in STATISTICS}
     return {**summary, "statistics": limits}
+
+
+def _once_each(sleepers: Sequence[SleeperScores]) -> list[SleeperScores]:
+    by_name: dict[str, list[SleeperScores]] = {}
+    for one in sleepers:
+        by_name.setdefault(one.five.name, []).append(one)
+    return [some[0] if len(some) == 1 else _mean_of(some) for some in by_name.values()]
+
+
+def _mean_of(some: Sequence[SleeperScores]) -> SleeperScores:
+    """The mean of several students' scores of one sleeper."""
+    first = some[0].five
+    five = first._replace(
+        **{name: float(np.mean([getattr(one.five, name) for one in some])) for name in SCALARS},
+        found=_mean_entries([one.five.found for one in some]),
+    )
+    return SleeperScores(five, _mean_entries([one.four for one in some]))
+
+
+def _mean_entries(some: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([one[name] for one in some])) for name in some[0]}
 
 
 def _spread(values: Sequence[float]) -> dict[str, float | None]:
