@@ -18,7 +18,7 @@ from xdistill import deploy
 from xdistill.export import CONFIG
 from xdistill.extras import import_extra
 from xdistill.sleep.context.head import ContextHead
-from xdistill.sleep.model import NIGHT, NightModel, load_night_model
+from xdistill.sleep.model import FOLDS, NIGHT, NightModel, load_night_model
 from xdistill.sleep.stage.facts import trained_text
 from xdistill.sleep.stage.onnx_format import FORMAT, NightEntries
 from xdistill.sleep.video_options import VideoOptions
@@ -29,7 +29,9 @@ CHECKED_EPOCHS = (1, 2, 37)
 
 
 def is_night_run(run: Path) -> bool:
-    """Whether a folder holds a run of `xdistill train`."""
+    """Whether a folder holds a run of `xdistill train`, or its folds."""
+    if (run / FOLDS).is_file():
+        return True
     return (run / CONFIG).is_file() and NIGHT in read_json(run / CONFIG)
 
 
