@@ -47,6 +47,9 @@ def cache_teacher(
     transforms included. Another call with the same arguments memory-maps that file and runs
     nothing. Rows without the modality hold zeros.
 
+    A memory-mapped file takes no memory. `top_k`, `dtype` and `rows_per_file` save disk, not
+    memory: with any of them the outputs of all rows, all logits in float32, are held in memory.
+
     Functions that the teacher's `forward` calls by their names in a module are not part of the
     digest: delete the file if one of them changes, or pass another `key`. Inputs in float64 are
     given to a teacher of another precision in that.

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from xdistill.data.files.extra import reader
+from xdistill.data.files.frame_gaps import tell_of_gaps
 from xdistill.data.files.matroska import share_of_bytes_lost
 from xdistill.data.files.mpeg import was_cut
 
@@ -36,6 +37,7 @@ class FilmIndex(NamedTuple):
         keys: when those are shown from which decoding may begin; empty where that is not known.
         lost: share of the film that its container promises and that did not come.
         exact: whether each frame has a time of its own, by which it can be found.
+        counted: whether the container says how many frames there are.
     """
 
     times: np.ndarray
@@ -43,6 +45,7 @@ class FilmIndex(NamedTuple):
     keys: np.ndarray
     lost: float
     exact: bool
+    counted: bool = True
 
 
 def read_film(
@@ -62,6 +65,8 @@ def read_film(
         segment: first frame and the one after the last, counted from 1; None for the whole film.
         max_lost: the share of the promised length that may be missing, of which a warning is given.
 
+    Frames that are missing within a film of constant rate are counted in a warning.
+
     Raises:
         ValueError: no frame, a segment that the film does not have, or more is missing.
     """
@@ -72,10 +77,12 @@ def read_film(
         return []
     chosen = spread_in_time(index.times, index.end, frames, segment, path)
     if index.exact:
+        if not index.counted:
+            tell_of_gaps(path, index.times, stacklevel=3)
         found = _decode(path, make, index, [int(index.times[at]) for at in sorted(set(chosen))])
         if found is not None:
             return [found[int(index.times[at])] for at in chosen]
-    return _decode_by_number(path, make, frames, segment)
+    return _decode_by_number(path, make, frames, segment, index.counted)
 
 
 def check_lost(path: Path, lost: float, max_lost: float, what: str = "film") -> None:
@@ -163,7 +170,8 @@ def film_index(path: Path, size: int, changed_ns: int) -> FilmIndex:
         end = int(times[-1]) + ((last if exact else 0) or step) if len(times) else 0
         damaged = (len(packets) - came) / max(1, len(packets))
         lost = max(damaged, share_lost(path, promised, came, last_s + step_s))
-        return FilmIndex(times, end, np.array(sorted(keys), np.int64), lost, exact)
+        counted = bool(promised.frames)
+        return FilmIndex(times, end, np.array(sorted(keys), np.int64), lost, exact, counted)
 
 
 class Promise(NamedTuple):
@@ -294,6 +302,7 @@ def _decode_by_number(
     make: Callable[[Any], T],
     wanted: int | None,
     segment: tuple[int, int] | None,
+    counted: bool,
 ) -> list[T]:
     """For films whose packets do not tell their frames: all are decoded, the chosen are kept."""
     av = reader("av", path)
@@ -303,6 +312,8 @@ def _decode_by_number(
         return []
     ordered = None not in stamps and stamps == sorted(set(stamps))
     times = np.array(stamps if ordered else range(len(stamps)), np.int64)
+    if ordered and not counted:
+        tell_of_gaps(path, times, stacklevel=4)
     step = int(np.median(np.diff(times))) if len(times) > 1 else 1
     chosen = spread_in_time(times, int(times[-1]) + step, wanted, segment, path)
     kept: dict[int, T] = {}
