@@ -18,6 +18,7 @@ from xdistill.data.collate import collate
 from xdistill.data.labels import hide_labels, keep_labels_of
 from xdistill.data.loader import paired_loader
 from xdistill.data.paired import PairedDataset
+from xdistill.data.phi_s import standardise_teachers
 from xdistill.data.precomputed import precomputed
 from xdistill.data.refine import refine_targets
 from xdistill.data.splits import (
@@ -137,6 +138,7 @@ __all__ = [
     "reuse_classifier",
     "split_by_group",
     "split_groups",
+    "standardise_teachers",
     "wrap",
 ]
 __all__ += losses.__all__
