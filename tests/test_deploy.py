@@ -18,6 +18,8 @@ SHAPES = {
     "video_small": (1, 8, 32, 24),
     "eeg_small": (1, 700),
     "inertial_small": (6, 107),
+    "body_small": (6, 107),
+    "video_body": (1, 4 * 8 * 8 + 2 * 64),
     "skeleton_small": (3, 19, 25),
     "audio_small": (1, 1600),
     "image_small": (3, 24, 40),
@@ -25,6 +27,7 @@ SHAPES = {
     "attnsleep": (1, 3000),
     "r2plus1d_18": (1, 4, 24, 24),
 }
+OPTIONS = {"video_body": {"frames": 4, "size": 8, "body_channels": 2, "body_samples": 64}}
 THEIRS = {
     "timm/test_resnet": ((3, 3, 32, 32), {"modality": "video"}),
     "timm/test_vit": ((3, 32, 32), {"img_size": 32}),
@@ -36,7 +39,7 @@ SLOW = ("r2plus1d_18", "attnsleep", "torchvision/mc3_18", "braindecode/Deep4Net"
 CASES = [
     pytest.param(name, shape, options, marks=[pytest.mark.slow] if name in SLOW else [], id=name)
     for name, shape, options in [
-        *((name, shape, {}) for name, shape in SHAPES.items()),
+        *((name, shape, OPTIONS.get(name, {})) for name, shape in SHAPES.items()),
         *((name, shape, options) for name, (shape, options) in THEIRS.items()),
     ]
 ]

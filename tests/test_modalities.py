@@ -20,6 +20,8 @@ AXES = {
     "eeg": "b c t",
     "audio": "b c t",
     "inertial": "b c t",
+    "body": "b c t",
+    "video_body": "b c n",
     "skeleton": "b c t j",
     "tabular": "b c",
 }

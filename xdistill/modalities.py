@@ -175,6 +175,10 @@ inertial = register_modality(
         Plausible(0.0, 300.0, "level", others=(("milli-g", 1e-3),)),
     )
 )
+body = register_modality(Modality("body", "b c t", "any: breathing and movement", "s"))
+video_body = register_modality(
+    Modality("video_body", "b c n", "clip and body's signals, each in its own", "value")
+)
 skeleton = register_modality(
     Modality("skeleton", "b c t j", "m", "s", Plausible(1e-3, 50.0, others=(("mm", 1e-3),)))
 )

@@ -27,6 +27,8 @@ SHAPES = {
     "inertial": (64,),
     "skeleton": (16, 25),
     "tabular": (),
+    "body": (64,),
+    "video_body": (8 * 24 * 24 + 3 * 64,),
 }
 OWN = [name for name in list_encoders() if encoders.provider(name).startswith("xdistill.")]
 QUICK = [name for name in OWN if name != "r2plus1d_18"]
@@ -41,6 +43,9 @@ def batch(encoder, rows: int = 2) -> torch.Tensor:
 
 def make(name: str, channels: int = 1, num_classes: int | None = 5, **options):
     torch.manual_seed(0)
+    if name == "video_body":  # a row is flat, and tells nothing of its channels
+        shape = {"frames": 8, "size": 24, "body_channels": 3, "body_samples": 64}
+        channels, options = 1, {**shape, **options}
     return create_encoder(name, num_classes=num_classes, in_channels=channels, **options)
 
 
@@ -48,12 +53,14 @@ def test_every_promised_encoder_is_registered():
     assert set(OWN) >= {
         "attnsleep",
         "audio_small",
+        "body_small",
         "eeg_small",
         "image_small",
         "inertial_small",
         "mlp",
         "r2plus1d_18",
         "skeleton_small",
+        "video_body",
         "video_breathing",
         "video_small",
     }
@@ -110,8 +117,10 @@ def test_a_row_depends_on_itself_alone_in_eval(name):
 def test_weights_survive_a_file(name, tmp_path):
     encoder = make(name)
     encoder(batch(encoder, rows=4))  # moves running statistics away from their defaults
-    torch.manual_seed(1)
-    other = create_encoder(name, num_classes=5, in_channels=1)
+    other = make(name)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.fill_(0.5)
     save_weights(encoder, tmp_path / "weights.safetensors")
     load_weights(other, tmp_path / "weights.safetensors")
     x = batch(encoder)
@@ -337,3 +346,20 @@ def test_importing_the_encoders_loads_no_heavy_library():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_clip_and_signals_are_read_together():
+    """The row is the clip and the signals of `joined_row`, and both matter."""
+    from xdistill.encoders.body import joined_row
+
+    encoder = make("video_body").eval()
+    clip, signals = torch.rand(1, 8, 24, 24), torch.rand(3, 64)
+    row = joined_row(clip, signals)
+    with torch.no_grad():
+        base = encoder(row[None]).embedding
+        parts = encoder.video(clip[None]).embedding, encoder.body(signals[None]).embedding
+    torch.testing.assert_close(base, torch.cat(parts, dim=1))
+    with pytest.raises(ValueError, match="a row has 4801 values, expected a clip"):
+        encoder(torch.zeros(1, 1, 4801))
+    with pytest.raises(ValueError, match="one channel, got 2"):
+        create_encoder("video_body", in_channels=2)

@@ -2,6 +2,7 @@
 
 from xdistill.encoders import (
     audio,
+    body,
     breathing,
     eeg,
     huggingface,
@@ -16,6 +17,7 @@ from xdistill.encoders.checkpoint import load_weights, save_weights
 
 __all__ = [
     "audio",
+    "body",
     "breathing",
     "eeg",
     "huggingface",

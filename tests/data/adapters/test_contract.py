@@ -43,6 +43,7 @@ SAMPLES = {
     "kinetics_sounds": Sample(samples.write_kinetics_sounds_sample, FILMS),
     "mfh_gaussian": Sample(None, {"gamma": 0.25}),
     "mm_imdb": Sample(samples.write_mm_imdb_sample, {}),
+    "nights": Sample(samples.write_nights_sample, {}),
     "nyu_depth_v2": Sample(samples.write_nyu_depth_v2_sample, {"size": (12, 16)}),
     "ravdess": Sample(samples.write_ravdess_films, {**FILMS, "folds": 3}),
     "s3ve": Sample(_write_s3ve, {"frames": 2, "size": 16}),

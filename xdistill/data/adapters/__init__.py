@@ -12,6 +12,7 @@ from xdistill.data.adapters import crisismmd as crisismmd
 from xdistill.data.adapters import kinetics_sounds as kinetics_sounds
 from xdistill.data.adapters import mfh_gaussian as mfh_gaussian
 from xdistill.data.adapters import mm_imdb as mm_imdb
+from xdistill.data.adapters import nights as nights
 from xdistill.data.adapters import nyu_depth_v2 as nyu_depth_v2
 from xdistill.data.adapters import ravdess as ravdess
 from xdistill.data.adapters import s3ve as s3ve

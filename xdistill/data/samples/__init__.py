@@ -11,6 +11,7 @@ from xdistill.data.samples.crema_d import write_crema_d_sample
 from xdistill.data.samples.crisismmd import write_crisismmd_sample
 from xdistill.data.samples.kinetics_sounds import write_kinetics_sounds_sample
 from xdistill.data.samples.mm_imdb import write_mm_imdb_sample
+from xdistill.data.samples.nights import write_nights_sample
 from xdistill.data.samples.nyu_depth_v2 import write_nyu_depth_v2_sample
 from xdistill.data.samples.ravdess import (
     write_ravdess_arrays,
@@ -35,6 +36,7 @@ __all__ = [
     "write_crisismmd_sample",
     "write_kinetics_sounds_sample",
     "write_mm_imdb_sample",
+    "write_nights_sample",
     "write_nyu_depth_v2_sample",
     "write_ravdess_arrays",
     "write_ravdess_features",
