@@ -21,8 +21,8 @@ def long_film(folder: Path, hours: float, width: int, height: int, fps: float) -
     """A film of that length, made in ``folder`` unless it is there.
 
     Five minutes of a simulated night are rendered and encoded with a camera's noise and bit rate;
-    their packets are then written again and again with later times. A decoder has the same work with them as with a film that was
-    encoded whole, and the sleeper moves and breathes all night.
+    their packets are then written again and again with later times. A decoder has the same work
+    with them as with a film that was encoded whole, and the sleeper moves and breathes all night.
     """
     path = folder / f"night-{hours:g}h-{width}x{height}-{fps:g}.mp4"
     if path.exists():
