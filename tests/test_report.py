@@ -1,11 +1,14 @@
 import json
+import math
 import random
+from dataclasses import replace
 
 import pytest
 import torch
 
 from xdistill.experiment import Result, Trial
 from xdistill.experiment.run_folder import RESULT, read_outcome, write_outcome
+from xdistill.experiment.tables import benchmark_table
 from xdistill.metrics import score
 from xdistill.report import (
     interval,
@@ -139,3 +142,23 @@ def test_a_foreign_result_is_one_sentence(tmp_path, content):
     write_json(tmp_path / RESULT, content)
     with pytest.raises(ValueError, match=r"result\.json is not the result of a run .*; delete it"):
         read_outcome(tmp_path)
+
+
+def test_a_number_that_is_not_defined_is_null_and_a_dash(tmp_path):
+    one_class = replace(scores(12), kappa=math.nan)
+    found = {"kd": summarise([one_class, one_class])}
+    write_json(tmp_path / "results.json", {**found, "worst": -math.inf})
+    text = (tmp_path / "results.json").read_text()
+    assert "NaN" not in text and "Infinity" not in text
+    kept = read_json(tmp_path / "results.json")
+    assert kept["kd"]["kappa"] is None and kept["kd"]["accuracy"] == pytest.approx(0.6)
+    for entries in (found, {"kd": kept["kd"]}):
+        assert table(entries, "abcd").splitlines()[2].split()[:5] == [
+            "kd",
+            "60.0",
+            "±",
+            "0.0",
+            "60.0",
+        ]
+        assert "–" in table(entries, "abcd")
+    assert "| – |" in benchmark_table(kept)

@@ -30,6 +30,8 @@ from xdistill.data.splits import (
 from xdistill.deploy import export
 from xdistill.distiller import Distiller
 from xdistill.encoders.capture import capture
+from xdistill.encoders.class_map import class_map
+from xdistill.encoders.expanded import expand_student
 from xdistill.encoders.reuse_classifier import reuse_classifier
 from xdistill.encoders.wrap import wrap
 from xdistill.extras import import_extra
@@ -103,12 +105,14 @@ __all__ = [
     "calibrate_teacher",
     "capture",
     "check_disjoint",
+    "class_map",
     "collate",
     "create_dataset",
     "create_encoder",
     "create_loss",
     "create_projector",
     "cross_fit_teacher",
+    "expand_student",
     "export",
     "fit",
     "get_modality",

@@ -7,7 +7,7 @@ import io
 import json
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -34,6 +34,7 @@ def export(
     *,
     input_shape: Sequence[int],
     classes: Sequence[str] | None = None,
+    metadata: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a student as one file that takes a batch of any size and needs no xdistill to run.
 
@@ -53,6 +54,7 @@ def export(
         format: "onnx" or "torch-export", which `torch.export.load` reads.
         input_shape: shape of one sample, without the batch axis. All axes but the batch are fixed.
         classes: names of what the logits stand for; those of the run where it is known.
+        metadata: further entries, of what JSON holds.
 
     Raises:
         ImportError: the libraries of the extra `export` are missing, for ONNX.
@@ -74,9 +76,12 @@ def export(
     batches = [_random_batch(rows, input_shape) for rows in CHECKED_ROWS]
     with torch.no_grad():
         expected = [network(batch) for batch in batches]
-    metadata = _metadata(encoder, expected[0], input_shape, classes)
+    entries = _metadata(encoder, expected[0], input_shape, classes)
+    if taken := sorted(set(entries) & set(metadata or {})):
+        raise ValueError(f"metadata has {taken}, which are written from the student itself")
+    entries |= metadata or {}
     program = _program(network, batches[-1])
-    content, run = (_onnx if format == "onnx" else _torch_export)(program, metadata)
+    content, run = (_onnx if format == "onnx" else _torch_export)(program, entries)
     for batch, right in zip(batches, expected, strict=True):
         _require_equal(run(batch), right, format)
     return _write(Path(path), content)

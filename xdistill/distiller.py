@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Any
 
 import torch
 from jaxtyping import Bool
@@ -22,6 +21,8 @@ from xdistill.precomputed_teacher import (
     require_teacher,
 )
 from xdistill.registry import create_projector
+from xdistill.roles import by_name, check_encoder, losses_by_name, refuse_own_teacher
+from xdistill.slow_teachers import memory_losses, slow_copies
 from xdistill.types import Outputs, PairedBatch, Spec, StepOutput, unlabelled_where
 from xdistill.valid_rows import blank_outputs, on_valid_rows
 
@@ -83,17 +84,17 @@ class Distiller(nn.Module):
         super().__init__()
         if isinstance(teacher, str) or (teacher is None and example and compares(loss)):
             teacher = precomputed_teacher(example, teacher)
-        teachers = _by_name(teacher)
-        losses = _losses_by_name(loss, teachers)
+        teachers = by_name(teacher)
+        losses = losses_by_name(loss, teachers)
         for role, encoder in {"student": student, **teachers}.items():
-            _check_encoder(role, encoder)
+            check_encoder(role, encoder)
         self.student = student
         self.teachers = nn.ModuleDict(teachers)
         self.losses = nn.ModuleDict(losses)
         self.num_classes = _num_classes(student) if num_classes is None else num_classes
         self.train_teacher = train_teacher
         self.teacher_loss = CrossEntropy() if teacher_loss is None else teacher_loss
-        _refuse_own_teacher("teacher", "it is the teacher_loss", self.teacher_loss)
+        refuse_own_teacher("teacher", "it is the teacher_loss", self.teacher_loss)
         self._freeze()
         student_spec = self._spec(student, str(student.modality), example)
         for name, one in losses.items():
@@ -108,8 +109,8 @@ class Distiller(nn.Module):
         self.untrained = UntrainedParameters()
         self.slow_teachers = nn.ModuleDict()
         for name, one in teachers.items():
-            if _trains_any(one) and (keepers := _memory_losses(losses[name])):
-                self.slow_teachers[name] = _slow_copies(one, keepers)
+            if _trains_any(one) and (keepers := memory_losses(losses[name])):
+                self.slow_teachers[name] = slow_copies(one, keepers)
                 for keeper in keepers:
                     keeper.track_teacher()
         self.train(self.training)
@@ -255,7 +256,7 @@ class Distiller(nn.Module):
                 assert isinstance(slow, EMA)
                 slow.update(self.teachers[name])
                 outputs = on_valid_rows(slow, x, valid)
-                for keeper in _memory_losses(losses[name]):
+                for keeper in memory_losses(losses[name]):
                     if keeper.teacher_momentum == slow.momentum:
                         # A loss refuses classes of another kind; a hidden target stays hidden.
                         target = batch.target if keeper.reads else None
@@ -311,34 +312,6 @@ class Distiller(nn.Module):
         return modality
 
 
-def _memory_losses(loss: Loss) -> list[Loss]:
-    """The losses with a memory that a loss is composed of.
-
-    Raises:
-        ValueError: a loss holds one that its `leaves` does not yield, so that nothing would keep
-            stale outputs out of that memory.
-    """
-    leaves = list(loss.leaves())
-    keepers = [leaf for leaf in leaves if leaf.keeps_memory]
-    for leaf in leaves:
-        for inner in leaf.modules():
-            if isinstance(inner, Loss) and inner.keeps_memory and inner not in keepers:
-                raise ValueError(
-                    f"{leaf.label} holds {inner.label}, which keeps a memory, while the teacher "
-                    f"trains; {leaf.label} must yield it from leaves()"
-                )
-    return keepers
-
-
-def _slow_copies(teacher: nn.Module, keepers: list[Loss]) -> nn.ModuleList:
-    """A moving average of a training teacher for each momentum that its losses' memories have.
-
-    A memory outlives the weights that computed its entries; those of a slow copy change less.
-    """
-    momenta = sorted({keeper.teacher_momentum for keeper in keepers})
-    return nn.ModuleList([EMA(teacher, momentum) for momentum in momenta])
-
-
 def _input_of(name: str, encoder: nn.Module, inputs: Collection[str]) -> str:
     """Which input an encoder reads: that of its name, else that of its modality."""
     return name if name in inputs else str(encoder.modality)
@@ -351,52 +324,6 @@ def _inputs(batch: PairedBatch, modality: str, role: str) -> Tensor:
             f"{sorted(batch.inputs)} (and cached outputs of {sorted(batch.cached)})"
         )
     return batch.inputs[modality]
-
-
-def _by_name(teacher: nn.Module | Mapping[str, nn.Module] | None) -> dict[str, nn.Module]:
-    if teacher is None:
-        return {}
-    if isinstance(teacher, nn.Module) and not isinstance(teacher, nn.ModuleDict):
-        _check_encoder("teacher", teacher)
-        return {str(teacher.modality): teacher}
-    return dict(teacher.items())
-
-
-def _losses_by_name(
-    loss: Loss | Mapping[str, Loss], teachers: Mapping[str, nn.Module]
-) -> dict[str, Loss]:
-    if isinstance(loss, Loss):
-        if len(teachers) > 1:
-            raise ValueError(
-                f"{len(teachers)} teachers ({', '.join(teachers)}) need one loss each: pass a dict "
-                "with the same names"
-            )
-        return {next(iter(teachers), "student"): loss}
-    if set(loss) != set(teachers):
-        raise ValueError(
-            f"losses are named {sorted(loss)} but teachers {sorted(teachers)}; use the same names"
-        )
-    return dict(loss)
-
-
-def _refuse_own_teacher(network: str, because: str, *losses: Loss) -> None:
-    """Refuse losses that read a teacher where they would get the same network's outputs twice."""
-    reading = [leaf.label for one in losses for leaf in one.leaves() if not leaf.task]
-    if reading:
-        raise ValueError(
-            f"{', '.join(reading)} would compare the {network} with itself, since {because}; take "
-            "task losses alone (one of your own sets task = True) or pass the teacher: "
-            "where the dataset holds cached outputs of it, these are used and it does not run"
-        )
-
-
-def _check_encoder(role: str, encoder: Any) -> None:
-    missing = [name for name in ("modality", "dim") if not hasattr(encoder, name)]
-    if missing:
-        raise ValueError(
-            f"{role} {type(encoder).__name__} has no attribute {' and no '.join(missing)}; an "
-            "encoder is an nn.Module with modality: str, dim: int and forward(x) -> Outputs"
-        )
 
 
 def _dim(encoder: nn.Module) -> int:

@@ -41,3 +41,17 @@ def mlp(in_dim: int, out_dim: int, *, hidden_dim: int | None = None) -> nn.Modul
     return nn.Sequential(
         nn.Linear(in_dim, hidden_dim), nn.ReLU(inplace=True), nn.Linear(hidden_dim, out_dim)
     )
+
+
+@register_projector("orthogonal")
+def orthogonal(in_dim: int, out_dim: int) -> nn.Module:
+    """A linear map without bias whose matrix stays orthonormal, [B, in_dim] -> [B, out_dim].
+
+    Miles et al., "VkD: improving knowledge distillation using orthogonal projections", CVPR 2024.
+    To a wider space it keeps all lengths and angles, so what the teacher asks for reaches the
+    student undistorted and the projector cannot learn in its place; to a narrower one it is an
+    orthogonal projection. Every optimiser step moves along such matrices
+    (`torch.nn.utils.parametrizations.orthogonal`). The paper applies it to the student and
+    normalises the teacher: `FitNet(adapter="orthogonal", normalise="standardise")`.
+    """
+    return nn.utils.parametrizations.orthogonal(nn.Linear(in_dim, out_dim, bias=False))

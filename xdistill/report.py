@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,13 +24,16 @@ PACKAGES = ("xdistill", "torch", "torchvision", "lightning", "torchmetrics", "nu
 class Interval:
     """A mean over seeds and half the width of its 95 % interval (Student's t).
 
-    `half_width` is None for a single seed, which says nothing about the spread.
+    `half_width` is None for a single seed, which says nothing about the spread; `mean` is NaN, or
+    None as a file has it, where the number is not defined for every seed.
     """
 
-    mean: float
+    mean: float | None
     half_width: float | None
 
     def __str__(self) -> str:
+        if self.mean is None or math.isnan(self.mean):
+            return "–"
         if self.half_width is None:
             return f"{100 * self.mean:.1f}"
         return f"{100 * self.mean:.1f} ± {100 * self.half_width:.1f}"

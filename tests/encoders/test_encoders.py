@@ -151,7 +151,8 @@ def test_refuses_another_rank(name):
 def test_refuses_another_channel_count(name):
     encoder = make(name, 3)
     x = torch.cat([batch(encoder), batch(encoder)], dim=1)
-    with pytest.raises(ValueError, match=r"expected 3 channel\(s\) on axis 1"):
+    expected = rf"expected {encoder.in_channels} channel\(s\) on axis 1"
+    with pytest.raises(ValueError, match=expected):
         encoder(x)
 
 

@@ -163,3 +163,70 @@ def test_without_its_teacher_a_student_fails_at_once(experiment):
         experiment.student("kd")
     experiment.teacher("belt")
     assert experiment.student("kd").predicted
+
+
+def precomputed_load(root: Path, split: int) -> xd.Splits:
+    """The radar's teacher is not here, but half of its answers are."""
+
+    def with_answers(part: xd.PairedDataset) -> xd.PairedDataset:
+        probabilities = torch.eye(2)[part.target] * 0.8 + 0.1
+        probabilities[::2] = torch.nan
+        return xd.precomputed(part, "radar", probabilities=probabilities)
+
+    return xd.Splits(*map(with_answers, load(root, split)))
+
+
+def test_a_student_learns_from_outputs_that_the_data_hold(tmp_path):
+    setting = replace(SETTING, load=precomputed_load, teachers={"radar": "precomputed"}, layers=())
+    experiment = Experiment("sleepers", tmp_path, setting)
+    teacher = experiment.teacher("radar")
+    assert teacher.test.accuracy == 1 and teacher.history == []
+    assert len(teacher.predicted) == len(experiment.splits().test) // 2
+    taught = experiment.student("kd")
+    assert len(taught.history) == EPOCHS and "train/kd" in taught.history[0]
+    pairs = experiment.pairs(experiment.trial("kd"))
+    assert pairs.cached["radar"].logits.shape == (len(pairs), 2)
+    with pytest.raises(ValueError, match="cannot be trained for the case 'cross_fitted'"):
+        experiment.teacher("radar", case="cross_fitted")
+
+
+def test_weighted_classes_are_another_training_and_another_setting(tmp_path):
+    plain = Experiment("sleepers", tmp_path / "plain", SETTING).student(ALONE)
+    setting = replace(SETTING, weighted=True)
+    weighted = Experiment("sleepers", tmp_path / "weighted", setting).student(ALONE)
+    assert plain.history[0]["train/loss"] != weighted.history[0]["train/loss"]
+    assert "weighted" not in SETTING.config() and setting.config()["weighted"]
+
+
+def other_data(root: Path, split: int) -> xd.Splits:
+    parts = load(root, split)
+    scaled = {name: 2 * one for name, one in parts.test.inputs.items()}
+    return parts._replace(test=parts.test.replace(inputs=scaled))
+
+
+def test_runs_of_other_data_are_neither_read_nor_added_to(experiment):
+    experiment.student(ALONE)
+    again = Experiment("sleepers", experiment.folder, SETTING)
+    assert numbers(again.student(ALONE)) == numbers(experiment.student(ALONE))
+    other = Experiment("sleepers", experiment.folder, replace(SETTING, load=other_data))
+    told = r"made with other data: \{'test': '\d+ rows \(.*\) → \d+ rows .*choose another --out"
+    for method in (ALONE, "kd"):
+        with pytest.raises(ValueError, match=told):
+            other.student(method)
+    with pytest.raises(ValueError, match=told):
+        other.check_data()
+    assert other.student(ALONE, seed=1).val  # a split of its own, of which no run is kept
+
+
+def test_a_foreign_corpus_of_the_teacher_is_compared_too(tmp_path):
+    def corpus(scale: float):
+        def load_corpus(root: Path, split: int) -> xd.PairedDataset:
+            rows = load(root, split + 7).train
+            return rows.replace(inputs={name: scale * one for name, one in rows.inputs.items()})
+
+        setting = replace(SETTING, teacher_load=load_corpus)
+        return Experiment("sleepers", tmp_path / "runs", setting)
+
+    corpus(1.0).teacher("belt", case="transfer")
+    with pytest.raises(ValueError, match=r"made with other data: \{'teacher': "):
+        corpus(2.0).teacher("radar", case="transfer")

@@ -1,9 +1,13 @@
 """What a run folder holds, and when it may be used again."""
 
+import json
+import math
+from dataclasses import replace
+
 import pytest
 
-from tests.experiment.scores import result
-from xdistill.experiment import Failure, Trial
+from tests.experiment.scores import result, scored
+from xdistill.experiment import Failure, Result, Trial
 from xdistill.experiment.run_folder import (
     check_config,
     numbered_folder,
@@ -86,3 +90,16 @@ def test_a_resume_that_finds_no_run_says_so(tmp_path):
 def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path, trial):
     with pytest.raises(ValueError, match="is to be part of a path"):
         Place(tmp_path, tmp_path / "runs").folder(trial)
+
+
+def test_a_kappa_that_is_not_defined_is_null_in_the_file_and_nan_when_read(tmp_path):
+    undefined = replace(scored(0.5), kappa=math.nan)
+    outcome = Result(undefined, undefined, 0, 1.0, [{"epoch": 0, "val/kappa": math.nan}], [1])
+    write_outcome(tmp_path, Trial("a", "kd", 0), outcome)
+
+    def refuse(name: str):
+        raise AssertionError(f"{name} is no JSON")
+
+    kept = json.loads((tmp_path / "result.json").read_text(), parse_constant=refuse)
+    assert kept["val"]["kappa"] is None and kept["history"] == [{"epoch": 0, "val/kappa": None}]
+    assert repr(read_outcome(tmp_path)) == repr(outcome)

@@ -17,6 +17,8 @@ CLASSES = 3
 SAMPLES = 40
 # Two layers of a video network and of one that hears a signal: they share time alone.
 STUDENT_HIDDEN = {"early": (4, 6, 2, 2), "late": (6, 3, 2, 2)}
+# The channels of what these read are classes: the first of the layers' channels stand for them.
+CLASS_MAPS = {"catkd", "sdd"}
 TEACHER_HIDDEN = {"early": (3, 8), "late": (5, 4)}
 
 
@@ -100,7 +102,9 @@ def bound_loss(
 
 
 def fitting(loss: Loss, batch: Batch) -> Batch:
-    """The batch, its classes turned into values where the loss is a regression's."""
+    """The batch in the form that the loss reads: values of a regression, or maps of classes."""
+    if loss.name in CLASS_MAPS:
+        batch = batch.change(student=_as_scores(batch.student), teacher=_as_scores(batch.teacher))
     target = batch.target
     if loss.reads != ("values",) or not isinstance(target, Tensor):
         return batch
@@ -138,6 +142,10 @@ def step(loss: Loss, batch: Batch, seed: int = 3) -> Step:
 def fresh_step(loss: Loss, batch: Batch, seed: int = 3) -> Step:
     """The same with a copy of the loss, so that its memory stays as it was."""
     return step(copy.deepcopy(loss), batch, seed)
+
+
+def _as_scores(outputs: Outputs) -> Outputs:
+    return replace(outputs, hidden={name: x[:, :CLASSES] for name, x in outputs.hidden.items()})
 
 
 def _gradient(tensor: Tensor) -> Tensor:

@@ -92,7 +92,7 @@ def test_options_reach_the_formula():
 
 
 def test_options_that_make_no_sense():
-    with pytest.raises(ValueError, match="at least 1 moment, got 0"):
+    with pytest.raises(ValueError, match="moments must be a whole number of at least 1, got 0"):
         CMD(moments=0)
     with pytest.raises(ValueError, match=r"a < b, got \(1.0, 1.0\)"):
         CMD(bounds=(1.0, 1.0))

@@ -236,8 +236,8 @@ def test_attached_projectors_are_used():
     ("options", "message"),
     [
         ({"mining": "easy"}, "unknown mining"),
-        ({"num_negatives": 0}, "num_negatives must be at least 1"),
-        ({"bank_size": -1}, "bank_size must be 0"),
+        ({"num_negatives": 0}, "num_negatives must be a whole number of at least 1"),
+        ({"bank_size": -1}, "bank_size must be a whole number of at least 0, got -1"),
         ({"student_dim": 4}, "give both"),
     ],
 )

@@ -249,7 +249,7 @@ def test_it_composes_and_learns():
         ({"structure": "tree"}, "unknown structure 'tree'"),
         ({"structure_space": "shared"}, "unknown structure_space"),
         ({"structure": "graph", "structure_space": "raw"}, "use structure_space='projected'"),
-        ({"structure_neighbours": 0}, "must be at least 1, or None"),
+        ({"structure_neighbours": 0}, "must be a whole number of at least 1"),
         ({"form": "pairs"}, "unknown form"),
         ({"composition": True, "student_dim": 4, "teacher_dim": 4}, "needs num_classes, got None"),
     ],

@@ -135,7 +135,7 @@ def test_options_and_errors():
         VID()(batch.student, batch.teacher)
     with pytest.raises(ValueError, match="init_variance must be above"):
         VID(init_variance=0.0)
-    with pytest.raises(ValueError, match="hidden_channels must be at least 1"):
+    with pytest.raises(ValueError, match="hidden_channels must be a whole number of at least 1"):
         VID(hidden_channels=0)
     bound = VID(layers=[("early", "late")]).bind(*SPECS)
     with pytest.raises(ValueError, match="hidden"):

@@ -137,9 +137,9 @@ def test_training_makes_pairs_score_higher_than_strangers():
 
 
 def test_errors(tmp_path):
-    with pytest.raises(ValueError, match="wcord needs a positive regularisation"):
+    with pytest.raises(ValueError, match="wcord: regularisation must be a finite number above 0"):
         WCoRD(regularisation=0)
-    with pytest.raises(ValueError, match="at least 1 iteration, got 0.1 and 0"):
+    with pytest.raises(ValueError, match="iterations must be a whole number of at least 1, got 0"):
         WCoRD(iterations=0)
     with pytest.raises(ValueError, match="wcord: form must be"):
         WCoRD(form="bank")

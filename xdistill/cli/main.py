@@ -11,13 +11,14 @@ from contextlib import suppress
 from functools import partial
 from itertools import permutations
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
-from xdistill import __version__, export, registry
+from xdistill import __version__, registry
 from xdistill.cli.catalogue import entries, markdown_table, text_table
+from xdistill.cli.deploy import add_export, run_export
+from xdistill.cli.diagnose import add_diagnose, run_diagnose
 from xdistill.cli.sleep import COMMANDS, run_sleep_command
 from xdistill.data.listing import listed_datasets
-from xdistill.deploy import Format
 
 KINDS: dict[str, registry.Registry[Any]] = {
     "modalities": registry.modalities,
@@ -90,30 +91,19 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
         default=Path("data"),
         help="folder that holds a folder for each data set (default: data)",
     )
+    add_diagnose(commands)
     for name, text in COMMANDS.items():  # run by `main`
         commands.add_parser(name, help=text, add_help=False)
-    deploy = commands.add_parser(
-        "export", help="the student of a run as one file: ONNX, or a program of torch.export"
-    )
-    deploy.add_argument("run", type=Path, help="run folder with student.safetensors")
-    deploy.add_argument("path", type=Path, help="the file to write")
-    deploy.add_argument("--format", choices=get_args(Format), default="onnx", help="default: onnx")
-    deploy.add_argument(
-        "--input-shape",
-        type=int,
-        nargs="+",
-        required=True,
-        help="shape of one sample without the batch axis, as in 1 30 24 24",
-    )
+    add_export(commands)
     return parser.parse_args(arguments)
 
 
 def run(options: argparse.Namespace) -> int:
     """Do what the command line says."""
     if options.command == "export":
-        shape = options.input_shape
-        print(f"written: {export(options.run, options.path, options.format, input_shape=shape)}")
-        return 0
+        return run_export(options)
+    if options.command == "diagnose":
+        return run_diagnose(options)
     if options.command == "datasets":
         return print_datasets(options.data_root)
     if options.command == "losses":

@@ -19,6 +19,7 @@ from xdistill.data.checked import Given, check_loader, check_same_classes
 from xdistill.data.paired import PairedDataset
 from xdistill.distiller import Distiller
 from xdistill.engine.arguments import check_arguments
+from xdistill.engine.averaged_at_end import an_epoch_is_left, lacks_average, load_end
 from xdistill.engine.console import own_interrupts, quiet_lightning, say_interrupted, say_start
 from xdistill.engine.epoch_order import EpochOrder
 from xdistill.engine.made_with import TRAINER, check_made_with, made_with
@@ -59,7 +60,10 @@ def fit(
     check_data: bool = True,
     **trainer_options: Any,
 ) -> FitResult:
-    """Train a distiller with Lightning and leave its student at the best validation epoch.
+    """Train a distiller with Lightning and leave it at the best validation epoch.
+
+    The student gets the weights of that epoch, as do projectors and critics of the losses and what
+    trains of the teachers. Memory banks stay as they are.
 
     A run with a `run_dir` writes `last.ckpt` after every epoch, by a rename, so that a run killed
     at any moment goes on with `resume=True` and ends with the same numbers. A run that has ended,
@@ -119,12 +123,15 @@ def fit(
     state = RunState(monitored, with_what, limits)
     module = DistillerModule(distiller, lr, weight_decay, optimizer, scheduler)
     saved = read_saved(checkpoint) if checkpoint is not None and checkpoint.exists() else None
+    trains = True
     if saved is not None:
         check_made_with(saved.state["made_with"], with_what, run_dir)
         if saved.ended(*limits):
-            module.load_state_dict(saved.checkpoint["state_dict"])
-            state.load_state_dict(dict(saved.state))
-            return state.finish(distiller.student)
+            if not lacks_average(saved, options["callbacks"]):
+                module.load_state_dict(saved.checkpoint["state_dict"])
+                state.load_state_dict(dict(saved.state))
+                return state.finish(distiller)
+            trains = an_epoch_is_left(saved, module, max_epochs)
         state.rescheduled = limits != tuple(saved.state["limits"])
     begun = 0 if saved is None else saved.epochs
     order = EpochOrder(seed, begun, train_loader)
@@ -143,26 +150,30 @@ def fit(
                 loaders = over_ranks(train_loader), over_ranks(val_loader)
             say_start(trainer, _rows(train_loader), monitored.name, begun)
             try:
-                trainer.fit(
-                    module,
-                    *loaders,
-                    ckpt_path=None if saved is None else str(checkpoint),
-                    weights_only=True,
-                )
+                if trains or saved is None:
+                    trainer.fit(
+                        module,
+                        *loaders,
+                        ckpt_path=None if saved is None else str(checkpoint),
+                        weights_only=True,
+                    )
+                else:
+                    state.load_state_dict(dict(saved.state))
+                    load_end(module, saved, options["callbacks"], max_epochs)
             except SystemExit:
                 if not trainer.interrupted:
                     raise
-                result = state.finish(distiller.student, interrupted=True)
+                result = state.finish(distiller, interrupted=True)
                 say_interrupted(result, run_dir)
                 return result
-            if state.left_by_callbacks(distiller.student):
+            if not trains or state.left_by_callbacks(distiller):
                 measured = [{}]
                 if val_loader is not None:
                     measured = trainer.validate(module, loaders[1], verbose=False)
-                state.keep(distiller.student, measured[0])
+                state.keep(distiller, measured[0])
                 if checkpoint is not None and trainer.is_global_zero:
                     rewrite_state(checkpoint, state)
-    return state.finish(distiller.student)
+    return state.finish(distiller)
 
 
 def _rows(loader: DataLoader) -> int | None:

@@ -7,16 +7,11 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
-from xdistill.data.paired import PairedDataset
+from xdistill.data.digest import data_digest
 from xdistill.distiller import Distiller
-from xdistill.storage.checksums import add_tensor
-from xdistill.types import Outputs
-
-ROWS = 16
-"""Rows of a data set whose content is looked at."""
 
 TRAINER = ("precision", "accumulate_grad_batches", "gradient_clip_val", "limit_train_batches")
 """Options of the trainer that change the numbers of a run."""
@@ -69,32 +64,6 @@ def check_made_with(before: Mapping[str, str], now: Mapping[str, str], where: ob
             f"the run in {where} was made with something else: {told}. Give the same to go on with "
             "it, or choose another run_dir for a new run"
         )
-
-
-def data_digest(dataset: object) -> str:
-    """Number of rows and a digest: of labels, groups and masks, and of the content of some rows."""
-    rows = len(dataset) if hasattr(dataset, "__len__") else None  # type: ignore[arg-type]
-    if not isinstance(dataset, PairedDataset):
-        return f"{type(dataset).__name__} of {'unknown many' if rows is None else rows} rows"
-    hasher = blake2b(digest_size=8)
-    for name, one in (("target", dataset.target), ("group", dataset.group)):
-        add_tensor(hasher, name, one)
-    for name, mask in sorted(dataset.valid.items()):
-        add_tensor(hasher, name, mask)
-    some = range(0, len(dataset), max(1, len(dataset) // ROWS))
-    for name, column in sorted(dataset.inputs.items()):
-        for row in some:
-            if dataset.has(name, row) and isinstance(value := column[row], Tensor):
-                add_tensor(hasher, name, value)
-    for name, outputs in sorted(dataset.cached.items()):
-        for tensor_name, tensor in _tensors(outputs).items():
-            add_tensor(hasher, f"{name} {tensor_name}", tensor[list(some)])
-    return f"{len(dataset)} rows ({hasher.hexdigest()})"
-
-
-def _tensors(outputs: Outputs) -> dict[str, Tensor]:
-    named = {"embedding": outputs.embedding, "logits": outputs.logits, **outputs.hidden}
-    return {name: one for name, one in named.items() if one is not None}
 
 
 def _network(module: nn.Module) -> str:

@@ -1,13 +1,14 @@
-"""The progress bar, and how far training is."""
+"""The progress bar, or a line for each epoch, and how far training is."""
 
 from __future__ import annotations
 
 import math
+import sys
 import time
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 
 
 class Progress(TQDMProgressBar):
@@ -39,6 +40,58 @@ class Progress(TQDMProgressBar):
         if module.last_loss is not None and now_s - self._looked_s >= self.every_s:
             self._looked_s, self._loss = now_s, f"{float(module.last_loss):.4g}"
         return self._loss
+
+
+class EpochLines(ProgressBar):
+    """A line for each epoch on stderr, where a bar would fill a log with its redrawings.
+
+    Args:
+        monitor: the metric, if any.
+    """
+
+    def __init__(self, monitor: str | None):
+        super().__init__()
+        self.monitor = monitor
+        self._enabled = True
+        self._begun_s = 0.0
+        self._validated = False
+
+    def disable(self) -> None:
+        """Say nothing, as in all processes but the first."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """Say it again."""
+        self._enabled = True
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The epoch's time begins."""
+        self._begun_s, self._validated = time.monotonic(), False
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """What is monitored may be measured in this epoch."""
+        self._validated = True
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Say what the epoch was like."""
+        if not self._enabled:
+            return
+        shown = ["train/loss"]
+        if self.monitor is not None and self.monitor not in shown:
+            shown += [self.monitor] if self._validated or self.monitor[:4] != "val/" else []
+        metrics = trainer.callback_metrics
+        values = [f"{name} {float(metrics[name]):.4g}" for name in shown if name in metrics]
+        of = "" if trainer.max_epochs in (None, -1) else f"/{trainer.max_epochs - 1}"
+        took = f"{time.monotonic() - self._begun_s:.1f} s"
+        line = f"xdistill: epoch {trainer.current_epoch}{of}: {', '.join([*values, took])}"
+        print(line, file=sys.stderr, flush=True)
+
+
+def progress_for(monitor: str | None) -> ProgressBar:
+    """A bar in a terminal and in a notebook; elsewhere, as in the log of a cluster, lines."""
+    if sys.stdout.isatty() or "ipykernel" in sys.modules:
+        return Progress(monitor)
+    return EpochLines(monitor)
 
 
 def steps_of_epoch(trainer: L.Trainer) -> int:

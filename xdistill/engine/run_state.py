@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import warnings
 from collections.abc import Mapping
@@ -10,13 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.callbacks import StochasticWeightAveraging
-from torch import Tensor, distributed, nn
 
+from xdistill.distiller import Distiller
 from xdistill.engine.monitor import Mode, Monitor
-
-Weights = dict[str, Any]
+from xdistill.engine.weights import Kept, Weights, is_kept, kept_of, restore, share_statistics
 
 
 @dataclass(frozen=True)
@@ -63,18 +60,21 @@ class RunState(L.Callback):
         self.best_epoch = -1
         self.best_value = math.nan
         self.best_student: Weights = {}
+        self.best_beside: Weights = {}
         self.stopped = False
         self.averaged_when_validated = False
         self._measured: dict[str, float] = {}
-        self._validated: Weights = {}
-        self._before_the_end: Weights = {}
+        self.left_by_a_callback = False
+        self._validated: Kept | None = None
+        self._before_the_end: Kept | None = None
         self._averages = False
         self._steps_done = 0
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        kept = ("made_with", "history", "best_epoch", "best_value", "best_student", "stopped")
-        of_run = {name: getattr(self, name) for name in (*kept, "averaged_when_validated")}
+        kept = ("made_with", "history", "best_epoch", "best_value", "best_student", "best_beside")
+        flags = ("stopped", "averaged_when_validated", "left_by_a_callback")
+        of_run = {name: getattr(self, name) for name in (*kept, *flags)}
         return {**of_run, "limits": list(self.limits)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -112,21 +112,20 @@ class RunState(L.Callback):
         self._measured = {}
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Validate one student on all ranks: DDP leaves each its own statistics of a BatchNorm."""
+        """Validate one student on all ranks."""
         if trainer.training or trainer.validating:
-            share_buffers(student_of(pl_module), trainer.world_size)
+            share_statistics(distiller_of(pl_module), trainer.world_size)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Keep the student as it was validated."""
-        self._validated = weights_of(student_of(pl_module))
+        """Keep the weights as they were validated."""
+        self._validated = kept_of(distiller_of(pl_module))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Judge the student that was validated."""
-        if trainer.sanity_checking:
+        if trainer.sanity_checking or self._validated is None:
             return
-        if trainer.state.fn == "fit":
-            now = weights_of(student_of(pl_module))
-            self.averaged_when_validated |= not same_weights(now, self._validated)
+        if trainer.state.fn == "fit" and not self.averaged_when_validated:
+            self.averaged_when_validated = not is_kept(distiller_of(pl_module), self._validated)
         measured = {name: float(one) for name, one in trainer.callback_metrics.items()}
         self._measured = {name: one for name, one in measured.items() if name.startswith("val/")}
         if self.monitor.validated:
@@ -134,18 +133,20 @@ class RunState(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Record the epoch."""
-        share_buffers(student_of(pl_module), trainer.world_size)
+        distiller = distiller_of(pl_module)
+        share_statistics(distiller, trainer.world_size)
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         trained = {name: one for name, one in metrics.items() if not name.startswith("val/")}
         row = {"epoch": trainer.current_epoch, **trained, **self._measured}
         self.history.append(row)
         if self.monitor.name is None:
-            self.best_epoch, self.best_student = row["epoch"], weights_of(student_of(pl_module))
+            self.best_epoch = row["epoch"]
+            self.best_student, self.best_beside = kept_of(distiller)
         elif not self.monitor.validated:
-            self._judge(trainer, row, weights_of(student_of(pl_module)))
+            self._judge(trainer, row, kept_of(distiller))
 
-    def _judge(self, trainer: L.Trainer, measured: dict[str, float], student: Weights) -> None:
-        """Keep a student that is better than the best so far."""
+    def _judge(self, trainer: L.Trainer, measured: dict[str, float], weights: Kept) -> None:
+        """Keep a student that is better than the best so far, with what trained beside it."""
         name, epoch = str(self.monitor.name), trainer.current_epoch
         if name not in measured:
             raise ValueError(
@@ -162,29 +163,30 @@ class RunState(L.Callback):
         better = self.monitor.better(measured[name], self.best_value)
         if trainer.strategy.broadcast(better):  # one rank decides
             self.best_epoch, self.best_value = epoch, measured[name]
-            self.best_student = student
+            self.best_student, self.best_beside = weights
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep the student as it is before other callbacks' last word."""
-        self._before_the_end = weights_of(student_of(pl_module))
+        self._before_the_end = kept_of(distiller_of(pl_module))
         self._averages = any(
             isinstance(one, StochasticWeightAveraging)
             for one in trainer.callbacks  # type: ignore[attr-defined]
         )
 
-    def left_by_callbacks(self, student: nn.Module) -> bool:
+    def left_by_callbacks(self, distiller: Distiller) -> bool:
         """Whether a callback ended the run with weights of its own that are not yet measured.
 
         They are kept, and replace the best student; those of a callback that averages weights for
         validation, too, were measured and judged every time.
         """
-        if self.averaged_when_validated or not self._before_the_end:
+        if self.averaged_when_validated or self._before_the_end is None:
             return False
-        return self._averages or not same_weights(weights_of(student), self._before_the_end)
+        return self._averages or not is_kept(distiller, self._before_the_end)
 
-    def keep(self, student: nn.Module, measured: Mapping[str, float]) -> None:
-        """Keep the student as it is, with what was measured of it."""
-        self.best_student = weights_of(student)
+    def keep(self, distiller: Distiller, measured: Mapping[str, float]) -> None:
+        """Keep the weights as a callback left them, with what was measured of the student."""
+        self.left_by_a_callback = True
+        self.best_student, self.best_beside = kept_of(distiller)
         self.best_epoch = int(self.history[-1]["epoch"]) if self.history else -1
         self.best_value = measured.get(str(self.monitor.name), math.nan)
         if math.isnan(self.best_value) and self.monitor.name is not None:
@@ -195,11 +197,11 @@ class RunState(L.Callback):
                 stacklevel=3,
             )
 
-    def finish(self, student: nn.Module, interrupted: bool = False) -> FitResult:
-        """Give the student its best weights."""
+    def finish(self, distiller: Distiller, interrupted: bool = False) -> FitResult:
+        """Give the student, and what trains beside it, the weights of the chosen epoch."""
         last = int(self.history[-1]["epoch"]) if self.history else -1
         if self.best_student:
-            student.load_state_dict(self.best_student)
+            restore(distiller, Kept(self.best_student, self.best_beside))
         elif self.monitor.name is not None and not interrupted:
             warnings.warn(
                 f"{self.monitor.name} was never measured in this run; the student is that of its "
@@ -212,29 +214,6 @@ class RunState(L.Callback):
         )
 
 
-def student_of(module: L.LightningModule) -> nn.Module:
-    """The student of a DistillerModule."""
-    return module.distiller.student  # type: ignore[union-attr,return-value]
-
-
-def weights_of(module: nn.Module) -> Weights:
-    """A copy of a module's state on the CPU."""
-    return {
-        name: one.detach().cpu().clone() if isinstance(one, Tensor) else copy.deepcopy(one)
-        for name, one in module.state_dict().items()
-    }
-
-
-def same_weights(one: Weights, other: Weights) -> bool:
-    """Whether two copies are equal bit for bit."""
-    return one.keys() == other.keys() and all(
-        torch.equal(value, other[name]) if isinstance(value, Tensor) else value == other[name]
-        for name, value in one.items()
-    )
-
-
-def share_buffers(module: nn.Module, world_size: int) -> None:
-    """Give all ranks the buffers of the first."""
-    if world_size > 1 and distributed.is_initialized():
-        for buffer in module.buffers():
-            distributed.broadcast(buffer, src=0)
+def distiller_of(module: L.LightningModule) -> Distiller:
+    """The distiller of a DistillerModule."""
+    return module.distiller  # type: ignore[return-value]

@@ -7,7 +7,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 
-from xdistill.engine.progress import Progress
+from xdistill.engine.progress import progress_for
 
 SPAWNED = ("ddp_spawn", "ddp_fork", "ddp_notebook")
 SHARDED = ("fsdp", "deepspeed", "model_parallel", "modelparallel", "xla_fsdp")
@@ -42,5 +42,5 @@ def checked_options(options: dict[str, Any], monitor: str | None) -> dict[str, A
     callbacks = [given] if isinstance(given, L.Callback) else list(given)
     shown = options.get("enable_progress_bar", True)
     if shown and not any(isinstance(one, ProgressBar) for one in callbacks):
-        callbacks.append(Progress(monitor))
+        callbacks.append(progress_for(monitor))
     return {**options, "callbacks": callbacks}

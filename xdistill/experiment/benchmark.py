@@ -25,7 +25,7 @@ from xdistill.experiment.run_folder import (
     numbered_folder,
     open_folder,
 )
-from xdistill.experiment.setting import Setting
+from xdistill.experiment.setting import PRECOMPUTED, Setting
 from xdistill.experiment.trial import Trial
 from xdistill.export import CONFIG, STUDENTS, save_student
 from xdistill.registry import create_encoder
@@ -36,7 +36,7 @@ from xdistill.storage.names import plain_name
 # A resumed benchmark may add methods and seeds; what is done stays.
 MAY_DIFFER = ("methods", "bound", "seeds", "devices", "accelerator", "num_workers")
 # What a finished one has besides.
-ADDED = ("encoder", "classes", "kept", STUDENTS)
+ADDED = ("encoder", "classes", "kept", STUDENTS, "night")
 
 Runs = Mapping[str, list[Result]]
 """The results of each network, one per seed: the teacher, the student alone, each method, and the
@@ -92,7 +92,8 @@ def _run(
     options = with_earlier_runs(options, folder)
     experiment = Experiment(name, folder, setting, hardware=options.hardware())
     for modality in (setting.student, teacher):
-        experiment.network(modality)
+        if setting.encoder_of(modality) != PRECOMPUTED:
+            experiment.network(modality)
     may_differ = (*MAY_DIFFER, *ADDED)
     open_folder(folder, CONFIG, options.config(name), resume=options.resume, may_differ=may_differ)
     students = (ALONE, *options.methods)
@@ -223,7 +224,7 @@ def _save_best(experiment: Experiment, options: Options, runs: Runs) -> None:
     ]
     _, method, seed = max(students, key=lambda one: one[0])
     folders = {
-        name: [str(_trial(experiment, options, name, one).folder) for one in range(len(results))]
+        name: [str(trial_of(experiment, options, name, one).folder) for one in range(len(results))]
         for name, results in runs.items()
         if name != TEACHER
     }
@@ -244,7 +245,7 @@ def _save_best(experiment: Experiment, options: Options, runs: Runs) -> None:
     )
 
 
-def _trial(experiment: Experiment, options: Options, method: str, seed: int) -> Trial:
+def trial_of(experiment: Experiment, options: Options, method: str, seed: int) -> Trial:
     """The trial of a student in the report."""
     if method == BOUND:
         return experiment.trial(ALONE, seed)

@@ -14,6 +14,7 @@ from torch import nn
 from xdistill.data.audit import audit
 from xdistill.data.cache import cache_teacher
 from xdistill.data.collate import collate
+from xdistill.data.digest import data_digest
 from xdistill.data.labels import hide_labels, keep_labels_of
 from xdistill.data.paired import PairedDataset
 from xdistill.data.refine import TARGETS
@@ -24,7 +25,13 @@ from xdistill.experiment.case import DEFAULT_CASE, Case, Parts, check_case, fold
 from xdistill.experiment.hardware import Hardware
 from xdistill.experiment.methods import LABELLED, RECIPE, UNTAUGHT, create_losses, losses_of
 from xdistill.experiment.networks import new_network
-from xdistill.experiment.rows import epoch_rows, hide_teachers, labelled_only, only
+from xdistill.experiment.rows import (
+    epoch_rows,
+    hide_teachers,
+    labelled_only,
+    only,
+    precomputed_scores,
+)
 from xdistill.experiment.run_folder import (
     WEIGHTS,
     Failure,
@@ -35,13 +42,16 @@ from xdistill.experiment.run_folder import (
     wait_for_main_process,
     write_outcome,
 )
-from xdistill.experiment.setting import Setting, get_setting
+from xdistill.experiment.setting import PRECOMPUTED, Setting, get_setting
 from xdistill.experiment.targets import Given, prepare_targets
 from xdistill.experiment.trial import AnyTrial, TeacherTrial, Training, Trial, run_trial
 from xdistill.losses.cross_entropy import CrossEntropy
+from xdistill.precomputed_teacher import PrecomputedTeacher
 from xdistill.types import Outputs
 
 SETTING = "setting.json"
+DATA = "data_of_split_{}.json"
+TEACHER_DATA = "teacher_data_of_split_{}.json"
 
 
 class Experiment:
@@ -80,6 +90,7 @@ class Experiment:
         self.data_root = Path(data_root)
         self.hardware = Hardware() if hardware is None else hardware
         self._load = lru_cache(maxsize=2)(self._load_split)
+        self._check_data = lru_cache(maxsize=None)(self._compare_data)
         self._audited = lru_cache(maxsize=2)(self._audit)
         self._parts = lru_cache(maxsize=2)(self._divide)
         self._taught = lru_cache(maxsize=2)(self._teach)
@@ -117,7 +128,7 @@ class Experiment:
         Raises:
             ValueError: a trial of another setting, an unknown method, a case that the setting has
                 no teacher for, data that cannot be trained on, or a folder whose runs were made
-                with another setting.
+                with another setting or other data.
             FloatingPointError: the training loss became NaN or infinite.
             RuntimeError: a teacher of the student failed.
         """
@@ -127,8 +138,11 @@ class Experiment:
             )
         check_case(trial.case, self.setting)
         self.check_folder()
+        self._check_data(self.setting.split(trial.seed))
         if isinstance(trial, Trial):
             prepare = partial(self._student, trial)
+        elif self.setting.teachers.get(trial.modality) == PRECOMPUTED:
+            return self._precomputed_teacher(trial)
         elif trial.case == "cross_fitted":
             return self._cross_fitted_teacher(trial)
         else:
@@ -144,9 +158,45 @@ class Experiment:
         config = {**self.setting.config(), "precision": self.hardware.precision}
         check_config(self.folder, SETTING, config)
 
+    def check_data(self) -> None:
+        """Compare the data with that of the runs in the folder, where it can be read.
+
+        Raises:
+            ValueError: the runs in the folder were made with other data.
+        """
+        split = self.setting.split(0)
+        if self._data_file(split).exists():
+            self._check_data(split)
+
+    def _compare_data(self, split: int) -> None:
+        """Write a digest of a split's parts into the folder, or compare it with what is there."""
+        try:
+            splits = self._load(split)
+        except Exception:  # a trial that reads it fails with the same error
+            return
+        digests = {name: data_digest(part) for name, part in splits._asdict().items()}
+        check_config(self.folder, self._data_file(split).name, digests, what="data")
+
+    def _data_file(self, split: int) -> Path:
+        return self.folder / DATA.format(split)
+
     def splits(self, seed: int = 0) -> Splits:
         """The audited parts that a seed trains students on (the pairs), validates and tests on."""
         return self._audited(self.setting.split(seed))._replace(train=self._parts(seed).pairs)
+
+    def pairs(self, trial: Trial) -> PairedDataset:
+        """The rows that a student is trained on, with the labels that it sees.
+
+        Where its method has teachers, the rows hold their outputs instead of their inputs.
+        """
+        return self._pairs_and_teachers(trial)[0]
+
+    def taught(
+        self, seed: int = 0, case: Case = DEFAULT_CASE
+    ) -> tuple[Mapping[str, nn.Module], PairedDataset]:
+        """The teachers of a seed, trained if they are not, and the pairs with their outputs."""
+        self.check_folder()
+        return self._taught(seed, case)
 
     def network(self, modality: str, seed: int = 0) -> nn.Module:
         """The untrained encoder of the student's modality or of a teacher's."""
@@ -177,7 +227,10 @@ class Experiment:
         if load is None:
             assert parts.teacher is not None  # check_case has refused it
             return parts.teacher
-        foreign = load(self.data_root, self.setting.split(trial.seed))
+        split = self.setting.split(trial.seed)
+        foreign = load(self.data_root, split)
+        digest = {"teacher": data_digest(foreign)}
+        check_config(self.folder, TEACHER_DATA.format(split), digest, what="data")
         if foreign.classes != parts.pairs.classes:
             raise ValueError(
                 f"the teacher's corpus has the classes {foreign.classes} and the pairs "
@@ -198,6 +251,29 @@ class Experiment:
             setting.lr,
         )
 
+    def _precomputed_teacher(self, trial: TeacherTrial) -> Result:
+        """The scores of outputs that the data hold.
+
+        Raises:
+            ValueError: another case than the default, since it is not known what the teacher saw.
+        """
+        if trial.case != DEFAULT_CASE:
+            raise ValueError(
+                f"the outputs of the {trial.modality!r} teacher are precomputed, so it cannot be "
+                f"trained for the case {trial.case!r}; leave --case at {DEFAULT_CASE}"
+            )
+        folder = self.folder / trial.folder
+        done = read_outcome(folder)
+        if isinstance(done, Result):
+            return done
+        _, val, test = self.splits(trial.seed)
+        found = [precomputed_scores(part, trial.modality) for part in (val, test)]
+        result = Result(found[0].scored, found[1].scored, 0, 0.0, [], found[1].predicted.tolist())
+        if main_process():
+            write_outcome(folder, trial, result)
+        wait_for_main_process()
+        return result
+
     def _cross_fitted_teacher(self, trial: TeacherTrial) -> Result:
         """The in-sample teacher; the teachers of folds are trained beside it.
 
@@ -216,17 +292,21 @@ class Experiment:
         wait_for_main_process()
         return result
 
-    def _student(self, trial: Trial) -> Training:
-        setting, seed = trial.lasting(self.setting), trial.seed
-        splits = Splits(*(only(part, setting.student) for part in self.splits(seed)))
-        teachers: Mapping[str, nn.Module] = {}
-        train = splits.train
-        if trial.method not in UNTAUGHT:
+    def _pairs_and_teachers(self, trial: Trial) -> tuple[PairedDataset, Mapping[str, nn.Module]]:
+        seed, teachers = trial.seed, {}
+        if trial.method in UNTAUGHT:
+            train = only(self.splits(seed).train, self.setting.student)
+        else:
             teachers, train = self._taught(seed, trial.case)
             train = hide_teachers(train, teachers, trial.missing, seed)
         if trial.groups is not None:
             train = keep_labels_of(train, trial.groups, seed)
-        train = hide_labels(train, trial.labels, seed)
+        return hide_labels(train, trial.labels, seed), teachers
+
+    def _student(self, trial: Trial) -> Training:
+        setting, seed = trial.lasting(self.setting), trial.seed
+        splits = Splits(*(only(part, setting.student) for part in self.splits(seed)))
+        train, teachers = self._pairs_and_teachers(trial)
         if trial.method == LABELLED:
             shown = epoch_rows(train, setting.batch_size, setting.labelled_per_batch)
             train = labelled_only(train, shown)
@@ -234,14 +314,15 @@ class Experiment:
         train = prepare_targets(f"{trial.targets}+{trial.method}", train, teachers, given)
         encoder = self.network(setting.student, seed)
         example = collate([train[0]])  # read before seeding, where an augmentation may draw
+        task = CrossEntropy.balanced(train) if setting.weighted else CrossEntropy()
 
         def make() -> Distiller:
             if trial.method in UNTAUGHT:
-                return Distiller(encoder, None, CrossEntropy())
+                return Distiller(encoder, None, task)
             return Distiller(
                 encoder,
                 teachers,
-                create_losses(trial.method, setting, trial.strength),
+                create_losses(trial.method, setting, trial.strength, task),
                 num_classes=len(train.classes),
                 num_samples=len(train),
                 example=example,
@@ -269,6 +350,10 @@ class Experiment:
         """The teachers of a seed, and the pairs with their outputs instead of inputs."""
         teachers, train = {}, self.splits(seed).train
         for modality in self.setting.teachers:
+            if self.setting.teachers[modality] == PRECOMPUTED:
+                width = train.cached[modality].embedding.shape[-1]
+                teachers[modality] = PrecomputedTeacher(modality, width)
+                continue
             trial = TeacherTrial(self.name, modality, seed, case=case)
             done = read_outcome(self.folder / trial.folder)
             if isinstance(done, Failure):

@@ -42,7 +42,9 @@ TEACHER = "teacher"
 """A teacher, trained alone on its own modality."""
 
 
-def create_losses(method: str, setting: Setting, strength: float = 1.0) -> dict[str, Loss]:
+def create_losses(
+    method: str, setting: Setting, strength: float = 1.0, task: CrossEntropy | None = None
+) -> dict[str, Loss]:
     """One loss per teacher of a setting; a Distiller adds them up.
 
     The first one contains the task's loss: cross-entropy with weight 1, or, wherever `kd` is one of
@@ -53,6 +55,7 @@ def create_losses(method: str, setting: Setting, strength: float = 1.0) -> dict[
         method: names of losses, joined by "+".
         setting: its teachers, hidden layers, number of epochs and options of losses.
         strength: factor on every weight except the task's. Several teachers share it equally.
+        task: the cross-entropy, where it is not the plain one.
 
     Raises:
         ValueError: an unknown name, none of a loss, or a loss on hidden layers in a setting without
@@ -61,11 +64,11 @@ def create_losses(method: str, setting: Setting, strength: float = 1.0) -> dict[
     names = [name for name in losses_of(method).split("+") if name]
     if not names:
         raise ValueError(f"method {method!r} names no loss; name one, as in {method}+pseudo_label")
-    task = (0.1 if "kd" in names else 1.0) * CrossEntropy()
+    own = (0.1 if "kd" in names else 1.0) * (task or CrossEntropy())
     found: dict[str, Loss] = {}
     for teacher in setting.teachers:
         terms = [_weighted(name, setting, strength) for name in names]
-        found[teacher] = reduce(add, terms if found else [task, *terms])
+        found[teacher] = reduce(add, terms if found else [own, *terms])
     return found
 
 

@@ -63,6 +63,8 @@ class Options:
     labels in each; rows are mixed as they come when left out."""
     balanced: bool = False
     """Draw those labelled rows of every class equally often."""
+    weighted: bool = False
+    """Weigh labelled rows so that all classes count the same, the rare ones more."""
     bound: bool = False
     """Where labels are hidden, also train the student alone with all of them: what no method can
     be expected to pass."""
@@ -166,6 +168,7 @@ class Options:
             batch_size=self.batch_size,
             labelled_per_batch=self.labelled_per_batch,
             balanced=self.balanced,
+            weighted=self.weighted,
             folds=self.teacher_folds,
             teacher_share=self.teacher_share,
             teacher_load=teacher_load,

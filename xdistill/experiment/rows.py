@@ -9,6 +9,7 @@ from torch import Tensor
 
 from xdistill.data.order import TwoStreams
 from xdistill.data.paired import PairedDataset
+from xdistill.metrics import Prediction, score
 
 
 def only(dataset: PairedDataset, modality: str) -> PairedDataset:
@@ -68,3 +69,21 @@ def hide_teachers(
     has[order[: round(share * len(train))]] = False
     before = {name: train.rows_with(name) for name in teachers}
     return train.replace(valid={**train.valid, **{name: has & before[name] for name in before}})
+
+
+def precomputed_scores(part: PairedDataset, modality: str) -> Prediction:
+    """What the outputs of a teacher that the rows hold say of those that have it.
+
+    Raises:
+        ValueError: the outputs have no logits, or no row has both a teacher and a label.
+    """
+    logits = part.cached[modality].logits
+    has = part.rows_with(modality)
+    if logits is None or not bool((has & part.labelled).any()):
+        raise ValueError(
+            f"no row has both a label and probabilities of the {modality!r} teacher, so the "
+            "teacher cannot be judged; hold out sleepers that have both"
+        )
+    logits, target = logits[has], part.target[has]
+    scores = score(logits, target, len(part.classes))
+    return Prediction(logits.argmax(dim=1), target, scores, logits.softmax(dim=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import warnings
 from collections.abc import Collection, Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xdistill.metrics import Scores
-from xdistill.report import read_json, write_json
+from xdistill.report import SCALARS, read_json, write_json
 from xdistill.storage.lock import is_used
 
 RESULT = "result.json"
@@ -70,8 +71,10 @@ def read_outcome(folder: Path) -> Outcome | None:
     try:
         if "error" in kept:
             return Failure(**kept)
-        return Result(**{**kept, "val": _scores(kept["val"]), "test": _scores(kept["test"])})
-    except (KeyError, TypeError) as error:
+        history = [{name: _number(one) for name, one in row.items()} for row in kept["history"]]
+        parts = {name: _scores(kept[name]) for name in ("val", "test")}
+        return Result(**{**kept, **parts, "history": history})
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} is not the result of a run ({type(error).__name__}: {error}); delete it to "
             "have the run repeated"
@@ -79,9 +82,18 @@ def read_outcome(folder: Path) -> Outcome | None:
 
 
 def _scores(kept: Mapping[str, Any]) -> Scores:
-    """Scores with the tuples that JSON turned into lists."""
-    tuples = {"f1_per_class": tuple(kept["f1_per_class"])}
-    return Scores(**{**kept, **tuples, "confusion": tuple(map(tuple, kept["confusion"]))})
+    """Scores with the tuples that JSON turned into lists, and NaN where it has null."""
+    scalars = {name: _number(kept[name]) for name in SCALARS}
+    tuples = {
+        "f1_per_class": tuple(map(_number, kept["f1_per_class"])),
+        "confusion": tuple(map(tuple, kept["confusion"])),
+    }
+    return Scores(**{**kept, **scalars, **tuples})
+
+
+def _number(kept: float | None) -> float:
+    """A number as it was: JSON has null for NaN."""
+    return math.nan if kept is None else kept
 
 
 def write_outcome(folder: Path, trial: Any, outcome: Outcome) -> None:
@@ -124,7 +136,11 @@ def open_folder(
 
 
 def check_config(
-    folder: Path, file: str, config: Mapping[str, Any], may_differ: Collection[str] = ()
+    folder: Path,
+    file: str,
+    config: Mapping[str, Any],
+    may_differ: Collection[str] = (),
+    what: str = "options",
 ) -> None:
     """Write what runs are made with into their folder, or compare it with what is written there.
 
@@ -134,6 +150,7 @@ def check_config(
         config: what they are made with.
         may_differ: entries that may change on resume, because no finished run depends on them, or
             that only a finished run has.
+        what: the entries are, for the message.
 
     Raises:
         ValueError: the runs in the folder were made with other options, an option that is no more
@@ -152,8 +169,8 @@ def check_config(
     }
     if other:
         raise ValueError(
-            f"the runs in {folder} were made with other options: {other}; use the same ones, "
-            "choose another --out, or delete that folder"
+            f"the runs in {folder} were made with other {what}: {other}; use the same, choose "
+            "another --out, or delete that folder"
         )
 
 

@@ -20,6 +20,10 @@ SHORT_RUNS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+PRECOMPUTED = "precomputed"
+"""The encoder of a teacher who is not here: the data hold its outputs (`xdistill.precomputed`)."""
+
+
 @dataclass(frozen=True)
 class Setting:
     """A student of one data set and its teachers, trained the same way with every method.
@@ -27,7 +31,7 @@ class Setting:
     Attributes:
         load: returns the three parts, given the folder of all data sets and the number of the
             split.
-        teachers: encoder of each teacher, by its modality.
+        teachers: encoder of each teacher, by its modality; `PRECOMPUTED` for outputs of the data.
         student: modality of the student.
         encoder: encoder of the student.
         options: further options of `create_encoder`, by modality.
@@ -40,6 +44,7 @@ class Setting:
         labelled_per_batch: labelled rows of a step where a student has some labels and some rows
             without, so that the task sees labels in every step; None mixes rows as they come.
         balanced: draw those labelled rows of every class equally often.
+        weighted: weigh the task's cross-entropy so that all classes count the same.
         few_labels: share of the labels that the suite leaves to students where it is not told one.
         folds: of the cross-fitted case: the groups of the pairs are dealt into so many, or one each
             where there are fewer groups.
@@ -75,6 +80,7 @@ class Setting:
     batch_size: int = 64
     labelled_per_batch: int | None = None
     balanced: bool = False
+    weighted: bool = False
     few_labels: float = 0.02
     folds: int = 4
     fold_rows: bool = False
@@ -119,6 +125,8 @@ class Setting:
     def config(self) -> dict[str, Any]:
         """What a file keeps of it: all that finished runs follow from, but the functions."""
         left_out = ("load", "teacher_load", "few_labels")
+        if not self.weighted:  # so that runs from before there was such a choice go on
+            left_out += ("weighted",)
         return {
             one.name: getattr(self, one.name) for one in fields(self) if one.name not in left_out
         }

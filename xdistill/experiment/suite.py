@@ -110,7 +110,8 @@ def run_suite(options: SuiteOptions) -> dict[str, Any]:
 
     Raises:
         ValueError: an unknown data set or method, a number out of range, a case that a setting has
-            no teacher for, or a folder whose runs were made under other settings.
+            no teacher for, or a folder whose runs were made under other settings or with other
+            data.
     """
     place = Place(options.data_root.expanduser(), options.out, options.teacher_share)
     plan = _plan(options, place)
@@ -118,6 +119,7 @@ def run_suite(options: SuiteOptions) -> dict[str, Any]:
     _check(options, plan, along)
     for name in plan.settings:
         place.experiment(name).check_folder()
+        place.experiment(name).check_data()
     if along.groups:
         present = {name: _groups(place, name, plan) for name in along.settings}
         along = replace(along, present=present)

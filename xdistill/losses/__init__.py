@@ -5,6 +5,7 @@ from __future__ import annotations
 from xdistill.losses.at import AT
 from xdistill.losses.binary_cross_entropy import BinaryCrossEntropy
 from xdistill.losses.c2kd import C2KD
+from xdistill.losses.catkd import CATKD
 from xdistill.losses.cc import CC
 from xdistill.losses.ccl import CCL
 from xdistill.losses.cka import CKA
@@ -37,6 +38,7 @@ from xdistill.losses.mse import MSE
 from xdistill.losses.mst import MST
 from xdistill.losses.multiclass_nce import MultiClassNCE
 from xdistill.losses.nkd import NKD
+from xdistill.losses.norm import NORM
 from xdistill.losses.nst import NST
 from xdistill.losses.ofa import OFA
 from xdistill.losses.ofd import OFD
@@ -53,6 +55,7 @@ from xdistill.losses.rkd import RKD
 from xdistill.losses.rld import RLD
 from xdistill.losses.rsd import RSD
 from xdistill.losses.sacd import SACD
+from xdistill.losses.sdd import SDD
 from xdistill.losses.siglip import SigLIP
 from xdistill.losses.simkd import SimKD
 from xdistill.losses.smooth_l1 import SmoothL1
@@ -65,12 +68,14 @@ from xdistill.losses.ttm import TTM
 from xdistill.losses.vid import VID
 from xdistill.losses.wcord import WCoRD
 from xdistill.losses.wkd_feature import WKDFeature
+from xdistill.losses.wkd_logit import WKDLogit
 from xdistill.losses.wsld import WSLD
 from xdistill.losses.wttm import WTTM
 
 __all__ = [
     "AT",
     "C2KD",
+    "CATKD",
     "CC",
     "CCL",
     "CKA",
@@ -96,6 +101,7 @@ __all__ = [
     "MSE",
     "MST",
     "NKD",
+    "NORM",
     "NST",
     "OFA",
     "OFD",
@@ -104,6 +110,7 @@ __all__ = [
     "RLD",
     "RSD",
     "SACD",
+    "SDD",
     "SP",
     "SRD",
     "TTM",
@@ -131,6 +138,7 @@ __all__ = [
     "Triplet",
     "WCoRD",
     "WKDFeature",
+    "WKDLogit",
     "WeightedSum",
     "permutation_salience",
     "ramp",

@@ -14,6 +14,7 @@ from xdistill.losses.parts.kendall import kendall_tau_b
 from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.options import (
+    require_counts,
     require_not_negative,
     require_num_classes,
     require_positive,
@@ -141,6 +142,7 @@ class C2KD(Loss):
         num_classes: int | None = None,
     ):
         super().__init__()
+        require_counts(self.name, num_classes=num_classes)
         require_positive(self.name, temperature=temperature)
         if not -1 <= threshold < 1:
             raise ValueError(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import row_mask, zero_rows
-from xdistill.losses.parts.options import require_positive
+from xdistill.losses.parts.options import require_counts, require_positive
 from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
@@ -86,10 +86,7 @@ class CC(Loss):
 
     def __init__(self, gamma: float = 0.4, order: int = 2, official: bool = False):
         super().__init__()
-        if gamma <= 0 or order < 1:
-            raise ValueError(
-                f"cc needs gamma above 0 and an order of at least 1, got {gamma} and {order}"
-            )
+        require_counts(self.name, order=order)
         require_positive(self.name, gamma=gamma)
         self.gamma = gamma
         self.order = order

@@ -15,6 +15,7 @@ from xdistill.losses.parts.checks import require_classes, require_logits
 from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.options import (
+    require_counts,
     require_not_negative,
     require_num_classes,
     require_positive,
@@ -166,6 +167,7 @@ class CCL(Loss):
         num_classes: int | None = None,
     ):
         super().__init__()
+        require_counts(self.name, dim=dim, num_classes=num_classes)
         require_positive(self.name, temperature=temperature)
         self.temperature = temperature
         require_not_negative(self.name, divergence_weight=divergence_weight)

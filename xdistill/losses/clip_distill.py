@@ -10,7 +10,7 @@ from torch import Tensor
 from xdistill import kernels
 from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import given_mask, row_mask, zero_rows
-from xdistill.losses.parts.options import require_positive
+from xdistill.losses.parts.options import require_counts, require_positive
 from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.registry import register_loss
 
@@ -107,6 +107,7 @@ class CLIPDistill(Loss):
         dim: int | None = None,
     ):
         super().__init__()
+        require_counts(self.name, dim=dim)
         if form not in ("self", "cross"):
             raise ValueError(f'clip_distill: form must be "self" or "cross", got {form!r}')
         require_positive(self.name, temperature=temperature)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
+from xdistill.losses.parts.options import require_counts
 from xdistill.registry import create_projector, register_loss
 
 
@@ -72,8 +73,7 @@ class CMD(Loss):
 
     def __init__(self, moments: int = 5, bounds: tuple[float, float] | None = None):
         super().__init__()
-        if moments < 1:
-            raise ValueError(f"cmd needs at least 1 moment, got {moments}")
+        require_counts(self.name, moments=moments)
         if bounds is not None and not -math.inf < bounds[0] < bounds[1] < math.inf:
             raise ValueError(f"cmd needs bounds (a, b) with a < b, got {bounds}")
         self.moments = moments

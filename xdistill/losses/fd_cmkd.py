@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from xdistill.losses.cross_entropy import cross_entropy
 from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
-from xdistill.losses.parts.options import require_not_negative, require_num_classes
+from xdistill.losses.parts.options import require_counts, require_not_negative, require_num_classes
 from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
@@ -126,6 +126,7 @@ class FDCMKD(Loss):
         num_classes: int | None = None,
     ):
         super().__init__()
+        require_counts(self.name, dim=dim, num_classes=num_classes)
         if not 0 < cutoff <= 1:
             raise ValueError(
                 f"fd_cmkd: cutoff is the share of low frequencies, in (0, 1], got {cutoff}"

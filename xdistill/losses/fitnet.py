@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from xdistill.losses.parts.layers import Layers, channel_counts, hidden_maps
 from xdistill.losses.parts.loss import Loss, Need, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
+from xdistill.losses.parts.normalise import Normalise, normalised, require_kind
+from xdistill.losses.parts.options import require_counts
 from xdistill.losses.parts.shared_axes import ChannelAdapter, align
 from xdistill.numerics import masked_mean
 from xdistill.registry import create_projector, register_loss
@@ -46,6 +48,10 @@ class FitNet(Loss):
         student_dim: width of the student's embedding.
         teacher_dim: width of the teacher's embedding.
         layers: pairs of hidden layers, or None for the embeddings.
+        normalise: what is done to the teacher's embeddings first: "none", "layer", "standardise" or
+            "whiten" (`parts.normalise.normalised`). With adapter="orthogonal" it is VkD (Miles et
+            al., CVPR 2024), which standardises or layer-normalises to classify and whitens to
+            generate; its public code for ImageNet takes "layer" and a smooth L1 distance.
 
     Raises:
         ValueError: `layers` together with an option of embeddings.
@@ -65,8 +71,16 @@ class FitNet(Loss):
         student_dim: int | None = None,
         teacher_dim: int | None = None,
         layers: Layers | None = None,
+        normalise: Normalise = "none",
     ):
         super().__init__()
+        require_counts(self.name, student_dim=student_dim, teacher_dim=teacher_dim)
+        require_kind(self.name, normalise)
+        if layers is not None and normalise != "none":
+            raise ValueError(
+                "fitnet normalises embeddings, but got layers together with "
+                f"normalise={normalise!r}; leave one of them out"
+            )
         if layers is not None and (adapter, student_dim, teacher_dim) != ("linear", None, None):
             raise ValueError(
                 "fitnet maps the channels of hidden layers linearly, but got layers together with "
@@ -74,6 +88,7 @@ class FitNet(Loss):
                 "leave those out and call loss.bind(student, teacher)"
             )
         self.layers = layers
+        self.normalise = normalise
         self.adapter_name = adapter
         self.adapter: nn.Module | None = None
         self.channel_adapters: nn.ModuleList | None = None
@@ -105,7 +120,8 @@ class FitNet(Loss):
                 f"{teacher.embedding.shape[1]} (teacher); call loss.bind(student, teacher) or give "
                 "student_dim and teacher_dim, so that it makes an adapter"
             )
-        return fitnet(ours, teacher.embedding, valid)
+        keep = row_mask(valid, teacher.embedding)
+        return fitnet(ours, normalised(teacher.embedding, keep, self.normalise), valid)
 
     def _hidden(
         self, student: Outputs, teacher: Outputs, valid: Bool[Tensor, " b"] | None

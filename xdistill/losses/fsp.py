@@ -6,13 +6,13 @@ import math
 from itertools import pairwise
 
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from xdistill.losses.parts.layers import FeatureMap, Layers, channel_counts, hidden_maps
-from xdistill.losses.parts.loss import Loss
+from xdistill.losses.parts.adapted_channels import AdaptedChannels
+from xdistill.losses.parts.layers import FeatureMap, hidden_maps
 from xdistill.losses.parts.masking import row_mask, zero_rows
-from xdistill.losses.parts.shared_axes import adapters_where_needed, on_axes
+from xdistill.losses.parts.shared_axes import on_axes
 from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
 
@@ -65,7 +65,7 @@ def max_pool_to(x: Float[Tensor, "b c *s"], lengths: list[int]) -> Float[Tensor,
 
 
 @register_loss("fsp")
-class FSP(Loss):
+class FSP(AdaptedChannels):
     """Relations between consecutive layers of the student follow those of the teacher.
 
     Everything happens inside one network: no axis is shared across modalities, only the numbers of
@@ -83,19 +83,7 @@ class FSP(Loss):
     formula = "Σ_stages mean of (G_s − G_t)², G = F_i F_{i+1}ᵀ/positions"
     paper = "Yim et al., CVPR 2017"
     needs = ("hidden",)
-    shared_space = False
     recommended_weight = 50.0
-
-    def __init__(self, layers: Layers | None = None):
-        super().__init__()
-        self.layers = layers
-        self.adapters: nn.ModuleList | None = None
-
-    def bind(self, student, teacher, num_classes=None, num_samples=None):
-        if self.adapters is None:
-            channels = channel_counts(self.name, self.layers, student, teacher)
-            self.adapters = adapters_where_needed(channels)
-        return self
 
     def forward(self, student, teacher, target=None, *, valid=None, index=None):
         maps = hidden_maps(self.name, self.layers, student, teacher)

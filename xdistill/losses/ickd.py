@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from xdistill.losses.parts.layers import Layers, channel_counts, hidden_maps
-from xdistill.losses.parts.loss import Loss
+from xdistill.losses.parts.adapted_channels import AdaptedChannels
+from xdistill.losses.parts.layers import Layers
 from xdistill.losses.parts.masking import row_mask, zero_rows
-from xdistill.losses.parts.shared_axes import adapters_where_needed
 from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
@@ -43,7 +42,7 @@ def correlation(x: Float[Tensor, "b c *s"]) -> Float[Tensor, "b c c"]:
 
 
 @register_loss("ickd")
-class ICKD(Loss):
+class ICKD(AdaptedChannels):
     """Correlations among the channels of the student's maps follow the teacher's.
 
     The maps need no shared axis and no equal length: video [B, C, T, H, W] is compared with EEG [B,
@@ -63,26 +62,13 @@ class ICKD(Loss):
     formula = "‖rownorm(F_s F_sᵀ) − rownorm(F_t F_tᵀ)‖²/C²"
     paper = "Liu et al., ICCV 2021"
     needs = ("hidden",)
-    shared_space = False
     recommended_weight = 500.0
 
     def __init__(self, layers: Layers | None = None, official: bool = False):
-        super().__init__()
-        self.layers = layers
+        super().__init__(layers)
         self.official = official
-        self.adapters: nn.ModuleList | None = None
-
-    def bind(self, student, teacher, num_classes=None, num_samples=None):
-        if self.adapters is None:
-            channels = channel_counts(self.name, self.layers, student, teacher)
-            self.adapters = adapters_where_needed(channels)
-        return self
 
     def forward(self, student, teacher, target=None, *, valid=None, index=None):
-        maps = hidden_maps(self.name, self.layers, student, teacher)
-        if self.adapters is None:
-            raise ValueError("ickd has no adapters yet; call loss.bind(student, teacher)")
-        value = student.embedding.new_zeros(())
-        for adapter, (ours, theirs) in zip(self.adapters, maps, strict=True):
-            value = value + ickd(adapter(ours.tensor), theirs.tensor, valid, self.official)
-        return value
+        pairs = self.adapted(student, teacher)
+        none = student.embedding.new_zeros(())
+        return sum((ickd(*maps, valid, self.official) for maps in pairs), none)

@@ -13,7 +13,7 @@ from xdistill.kernels.distributed import Gather
 from xdistill.losses.parts.across_ranks import for_averaging
 from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import given_mask, row_mask, zero_rows
-from xdistill.losses.parts.options import require_positive
+from xdistill.losses.parts.options import require_counts, require_positive
 from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.registry import register_loss
 
@@ -66,6 +66,7 @@ class InfoNCE(Loss):
         gather: Gather = "none",
     ):
         super().__init__()
+        require_counts(self.name, dim=dim)
         require_positive(self.name, temperature=temperature)
         self.temperature = temperature
         self.learnable = learnable

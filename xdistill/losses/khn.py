@@ -14,7 +14,7 @@ from xdistill.kernels.mined.mining import Mining
 from xdistill.kernels.mined.relations import Positives
 from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.masking import given_mask, row_mask, zero_rows
-from xdistill.losses.parts.options import require_positive, require_share
+from xdistill.losses.parts.options import require_counts, require_positive, require_share
 from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.memory import EMA, MemoryBank
 from xdistill.registry import register_loss
@@ -101,9 +101,15 @@ class KHN(Loss):
         teacher_dim: int | None = None,
     ):
         super().__init__()
+        require_counts(
+            self.label,
+            num_negatives=num_negatives,
+            dim=dim,
+            student_dim=student_dim,
+            teacher_dim=teacher_dim,
+        )
+        require_counts(self.label, 0, bank_size=bank_size)
         require_positive(self.name, temperature=temperature)
-        if bank_size < 0:
-            raise ValueError(f"bank_size must be 0 (no bank) or more, got {bank_size}")
         require_positive(self.label, margin=margin)
         require_share(self.label, teacher_momentum=teacher_momentum)
         self.margin = margin

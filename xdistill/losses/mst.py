@@ -14,6 +14,7 @@ from xdistill.losses.parts.kl import kl
 from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.options import (
+    require_counts,
     require_not_negative,
     require_num_classes,
     require_positive,
@@ -179,6 +180,7 @@ class MST(Loss):
         num_classes: int | None = None,
     ):
         super().__init__()
+        require_counts(self.name, num_teachers=num_teachers, k=k, num_classes=num_classes)
         if not 1 <= k <= num_teachers:
             raise ValueError(
                 f"mst routes each row to k of its teachers, got k={k} and "

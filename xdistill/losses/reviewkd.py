@@ -19,6 +19,7 @@ from xdistill.losses.parts.layers import (
 )
 from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
+from xdistill.losses.parts.options import require_counts
 from xdistill.losses.parts.shared_axes import ChannelAdapter, align, pool_to, shared_axes
 from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
@@ -135,10 +136,8 @@ class ReviewKD(Loss):
         pools: Sequence[int] = (4, 2, 1),
     ):
         super().__init__()
-        if min([1 if mid_channels is None else mid_channels, *pools]) < 1:
-            raise ValueError(
-                f"mid_channels and pools must be at least 1, got {mid_channels} and {tuple(pools)}"
-            )
+        pooled = {f"pools[{place}]": size for place, size in enumerate(pools)}
+        require_counts(self.name, mid_channels=mid_channels, **pooled)
         self.layers = layers
         self.mid_channels = mid_channels
         self.pools = tuple(pools)

@@ -16,6 +16,7 @@ from xdistill.losses.khn import KHN, Rows
 from xdistill.losses.parts.checks import require_logits
 from xdistill.losses.parts.loss import width
 from xdistill.losses.parts.options import (
+    require_counts,
     require_not_negative,
     require_num_classes,
     require_positive,
@@ -109,7 +110,14 @@ class SACD(KHN):
             dim=dim,
         )
         require_positive(self.name, structure_temperature=structure_temperature)
-        _check(structure, structure_space, structure_neighbours)
+        require_counts(
+            self.name,
+            structure_neighbours=structure_neighbours,
+            student_dim=student_dim,
+            teacher_dim=teacher_dim,
+            num_classes=num_classes,
+        )
+        _check(structure, structure_space)
         self.structure = structure
         require_not_negative(
             self.name,
@@ -173,7 +181,7 @@ class SACD(KHN):
         )
 
 
-def _check(structure: str | None, space: str | None, neighbours: int | None) -> None:
+def _check(structure: str | None, space: str | None) -> None:
     if structure not in (None, *get_args(Structure)):
         raise ValueError(
             f"sacd: unknown structure {structure!r}; choose one of {get_args(Structure)} or None"
@@ -185,8 +193,4 @@ def _check(structure: str | None, space: str | None, neighbours: int | None) -> 
     if structure == "graph" and space == "raw":
         raise ValueError(
             "structure='graph' scores embeddings of one width; use structure_space='projected'"
-        )
-    if neighbours is not None and neighbours < 1:
-        raise ValueError(
-            f"sacd: structure_neighbours must be at least 1, or None for all, got {neighbours}"
         )

@@ -13,7 +13,7 @@ from xdistill.kernels.distributed import Gather
 from xdistill.losses.parts.across_ranks import for_averaging
 from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import given_mask, row_mask, zero_rows
-from xdistill.losses.parts.options import require_finite, require_positive
+from xdistill.losses.parts.options import require_counts, require_finite, require_positive
 from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.registry import register_loss
 
@@ -65,6 +65,7 @@ class SigLIP(Loss):
         gather: Gather = "none",
     ):
         super().__init__()
+        require_counts(self.name, dim=dim)
         if scale <= 0:
             raise ValueError(f"siglip: scale must be above 0, got {scale}; it is 1 / temperature")
         require_positive(self.name, scale=scale)

@@ -6,6 +6,7 @@ from torch import nn
 
 from xdistill.losses.fitnet import fitnet
 from xdistill.losses.parts.loss import Loss, width
+from xdistill.losses.parts.options import require_counts
 from xdistill.registry import create_projector, register_loss
 
 
@@ -42,6 +43,7 @@ class SimKD(Loss):
         self, adapter: str = "mlp", student_dim: int | None = None, teacher_dim: int | None = None
     ):
         super().__init__()
+        require_counts(self.name, student_dim=student_dim, teacher_dim=teacher_dim)
         self.adapter_name = adapter
         self.adapter: nn.Module | None = None
         if student_dim is not None and teacher_dim is not None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from xdistill.losses.parts.centred_rows import centred_rows
 from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.masking import row_mask
-from xdistill.losses.parts.options import require_positive
+from xdistill.losses.parts.options import require_counts, require_positive
 from xdistill.registry import register_loss
 
 EPS = 1e-5
@@ -86,6 +86,7 @@ class SRD(Loss):
         teacher_dim: int | None = None,
     ):
         super().__init__()
+        require_counts(self.name, student_dim=student_dim, teacher_dim=teacher_dim)
         if not alpha >= 1:
             raise ValueError(
                 f"srd: alpha must be at least 1 for a finite gradient at 0, got {alpha}"

@@ -10,7 +10,7 @@ from xdistill.kernels.distributed import Gather
 from xdistill.losses.parts.across_ranks import for_averaging
 from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import given_mask, row_mask, zero_rows
-from xdistill.losses.parts.options import require_positive
+from xdistill.losses.parts.options import require_counts, require_positive
 from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.registry import register_loss
 
@@ -62,6 +62,7 @@ class SupCon(Loss):
 
     def __init__(self, temperature: float = 0.1, dim: int | None = None, gather: Gather = "none"):
         super().__init__()
+        require_counts(self.name, dim=dim)
         require_positive(self.name, temperature=temperature)
         self.temperature = temperature
         self.dim = dim

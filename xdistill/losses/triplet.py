@@ -11,7 +11,7 @@ from xdistill.kernels import khn
 from xdistill.kernels.mined.relations import Positives
 from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import row_mask, zero_rows
-from xdistill.losses.parts.options import require_positive
+from xdistill.losses.parts.options import require_counts, require_positive
 from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.registry import register_loss
 
@@ -85,6 +85,7 @@ class Triplet(Loss):
         dim: int | None = None,
     ):
         super().__init__()
+        require_counts(self.name, dim=dim)
         for name, value, options in (
             ("mining", mining, get_args(Selection)),
             ("positives", positives, get_args(Positives)),

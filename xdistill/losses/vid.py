@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from xdistill.losses.parts.layers import Layers, channel_counts, hidden_maps
 from xdistill.losses.parts.loss import Loss, Need, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
-from xdistill.losses.parts.options import require_positive
+from xdistill.losses.parts.options import require_counts, require_positive
 from xdistill.losses.parts.shared_axes import ChannelAdapter, align
 from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
@@ -117,10 +117,9 @@ class VID(Loss):
         init_variance: float = 5.0,
     ):
         super().__init__()
+        require_counts(self.name, hidden_channels=hidden_channels)
         if not init_variance > EPS:
             raise ValueError(f"vid: init_variance must be above {EPS}, got {init_variance}")
-        if hidden_channels is not None and hidden_channels < 1:
-            raise ValueError(f"vid: hidden_channels must be at least 1, got {hidden_channels}")
         self.layers = layers
         self.hidden_channels = hidden_channels
         require_positive(self.name, init_variance=init_variance)

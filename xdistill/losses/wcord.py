@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from xdistill.losses.parts.loss import width
 from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.memory_loss import Form, MemoryLoss
-from xdistill.losses.parts.options import require_not_negative, require_positive
+from xdistill.losses.parts.options import require_counts, require_not_negative, require_positive
 from xdistill.losses.parts.pairs import mean_over_keys
 from xdistill.losses.parts.sinkhorn import transport_cost
 from xdistill.losses.parts.unit_rows import unit_rows
@@ -141,11 +141,7 @@ class WCoRD(MemoryLoss):
         memory_map: str | Path | None = None,
     ):
         super().__init__(form, num_negatives, momentum, dim, num_samples, memory_map)
-        if regularisation <= 0 or iterations < 1:
-            raise ValueError(
-                "wcord needs a positive regularisation and at least 1 iteration, got "
-                f"{regularisation} and {iterations}"
-            )
+        require_counts(self.name, iterations=iterations)
         require_not_negative(
             self.name,
             global_weight=global_weight,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from xdistill.losses.parts.layers import Layers, channel_counts, hidden_maps
-from xdistill.losses.parts.loss import Loss
+from xdistill.losses.parts.adapted_channels import AdaptedChannels
+from xdistill.losses.parts.layers import Layers
 from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.options import require_not_negative
-from xdistill.losses.parts.shared_axes import adapters_where_needed
 from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
 
@@ -46,7 +45,7 @@ def moments(x: Float[Tensor, "b c ..."]) -> tuple[Float[Tensor, "b c"], Float[Te
 
 
 @register_loss("wkd_feature")
-class WKDFeature(Loss):
+class WKDFeature(AdaptedChannels):
     """Where and how widely each channel is active, not at which position.
 
     It needs no shared axis: an EEG's map over time and a film's over time and space are compared
@@ -64,26 +63,13 @@ class WKDFeature(Loss):
     formula = "r·‖μ_s − μ_t‖² + ‖σ_s − σ_t‖² over the positions of each channel"
     paper = "Lv et al., NeurIPS 2024"
     needs = ("hidden",)
-    shared_space = False
 
     def __init__(self, layers: Layers | None = None, ratio: float = 1.0):
-        super().__init__()
+        super().__init__(layers)
         require_not_negative(self.name, ratio=ratio)
-        self.layers = layers
         self.ratio = ratio
-        self.adapters: nn.ModuleList | None = None
-
-    def bind(self, student, teacher, num_classes=None, num_samples=None):
-        if self.adapters is None:
-            channels = channel_counts(self.name, self.layers, student, teacher)
-            self.adapters = adapters_where_needed(channels)
-        return self
 
     def forward(self, student, teacher, target=None, *, valid=None, index=None):
-        maps = hidden_maps(self.name, self.layers, student, teacher)
-        if self.adapters is None:
-            raise ValueError("wkd_feature has no adapters yet; call loss.bind(student, teacher)")
-        total = student.embedding.new_zeros(())
-        for adapter, (ours, theirs) in zip(self.adapters, maps, strict=True):
-            total = total + wkd_feature(adapter(ours.tensor), theirs.tensor, valid, self.ratio)
-        return total
+        pairs = self.adapted(student, teacher)
+        none = student.embedding.new_zeros(())
+        return sum((wkd_feature(*maps, valid, self.ratio) for maps in pairs), none)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,26 @@ CHECKSUM = "checksum"
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file with a checksum of its content, as its last entry.
 
-    A reader finds the old content or the whole new one.
+    A reader finds the old content or the whole new one. JSON has no NaN and no infinity: a number
+    that is neither measured nor finite, as κ of one class, is null there.
 
     Raises:
         OSError: the file cannot be written; names it.
     """
-    kept = json.loads(json.dumps(content, default=str))
+    kept = _finite(json.loads(json.dumps(content, default=str)))
     kept.pop(CHECKSUM, None)
     kept[CHECKSUM] = of_json(kept)
     with replacing(path) as partial:
-        partial.write_text(json.dumps(kept, indent=1) + "\n")
+        partial.write_text(json.dumps(kept, indent=1, allow_nan=False) + "\n")
+
+
+def _finite(content: Any) -> Any:
+    """JSON's content with null for every number that is not finite."""
+    if isinstance(content, dict):
+        return {name: _finite(one) for name, one in content.items()}
+    if isinstance(content, list):
+        return [_finite(one) for one in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def read_json(path: Path, *, checked: bool = True) -> dict[str, Any]:

@@ -163,3 +163,18 @@ def test_options_out_of_range(whole, modalities):
 
 def test_the_card(whole):
     assert CARD.name == "mm_imdb" and (whole / CARD.files[0]).is_file()
+
+
+def test_arrays_in_another_file_are_followed_where_that_is_allowed(root, whole):
+    (root / FILE).rename(root / "elsewhere.hdf5")
+    with h5py.File(root / "elsewhere.hdf5") as there, h5py.File(root / FILE, "w") as file:
+        file.attrs["split"] = there.attrs["split"]
+        for name in there:
+            file[name] = h5py.ExternalLink("elsewhere.hdf5", name)
+    told = rf"{FILE}: 'genres' is a link to another file.*pass allow_outside=True$"
+    with pytest.raises(ValueError, match=told):
+        mm_imdb(root)
+    linked = mm_imdb(root, modalities=ALL, allow_outside=True).train
+    expected = mm_imdb(whole, modalities=ALL).train
+    for name in ALL:
+        torch.testing.assert_close(linked.read(name, 1), expected.read(name, 1))

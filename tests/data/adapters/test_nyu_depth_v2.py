@@ -112,3 +112,16 @@ def test_options_out_of_range(whole, options, message):
 
 def test_the_card(whole):
     assert all((whole / name).is_file() for name in CARD.files)
+
+
+def test_images_in_another_file_are_followed_where_that_is_allowed(root, whole):
+    with h5py.File(root / FILE, "r+") as file, h5py.File(root / "elsewhere.mat", "w") as there:
+        file.copy("images", there)
+        del file["images"]
+        file["images"] = h5py.ExternalLink("elsewhere.mat", "images")
+    told = rf"{FILE}: 'images' is a link to another file.*pass allow_outside=True$"
+    with pytest.raises(ValueError, match=told):
+        nyu_depth_v2(root, **SMALL)
+    linked = nyu_depth_v2(root, allow_outside=True, **SMALL).train
+    expected = nyu_depth_v2(whole, **SMALL).train
+    torch.testing.assert_close(linked.read("image", 3), expected.read("image", 3))

@@ -1,7 +1,6 @@
 """Sleep-EDF: the files, epochs and stages, signals at their own rates, folds, broken files."""
 
 import pickle
-import shutil
 from datetime import datetime
 from pathlib import Path
 
@@ -11,18 +10,14 @@ import pytest
 import torch
 
 import xdistill as xd
-from tests.data.files.edf_plus import write_edf_plus
+from tests.data.adapters.sleep_edf_sample import FIRST, NAMES, SMALL, three_subjects
 from xdistill.data.adapters.sleep_edf.adapter import CARD, sleep_edf
-from xdistill.data.adapters.sleep_edf.index import find_nights, read_hypnogram, trim_wake
+from xdistill.data.adapters.sleep_edf.index import find_nights, trim_wake
 from xdistill.data.adapters.sleep_edf.nights import read_epochs
 from xdistill.data.files.edf import Waveform, read_edf_header, write_edf, write_edf_annotations
+from xdistill.data.files.edf_annotations import read_edf_annotations
 from xdistill.data.samples import write_sleep_edf_sample
 from xdistill.data.sleep_stages import STAGES, scored_epochs
-
-SMALL = {"folds": 3, "wake_minutes": 2}
-FIRST = "SC4001E0-PSG.edf"
-START = datetime(1990, 1, 2, 20)
-NAMES = ("eeg", "eog", "emg", "resp")
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +27,7 @@ def whole(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def root(whole, tmp_path) -> Path:
-    """A copy that a test may break, of three subjects."""
-    folder = tmp_path / "sleep_edf"
-    folder.mkdir()
-    for path in (whole / "sleep-cassette").glob("SC40[0-2]*"):
-        shutil.copy(path, folder)
-    return folder
+    return three_subjects(whole, tmp_path)
 
 
 def rows_of(part: xd.PairedDataset, name: str) -> torch.Tensor:
@@ -165,7 +155,10 @@ def test_the_sample_follows_from_its_seed(whole, tmp_path):
         assert (again / "sleep-cassette" / name).read_bytes() == stored
         assert (other / "sleep-cassette" / name).read_bytes() != stored
     assert len(list((other / "sleep-cassette").glob("SC4002E*"))) == 2
-    texts = {text for *_, text in read_hypnogram(again / "sleep-cassette/SC4001EC-Hypnogram.edf")}
+    texts = {
+        text
+        for *_, text in read_edf_annotations(again / "sleep-cassette/SC4001EC-Hypnogram.edf").blocks
+    }
     assert texts > {"Sleep stage ?", "Movement time"}
 
 
@@ -234,73 +227,6 @@ def test_epochs_after_the_end_of_the_recording_are_left_out(root):
     assert [epoch.start_s for epoch in night.epochs] == list(range(0, 1800, 30))
 
 
-def test_missing_files_are_named(root, tmp_path):
-    source = r"the layout is .*SC4ssNE0-PSG.edf.* distributed at https://physionet.org"
-    with pytest.raises(
-        FileNotFoundError, match=f"SC4001E0-PSG.edf and all others are missing; {source}"
-    ):
-        sleep_edf(tmp_path / "nowhere")
-    with pytest.raises(
-        FileNotFoundError, match=rf"no recording of subject 7, 19; .*0, 1, 2; {source}"
-    ):
-        sleep_edf(root, subjects=[1, 7, 19])
-    (root / "SC4011EC-Hypnogram.edf").unlink()
-    with pytest.raises(
-        FileNotFoundError,
-        match=rf"1 of 3 recordings have no hypnogram .*SC4011E0-PSG.edf needs SC4011Ex.*{source}",
-    ):
-        sleep_edf(root, **SMALL)
-    (root / "SC4011E0-PSG.edf").unlink()
-    assert len(find_nights(root, modalities=["emg"])) == 2
-
-
-def test_a_missing_signal_is_named(root):
-    path = root / FIRST
-    path.write_bytes(path.read_bytes().replace(b"EMG submental", b"EMG chin     ", 1))
-    with pytest.raises(ValueError, match=r"SC4001E0-PSG.edf has no signal 'EMG submental', .*chin"):
-        sleep_edf(root, **SMALL)
-    assert len(sleep_edf(root, modalities=["eeg", "resp"], **SMALL).train)
-
-
-def test_another_rate_is_refused(root):
-    names = ("EEG Fpz-Cz", "EEG Pz-Oz")
-    waves = [Waveform(name, "uV", 50, 200.0, np.zeros(3000)) for name in names]
-    write_edf(root / FIRST, waves, start=datetime(1989, 4, 25))
-    with pytest.raises(ValueError, match="has 'EEG Fpz-Cz' at 50 Hz, expected 100 Hz"):
-        sleep_edf(root, modalities=["eeg"], **SMALL)
-
-
-@pytest.mark.parametrize(
-    ("name", "kept", "message"),
-    [
-        (FIRST, 100, "has no EDF header"),
-        (FIRST, 20_000, "announces 60 records and so .* it is truncated"),
-        ("SC4001EC-Hypnogram.edf", 0, "has no EDF header"),
-        ("SC4001EC-Hypnogram.edf", 600, "it is truncated"),
-    ],
-)
-def test_damaged_files_are_named(root, name, kept, message):
-    (root / name).write_bytes((root / name).read_bytes()[:kept])
-    with pytest.raises(ValueError, match=f"{name} .*{message}"):
-        sleep_edf(root, **SMALL)
-
-
-@pytest.mark.parametrize(
-    ("blocks", "minute", "message"),
-    [
-        ([(0.0, 900.0, "Sleep stage W")], 13, "scores no sleep in the 1800 s of SC4001E0-PSG.edf"),
-        ([(0.0, 900.0, "Sleep stage 5")], 13, "'Sleep stage 5' is no sleep stage"),
-        ([], 13, "holds no annotation"),
-        ([(0.0, 900.0, "Sleep stage 2")], 14, "starts at 25.04.8916.14.00 .* at 25.04.8916.13.00"),
-    ],
-)
-def test_hypnograms_that_do_not_fit(root, blocks, minute, message):
-    hypnogram = root / "SC4001EC-Hypnogram.edf"
-    write_edf_annotations(hypnogram, blocks, start=datetime(1989, 4, 25, 16, minute))
-    with pytest.raises(ValueError, match=f"SC4001EC-Hypnogram.edf.* {message}"):
-        sleep_edf(root, **SMALL)
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -327,150 +253,3 @@ def test_the_card(whole):
         sleep_edf(whole, **SMALL).train.modalities
     )
     assert all(any(whole.glob(pattern)) for pattern in CARD.files)
-
-
-def test_every_label_after_a_gap_sits_on_the_right_signal(tmp_path):
-    """EDF+D: ten minutes without a record after the second epoch; values tell the second."""
-    seconds = [*range(60), *range(660, 780)]
-    start = datetime(1990, 1, 2, 20)
-    signal = {"EMG submental": np.array(seconds, float)}
-    write_edf_plus(tmp_path / FIRST, signal, 1, onsets=seconds, start=start)
-    blocks = [(0.0, 30.0, "W"), (30.0, 30.0, "1"), (60.0, 600.0, "2")]
-    blocks += [(660.0 + 30 * at, 30.0, stage) for at, stage in enumerate("123R")]
-    blocks = [(at, s, text if text == "W" else f"Sleep stage {text}") for at, s, text in blocks]
-    write_edf_annotations(tmp_path / "SC4001EW-Hypnogram.edf", blocks, start=start)
-    with pytest.warns(UserWarning, match=r"PSG.edf has gaps: 20 of 26 scored epochs were not"):
-        (night,) = find_nights(tmp_path, modalities=["emg"])
-    assert [epoch.start_s for epoch in night.epochs] == [0, 30, 660, 690, 720, 750]
-    assert [STAGES[epoch.stage] for epoch in night.epochs] == ["W", "N1", "N1", "N2", "N3", "REM"]
-    found = read_epochs(night, "emg")[:, 0]
-    expected = torch.tensor([epoch.start_s for epoch in night.epochs])[:, None] + torch.arange(30)
-    torch.testing.assert_close(found, expected.float(), atol=1e-3, rtol=0)
-
-
-@pytest.mark.parametrize(("unit", "factor"), [("nV", 1e-3), ("uV", 1), ("mV", 1e3), ("V", 1e6)])
-def test_values_are_in_microvolts_whatever_the_file_says(tmp_path, unit, factor):
-    start = datetime(1990, 1, 2, 20)
-    wave = Waveform("EMG submental", unit, 1, 2047.0, np.arange(120))
-    write_edf(tmp_path / FIRST, [wave], start=start)
-    blocks = [(0.0, 120.0, "Sleep stage 2")]
-    write_edf_annotations(tmp_path / "SC4001EW-Hypnogram.edf", blocks, start=start)
-    (night,) = find_nights(tmp_path, modalities=["emg"])
-    expected = torch.arange(120).view(4, 1, 30) * factor
-    torch.testing.assert_close(read_epochs(night, "emg"), expected.float(), atol=0, rtol=1e-5)
-    for wrong in ("", "mmHg", "%"):
-        write_edf(tmp_path / FIRST, [wave._replace(unit=wrong)], start=start)
-        with pytest.raises(ValueError, match=rf"'EMG submental' in {wrong or 'no unit'}, expected"):
-            find_nights(tmp_path, modalities=["emg"])
-
-
-def test_labels_in_capitals_and_without_their_type(root):
-    """The same rows as under the names of the data set."""
-    path = root / FIRST
-    (night,) = find_nights(root, modalities=NAMES, subjects=[0])
-    expected = {name: read_epochs(night, name) for name in NAMES}
-    for old, new in ((b"EEG Fpz-Cz", b"EEG FPZ-CZ"), (b"EMG submental", b"Submental    ")):
-        path.write_bytes(path.read_bytes().replace(old, new, 1))
-    (night,) = find_nights(root, modalities=NAMES, subjects=[0])
-    for name in NAMES:
-        assert torch.equal(read_epochs(night, name), expected[name])
-
-
-def test_a_signal_without_a_scale_is_refused(root):
-    path = root / FIRST
-    path.write_bytes(path.read_bytes().replace(b"-192    ", b"192     ", 1))
-    with pytest.raises(ValueError, match=r"'EEG Fpz-Cz' from 192 to 192 uV .* calibration"):
-        sleep_edf(root, **SMALL)
-    assert len(sleep_edf(root, modalities=["emg"], **SMALL).train)
-
-
-def test_a_recording_that_was_not_closed(root):
-    (night,) = find_nights(root, modalities=["emg"], subjects=[0])
-    expected = read_epochs(night, "emg")
-    path = root / FIRST
-    content = bytearray(path.read_bytes())
-    content[236:244] = b"-1      "
-    path.write_bytes(bytes(content))
-    with pytest.warns(UserWarning) as caught:
-        (night,) = find_nights(root, modalities=["emg"], subjects=[0])
-        assert torch.equal(read_epochs(night, "emg"), expected)
-    said = {str(one.message) for one in caught}
-    assert any("was not closed: its header tells no number of records" in one for one in said)
-    assert any("mne warns: Number of records from the header" in one for one in said)
-
-
-def test_annotations_in_latin_1(tmp_path):
-    path = tmp_path / "x.edf"
-    write_edf_annotations(path, [(0.0, 30.0, "Sleep stage 2"), (30.0, 30.0, "M?de")], start=START)
-    path.write_bytes(path.read_bytes().replace(b"M?de", b"M\xfcde"))
-    assert read_hypnogram(path) == [(0.0, 30.0, "Sleep stage 2"), (30.0, 30.0, "M\u00fcde")]
-
-
-def test_two_hypnograms_of_one_night_are_refused(root):
-    shutil.copy(root / "SC4001EC-Hypnogram.edf", root / "SC4001EH-Hypnogram.edf")
-    with pytest.raises(ValueError, match=r"the hypnograms SC4001EC.*, SC4001EH.*, expected one"):
-        sleep_edf(root, **SMALL)
-
-
-LABELS = ("Sleep stage W", *(f"Sleep stage {stage}" for stage in "1234R"))
-"""The labels 0 to 5 of the feature files beside the real hypnograms."""
-
-
-@pytest.fixture(scope="module")
-def real(shared_data) -> dict[str, tuple[Path, np.ndarray]]:
-    """For each night its hypnogram and the labels that another program made from it."""
-    folder = shared_data("sleep_edf_sc_features")
-    found = {}
-    for path in sorted((folder / "hypnograms").glob("*.edf")):
-        with np.load(folder / "features" / f"{path.name[:7]}0.npz") as stored:
-            found[path.name[:6]] = path, stored["labels"]
-    return found
-
-
-def test_the_real_hypnograms_agree_with_the_labels_beside_them(real):
-    assert len(real) == 20
-    for path, labels in real.values():
-        blocks = read_hypnogram(path)
-        scored = [(int(length_s) // 30, text) for _, length_s, text in blocks if text in LABELS]
-        # The extractor left out the last epoch of each block.
-        expected = [LABELS.index(text) for count, text in scored for _ in range(count - 1)]
-        assert expected == labels[labels < 6].tolist()
-        merged = np.array([0, 1, 2, 3, 3, 4])[labels[labels < 6]]
-        stages = np.array([epoch.stage for epoch in scored_epochs(blocks)])
-        kept = np.ones(len(stages), bool)
-        kept[np.cumsum([count for count, _ in scored]) - 1] = False
-        assert np.array_equal(stages[kept], merged)
-
-
-def test_the_real_hypnograms_epochs(real):
-    epochs = {night: scored_epochs(read_hypnogram(path)) for night, (path, _) in real.items()}
-    trimmed = {night: trim_wake(all_day, 30.0) for night, all_day in epochs.items()}
-    assert len(trimmed["SC4001"]) == 841  # as DeepSleepNet and others have it
-    for counted, wake in ((epochs, 37_410), (trimmed, 3_449)):
-        stages = [epoch.stage for night in counted.values() for epoch in night]
-        assert np.bincount(stages).tolist() == [wake, 1_240, 9_200, 2_981, 3_756]
-
-
-def test_the_real_hypnograms_are_written_as_physionet_wrote_them(real, tmp_path):
-    for path, _ in real.values():
-        stored = path.read_bytes()
-        start = datetime.strptime(read_edf_header(path).start, "%d.%m.%y%H.%M.%S")
-        patient = stored[8:88].decode().strip()
-        write_edf_annotations(tmp_path / "x", read_hypnogram(path), start=start, patient=patient)
-        written = (tmp_path / "x").read_bytes()
-        # All but the filling at the end, and the length that counts it.
-        assert written[:472] == stored[:472]
-        assert written[480:].rstrip(b"\0") == stored[480:].rstrip(b"\0")
-
-
-def test_the_real_hypnograms_drive_the_adapter(real, tmp_path):
-    """Real scoring with silent recordings of the length that it scores."""
-    for path, _ in list(real.values())[:4]:
-        shutil.copy(path, tmp_path)
-        scored_s = int(scored_epochs(read_hypnogram(path))[-1].start_s) + 30
-        start = datetime.strptime(read_edf_header(path).start, "%d.%m.%y%H.%M.%S")
-        silent = Waveform("EMG submental", "uV", 1, 5.0, np.zeros(scored_s))
-        write_edf(tmp_path / f"{path.name[:7]}0-PSG.edf", [silent], start=start)
-    splits = sleep_edf(tmp_path, modalities=["emg"], folds=4)
-    assert [part.group.unique().tolist() for part in splits] == [[2, 3], [1], [0]]
-    assert len(splits.test) == 841

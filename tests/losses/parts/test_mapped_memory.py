@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import errno
 import io
+import os
 import subprocess
 import sys
 
@@ -168,3 +170,23 @@ def test_errors(tmp_path):
     state.pop("memory.teacher")
     with pytest.raises(RuntimeError, match="Missing key.*memory.teacher"):
         loss.load_state_dict(state)
+
+
+def test_a_file_half_written_by_another_process_is_left_alone(tmp_path, monkeypatch):
+    """Where the file system has no locks two processes may be in one folder."""
+    others = tmp_path / "student.partial"
+    others.write_bytes(b"half")
+    loss = crd(tmp_path)
+    assert others.read_bytes() == b"half" and loss.memory is not None
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"student.float32", "teacher.float32", "lock", others.name}
+
+
+def test_a_full_disk_names_the_file(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match=r"student.float32 cannot be written \(No space left"):
+        crd(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]

@@ -7,6 +7,7 @@ Arevalo, Solorio, Montes-y-Gómez, González, "Gated multimodal units for inform
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from xdistill.data.cards import DatasetCard
-from xdistill.data.files.hdf5 import open_dataset, open_hdf5
+from xdistill.data.files.hdf5 import OutsideError, open_dataset, open_hdf5
 from xdistill.data.files.hdf5_column import HDF5Column
 from xdistill.data.files.json_file import parse_json
 from xdistill.data.files.names import check_names
@@ -55,7 +56,10 @@ CARD = DatasetCard(
 
 @register_dataset(CARD)
 def mm_imdb(
-    root: str | Path, *, modalities: Sequence[str] = ("text_features", "image_features")
+    root: str | Path,
+    *,
+    modalities: Sequence[str] = ("text_features", "image_features"),
+    allow_outside: bool = False,
 ) -> Splits:
     """MM-IMDb as three paired datasets; a row is read from the file when it is asked for.
 
@@ -70,6 +74,7 @@ def mm_imdb(
     Args:
         root: holds ``multimodal_imdb.hdf5``.
         modalities: of "text_features", "image_features" and "image".
+        allow_outside: follow links of the file to other files.
 
     Raises:
         FileNotFoundError: the file is missing; the message says where to get it.
@@ -81,11 +86,15 @@ def mm_imdb(
         raise FileNotFoundError(
             f"{path} is missing; the layout is <root>/{FILE}, distributed at {CARD.source_url}"
         )
-    films = _read(path, names)
+    films = _read(path, names, allow_outside)
     dataset = PairedDataset(
         {
             name: HDF5Column(
-                path, ARRAYS[name][0], len(films.ids), _poster if name == "image" else _features
+                path,
+                ARRAYS[name][0],
+                len(films.ids),
+                _poster if name == "image" else _features,
+                allow_outside=allow_outside,
             )
             for name in names
         },
@@ -115,20 +124,23 @@ class Films(NamedTuple):
     parts: list[tuple[int, int]]
 
 
-def _read(path: Path, names: tuple[str, ...]) -> Films:
+def _read(path: Path, names: tuple[str, ...], allow_outside: bool) -> Films:
+    array = partial(open_dataset, allow_outside=allow_outside)
     try:
         with open_hdf5(path) as file:
-            genres = open_dataset(file, "genres")
+            genres = array(file, "genres")
             films = Films(
                 _zeros_and_ones(genres),
                 tuple(map(str, parse_json(genres.attrs["target_names"]))),
-                tuple(name.decode() for name in np.asarray(open_dataset(file, "imdb_ids"))),
-                _with_text(file) if "text_features" in names else {},
+                tuple(name.decode() for name in np.asarray(array(file, "imdb_ids"))),
+                _with_text(array(file, "features")) if "text_features" in names else {},
                 [_bounds(file.attrs["split"], part) for part in PARTS],
             )
-            shapes = {name: open_dataset(file, ARRAYS[name][0]).shape for name in names}
+            shapes = {name: array(file, ARRAYS[name][0]).shape for name in names}
     except ImportError:
         raise
+    except OutsideError as error:
+        raise ValueError(f"{path}: {error}") from error
     except Exception as error:
         raise ValueError(
             f"{path} cannot be read as MM-IMDb's HDF5 file ({type(error).__name__}: {error}); it "
@@ -161,9 +173,9 @@ def _zeros_and_ones(genres: Any) -> Int64[Tensor, "n k"]:
     return torch.from_numpy(stored.astype(np.int64))
 
 
-def _with_text(file: Any) -> dict[str, Tensor]:
+def _with_text(features: Any) -> dict[str, Tensor]:
     """The films that have text features; the mean of no vectors is NaN."""
-    whole = np.isfinite(np.asarray(open_dataset(file, "features"))).all(axis=1)
+    whole = np.isfinite(np.asarray(features)).all(axis=1)
     return {"text_features": torch.from_numpy(whole)}
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xdistill.data.cards import DatasetCard
-from xdistill.data.files.hdf5 import open_dataset, open_hdf5
+from xdistill.data.files.hdf5 import OutsideError, open_dataset, open_hdf5
 from xdistill.data.files.hdf5_column import HDF5Column
 from xdistill.data.files.mat import read_mat_array
 from xdistill.data.options import check_modalities
@@ -64,6 +64,7 @@ def nyu_depth_v2(
     split: Literal["published", "clean"] = "clean",
     size: tuple[int, int] = (112, 144),
     seed: int = 0,
+    allow_outside: bool = False,
 ) -> Splits:
     """NYU Depth V2 as three paired datasets; a frame is read from the file when it is asked for.
 
@@ -79,6 +80,7 @@ def nyu_depth_v2(
             all, and its validation part *is* the test part, of which a warning is given.
         size: height and width to which a frame of 480 × 640 is resized, by averaging areas.
         seed: decides which rooms are held out.
+        allow_outside: follow links of the file to other files.
 
     Raises:
         FileNotFoundError: a file is missing; the message says where to get it.
@@ -95,12 +97,18 @@ def nyu_depth_v2(
                 f"{root / name} is missing; the layout is <root>/{FILE} and <root>/{SPLITS_FILE}, "
                 f"distributed at {CARD.source_url}"
             )
-    kinds, rooms = _read_scenes(root / FILE)
+    kinds, rooms = _read_scenes(root / FILE, allow_outside)
     parts = _read_parts(root / SPLITS_FILE, len(kinds))
     numbers = {room: at for at, room in enumerate(sorted(set(rooms)))}
     dataset = PairedDataset(
         {
-            name: HDF5Column(root / FILE, COLUMNS[name], len(kinds), partial(_frame, size=size))
+            name: HDF5Column(
+                root / FILE,
+                COLUMNS[name],
+                len(kinds),
+                partial(_frame, size=size),
+                allow_outside=allow_outside,
+            )
             for name in names
         },
         [SCENES.index(_scene(kind)) for kind in kinds],
@@ -122,17 +130,20 @@ def _scene(kind: str) -> str:
     return kind if kind in SCENES else "other"
 
 
-def _read_scenes(path: Path) -> tuple[list[str], list[str]]:
+def _read_scenes(path: Path, allow_outside: bool) -> tuple[list[str], list[str]]:
     """The kind of room and the room of each frame."""
+    array = partial(open_dataset, allow_outside=allow_outside)
     try:
         with open_hdf5(path) as file:
             found = []
             for name in ("sceneTypes", "scenes"):
-                cells = np.asarray(open_dataset(file, name)).reshape(-1)  # references to strings
+                cells = np.asarray(array(file, name)).reshape(-1)  # references to strings
                 found.append(["".join(map(chr, np.asarray(file[c]).reshape(-1))) for c in cells])
-            count = len(open_dataset(file, "images"))
+            count = len(array(file, "images"))
     except ImportError:
         raise
+    except OutsideError as error:
+        raise ValueError(f"{path}: {error}") from error
     except Exception as error:
         raise ValueError(
             f"{path} cannot be read as a MATLAB 7.3 file with images, scenes and sceneTypes "

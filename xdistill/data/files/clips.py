@@ -19,7 +19,7 @@ from torch import Tensor
 
 from xdistill.data.files.extra import reader
 from xdistill.data.files.film import check_segment, read_film
-from xdistill.data.files.hdf5 import open_dataset, open_hdf5
+from xdistill.data.files.hdf5 import OutsideError, open_dataset, open_hdf5
 from xdistill.data.files.images import IMAGE_SUFFIXES, upright_image
 from xdistill.data.files.names import find_file, has_suffix, in_natural_order, inside, warn_of_gaps
 
@@ -90,9 +90,8 @@ def read_clip(
     except Exception as error:  # h5py, pillow and av raise many kinds for a damaged file
         if type(error) is ValueError and str(path) in str(error):
             raise
-        advice = (
-            "" if type(error) in (ValueError, KeyError) else "; it may be truncated: copy it again"
-        )
+        known = (ValueError, KeyError, OutsideError)
+        advice = "" if type(error) in known else "; it may be truncated: copy it again"
         raise ValueError(
             f"{path} cannot be read ({type(error).__name__}: {error}){advice}"
         ) from error

@@ -1,5 +1,7 @@
 """Headers and files of the European Data Format: signals (EDF) and annotations (EDF+).
 
+The header of BioSemi's BDF is the same, for records of 24-bit integers.
+
 Kemp et al., Electroenceph Clin Neurophysiol 82 (1992) 391; Kemp and Olivan, Clin Neurophysiol 114
 (2003) 1755. A file has a text header and then records of 16-bit integers. Each record holds
 all signals, and each signal has its own number of samples in a record. Signals are read by mne, not
@@ -8,6 +10,7 @@ here.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from datetime import datetime
@@ -17,9 +20,15 @@ from typing import NamedTuple
 import numpy as np
 
 FIXED_BYTES, SIGNAL_BYTES = 256, 256
+BDF = "\xffBIOSEMI"
+"""How a BDF file begins; an EDF file begins with "0"."""
 DIGITAL_MAX = 2047  # recorders of 12 bits
 TYPES = ("eeg", "eog", "emg", "ecg", "ekg", "resp")
 """What EDF+ puts before a label, which some recorders leave out."""
+
+
+IN_UTF_8 = {"\u00c2uV": "uV", "\u00ce\u00bcV": "uV"}
+"""µV, with the micro sign or a Greek mu, as UTF-8 looks when it is read as Latin-1, as EDF says."""
 
 
 class EdfSignal(NamedTuple):
@@ -27,7 +36,7 @@ class EdfSignal(NamedTuple):
 
     Attributes:
         label: its name.
-        unit: physical dimension of its values.
+        unit: physical dimension of its values, as it is written there; see `meant_unit`.
         rate_hz: samples a second.
         physical: what the least and the greatest digital value stand for, in ``unit``.
         digital: the least and the greatest stored value.
@@ -45,10 +54,12 @@ class EdfHeader(NamedTuple):
 
     Attributes:
         start: date and time as in the file: dd.mm.yyhh.mm.ss.
-        kind: "EDF+C" for continuous and "EDF+D" for discontinuous recordings, "" for plain EDF.
+        kind: "EDF+C" for continuous and "EDF+D" for discontinuous recordings, "" for plain EDF;
+            "BDF+C", "BDF+D" and "24BIT" in BDF.
         records: number of data records.
         record_s: length of a record in seconds.
         signals: all of them.
+        sample_bytes: of a stored value, 2 in EDF and 3 in BDF.
     """
 
     start: str
@@ -56,6 +67,7 @@ class EdfHeader(NamedTuple):
     records: int
     record_s: float
     signals: tuple[EdfSignal, ...]
+    sample_bytes: int = 2
 
     @property
     def seconds(self) -> float:
@@ -86,6 +98,7 @@ def read_edf_header(path: Path) -> EdfHeader:
     try:
         with path.open("rb") as file:
             fixed = file.read(FIXED_BYTES).decode("latin-1")
+            width = 3 if fixed.startswith(BDF) else 2
             records, record_s = int(fixed[236:244]), float(fixed[244:252])
             count = int(fixed[252:256])
             fields = file.read(SIGNAL_BYTES * count).decode("latin-1")
@@ -99,8 +112,24 @@ def read_edf_header(path: Path) -> EdfHeader:
         raise ValueError(
             f"{path} has no EDF header ({error}); if it is an EDF file, copy it again"
         ) from error
-    records = _records_there(path, records, FIXED_BYTES + SIGNAL_BYTES * count, 2 * sum(samples))
-    return EdfHeader(fixed[168:184], fixed[192:197].strip(), records, record_s, signals)
+    head = FIXED_BYTES + SIGNAL_BYTES * count
+    records = _records_there(path, records, head, width * sum(samples))
+    return EdfHeader(fixed[168:184], fixed[192:197].strip(), records, record_s, signals, width)
+
+
+def start_time(header: EdfHeader) -> datetime | None:
+    """Date and time of the header, without a time zone; None where they are no date.
+
+    Years to 84 are of this century, as EDF has it.
+    """
+    parts = re.fullmatch(r"(\d\d)\D(\d\d)\D(\d\d)(\d\d)\D(\d\d)\D(\d\d)", header.start)
+    if parts is None:
+        return None
+    day, month, year, hour, minute, second = map(int, parts.groups())
+    try:
+        return datetime(year + (2000 if year < 85 else 1900), month, day, hour, minute, second)
+    except ValueError:
+        return None
 
 
 def find_signal(path: Path, header: EdfHeader, label: str) -> EdfSignal | None:
@@ -118,6 +147,14 @@ def find_signal(path: Path, header: EdfHeader, label: str) -> EdfSignal | None:
             "recorder's software and export the file again"
         )
     return found[0] if found else None
+
+
+def meant_unit(signal: EdfSignal) -> str:
+    """The unit of a signal's values, which some recorders write in UTF-8.
+
+    mne does not know it then: unlike other µV it leaves the values as they are, in µV.
+    """
+    return IN_UTF_8.get(signal.unit, signal.unit)
 
 
 def check_scale(path: Path, signal: EdfSignal) -> None:

@@ -14,7 +14,7 @@ from jaxtyping import Float64
 
 from xdistill.data.files.edf import FIXED_BYTES, SIGNAL_BYTES, EdfHeader
 
-ANNOTATIONS = "EDF Annotations"
+ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
 ONSET = re.compile(rb"([+-]\d+(?:\.\d*)?)[\x14\x15]")
 CLOSE_S = 1e-4
 
@@ -27,14 +27,14 @@ def record_starts(path: Path, header: EdfHeader) -> Float64[np.ndarray, " r"]:
             that overlap.
     """
     steady = np.arange(header.records) * header.record_s
-    first = next((k for k, one in enumerate(header.signals) if one.label == ANNOTATIONS), None)
-    if not header.kind.startswith("EDF+") or not header.record_s:
+    first = next((k for k, one in enumerate(header.signals) if one.label in ANNOTATIONS), None)
+    if not header.kind.startswith(("EDF+", "BDF+")) or not header.record_s:
         return steady
     found = None if first is None else _onsets(path, header, first)
     if found is None:
-        if header.kind == "EDF+D":
+        if header.kind.endswith("+D"):
             raise ValueError(
-                f"{path} is discontinuous (EDF+D), but does not say when each of its "
+                f"{path} is discontinuous ({header.kind}), but does not say when each of its "
                 f"{header.records} records begins; export it again as EDF+C"
             )
         return steady
@@ -43,12 +43,24 @@ def record_starts(path: Path, header: EdfHeader) -> Float64[np.ndarray, " r"]:
             f"{path} has records of {header.record_s:g} s that overlap or go back in time; export "
             "it again"
         )
-    if header.kind == "EDF+C" and (abs(found - found[0] - steady) > header.record_s / 2).any():
+    if header.kind.endswith("+C") and (abs(found - found[0] - steady) > header.record_s / 2).any():
         raise ValueError(
-            f"{path} says that it is continuous (EDF+C), but its records have gaps; export it "
-            "again as EDF+D"
+            f"{path} says that it is continuous ({header.kind}), but its records have gaps; export "
+            "it again as EDF+D"
         )
     return found
+
+
+def first_onset(path: Path, header: EdfHeader) -> float:
+    """Seconds from the header's start to the first record, as its first annotation states them.
+
+    EDF+ keeps the part of a second there that its header cannot hold.
+    """
+    first = next((k for k, one in enumerate(header.signals) if one.label in ANNOTATIONS), None)
+    if first is None or not header.kind.startswith(("EDF+", "BDF+")):
+        return 0.0
+    found = _onsets(path, header._replace(records=1), first)
+    return 0.0 if found is None else float(found[0])
 
 
 def first_sample(
@@ -74,7 +86,9 @@ def first_sample(
 
 def _onsets(path: Path, header: EdfHeader, signal: int) -> Float64[np.ndarray, " r"] | None:
     """The beginning that each record's first annotation states; None if one states none."""
-    sizes = [2 * round(one.rate_hz * header.record_s) for one in header.signals]
+    sizes = [
+        header.sample_bytes * round(one.rate_hz * (header.record_s or 1)) for one in header.signals
+    ]
     begin, width = sum(sizes[:signal]), sum(sizes)
     head = FIXED_BYTES + SIGNAL_BYTES * len(header.signals)
     content = np.memmap(path, np.uint8, "r", offset=head, shape=(header.records, width))

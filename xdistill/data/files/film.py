@@ -208,7 +208,17 @@ def share_lost(path: Path, promised: Promise, came: int, last_s: float) -> float
     return min(1.0, lost_s / length_s) if lost_s > SLACK_S else 0.0
 
 
-def _packets(film: Any, track: Any) -> tuple[list[Any], float]:
+class _Packet(NamedTuple):
+    """What is kept of a packet: a film of eight hours does not fit into memory."""
+
+    pts: int | None
+    duration: int | None
+    is_corrupt: bool
+    is_keyframe: bool
+    is_discard: bool
+
+
+def _packets(film: Any, track: Any) -> tuple[list[_Packet], float]:
     """The track's packets with content, and when the last packet of any track ends."""
     mine, last_s = [], 0.0
     for packet in film.demux():
@@ -216,7 +226,15 @@ def _packets(film: Any, track: Any) -> tuple[list[Any], float]:
             continue
         last_s = max(last_s, end_of_packet_s(packet))
         if packet.stream.index == track.index:
-            mine.append(packet)
+            mine.append(
+                _Packet(
+                    packet.pts,
+                    packet.duration,
+                    packet.is_corrupt,
+                    packet.is_keyframe,
+                    packet.is_discard,
+                )
+            )
     return mine, last_s
 
 
@@ -228,7 +246,7 @@ def end_of_packet_s(packet: Any) -> float:
     return float((at + (packet.duration or 0)) * packet.time_base)
 
 
-def _times(packets: Sequence[Any]) -> tuple[np.ndarray, bool]:
+def _times(packets: Sequence[_Packet]) -> tuple[np.ndarray, bool]:
     """When the frames are shown, and whether the packets say so for each; else their numbers."""
     whole = [one for one in packets if not one.is_corrupt]
     stamps = [one.pts for one in whole]

@@ -14,8 +14,12 @@ DEEPEST_LINK = 16
 
 ADVICE = (
     "which is not opened, since such a link may lead anywhere; copy the values into the file "
-    "(h5py: `copy` with expand_external=True)"
+    "(h5py: `copy` with expand_external=True), or pass allow_outside=True"
 )
+
+
+class OutsideError(ValueError):
+    """An array keeps its values in another file, which copying this one again does not change."""
 
 
 def open_hdf5(path: Path) -> Any:
@@ -38,15 +42,16 @@ def open_dataset(file: Any, name: str, *, allow_outside: bool = False) -> Any:
 
     Raises:
         KeyError: there is no such array.
-        ValueError: its values are in another file, or it announces more than the file can hold.
+        OutsideError: its values are in another file.
+        ValueError: it announces more than the file can hold.
     """
     if not allow_outside and _leads_outside(file, name):
-        raise ValueError(f"{name!r} is a link to another file, {ADVICE}")
+        raise OutsideError(f"{name!r} is a link to another file, {ADVICE}")
     array = file[name]
     if not hasattr(array, "shape"):
         raise KeyError(f"{name!r} is a group, expected an array")
     if not allow_outside and (array.is_virtual or array.external):
-        raise ValueError(f"{name!r} keeps its values in another file, {ADVICE}")
+        raise OutsideError(f"{name!r} keeps its values in another file, {ADVICE}")
     size = Path(file.filename).stat().st_size
     if not allow_outside and array.size * array.dtype.itemsize > DEFLATE_RATIO * size:
         raise ValueError(

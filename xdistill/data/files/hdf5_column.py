@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xdistill.data.files.hdf5 import open_dataset, open_hdf5
+from xdistill.data.files.hdf5 import OutsideError, open_dataset, open_hdf5
 
 
 class HDF5Column(Sequence):
@@ -21,13 +21,23 @@ class HDF5Column(Sequence):
         name: name of the array.
         length: number of its rows.
         convert: makes a row's float32 tensor from the stored values.
+        allow_outside: take values that the file keeps in another file.
 
     Raises:
         ValueError: a row cannot be read, or has NaN or infinity.
     """
 
-    def __init__(self, path: Path, name: str, length: int, convert: Callable[[np.ndarray], Tensor]):
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        length: int,
+        convert: Callable[[np.ndarray], Tensor],
+        *,
+        allow_outside: bool = False,
+    ):
         self.path, self.name, self.length, self.convert = path, name, length, convert
+        self.allow_outside = allow_outside
         self._file: Any = None
         self._array: Any = None
 
@@ -43,10 +53,12 @@ class HDF5Column(Sequence):
         try:
             if self._file is None:
                 self._file = open_hdf5(self.path)
-                self._array = open_dataset(self._file, self.name)
+                self._array = open_dataset(self._file, self.name, allow_outside=self.allow_outside)
             stored = self._array[row % self.length]
         except ImportError:
             raise
+        except OutsideError as error:
+            raise ValueError(f"{self.path}: {error}") from error
         except Exception as error:  # h5py raises many kinds for a damaged file
             raise ValueError(
                 f"{self.path} cannot be read in row {row} ({type(error).__name__}: {error}); it "

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
+from xdistill.losses.parts.options import require_counts
 from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.registry import create_projector
 from xdistill.types import Outputs
@@ -62,6 +63,13 @@ class CriticLoss(Loss):
         teacher_dim: int | None = None,
     ):
         super().__init__()
+        require_counts(
+            self.label,
+            hidden_dim=hidden_dim,
+            critic_dim=critic_dim,
+            student_dim=student_dim,
+            teacher_dim=teacher_dim,
+        )
         self.hidden_dim = hidden_dim
         self.critic_dim = critic_dim
         self.critic: SeparableCritic | None = None

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from xdistill.losses.parts.crd_memory import IndexMemory, fill
+from xdistill.storage.atomic import replacing
 
 BANKS = ("student", "teacher")
 FLOAT_BYTES = 4
@@ -27,10 +28,10 @@ class MappedMemory(IndexMemory):
     choose a small K.
 
     The state_dict holds the banks as it does for `IndexMemory`, and either loads the other's. The
-    state_dict is authoritative and the files are scratch space: a new memory fills them with random
-    rows, and loading writes into them in place. `torch.save` and `torch.load(..., mmap=True)`
-    stream from and to the files; Lightning's checkpoints, and so `fit(run_dir=...)`, are assembled
-    in memory first.
+    state_dict is authoritative and the files are scratch space, which needs no checksum: a new
+    memory fills them with random rows, and loading writes into them in place. `torch.save` and
+    `torch.load(..., mmap=True)` stream from and to the files; Lightning's checkpoints, and so
+    `fit(run_dir=...)`, are assembled in memory first.
 
     A folder serves one memory at a time. It is created if it does not exist, and files of the right
     size are reused. Processes of a distributed run use subfolders by rank. A copy (`copy.deepcopy`)
@@ -45,7 +46,7 @@ class MappedMemory(IndexMemory):
 
     Raises:
         ValueError: another memory uses the folder, or a file in it has another size.
-        OSError: the disk has no room.
+        OSError: the disk has no room; names the file.
     """
 
     student: Tensor
@@ -140,12 +141,10 @@ def _reserve(path: Path, shape: tuple[int, int]) -> None:
             "give another folder as memory_map"
         )
     if not path.exists():
-        partial = path.with_suffix(".partial")
-        with open(partial, "wb") as file:
+        with replacing(path) as partial, open(partial, "wb") as file:
             file.truncate(size)
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, size)
-        partial.rename(path)
 
 
 def _map(path: Path, shape: tuple[int, int]) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Literal
 from xdistill.losses.parts.crd_memory import IndexMemory, QueueMemory
 from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.mapped_memory import MappedMemory
-from xdistill.losses.parts.options import require_share
+from xdistill.losses.parts.options import require_counts, require_share
 from xdistill.registry import create_projector
 
 Form = Literal["index", "queue"]
@@ -43,6 +43,7 @@ class MemoryLoss(Loss):
         memory_map: str | Path | None,
     ):
         super().__init__()
+        require_counts(self.label, num_negatives=num_negatives, dim=dim, num_samples=num_samples)
         if form not in (None, "index", "queue"):
             raise ValueError(f'{self.label}: form must be "index", "queue" or None, got {form!r}')
         if memory_map is not None and form == "queue":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral
+from typing import Any
 
 
 def require_finite(loss: str, **options: float) -> None:
@@ -33,6 +35,17 @@ def require_not_negative(loss: str, **options: float) -> None:
             raise ValueError(f"{loss}: {name} must be a finite number of at least 0, got {value}")
 
 
+def require_counts(loss: str, least: int = 1, **options: Any) -> None:
+    """Refuse options that are not whole numbers of at least `least`; None is left open."""
+    for name, value in options.items():
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+            raise ValueError(
+                f"{loss}: {name} must be a whole number of at least {least}, got {value!r}"
+            )
+
+
 def require_num_classes(loss: str, purpose: str, own: int | None, bound: int | None) -> int:
     """The number of classes, from the constructor or from `bind`; an error if neither gives it.
 
@@ -42,10 +55,11 @@ def require_num_classes(loss: str, purpose: str, own: int | None, bound: int | N
         own: the constructor's.
         bound: that of `bind`.
     """
-    classes = own or bound
+    classes = bound if own is None else own
     if classes is None:
         raise ValueError(
             f"{loss} {purpose} and needs num_classes, got None; pass it to bind or to the "
             "constructor"
         )
+    require_counts(loss, num_classes=classes)
     return classes

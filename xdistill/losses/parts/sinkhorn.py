@@ -58,3 +58,31 @@ def transport_cost(
     """
     plan = sinkhorn_plan(cost.detach(), valid, regularisation, iterations)
     return (plan * cost).sum()
+
+
+def transport_between(
+    log_p: Float[Tensor, "b k"],
+    log_q: Float[Tensor, "b k"],
+    cost: Float[Tensor, "b k k"],
+    regularisation: float = 0.05,
+    iterations: int = 10,
+) -> Float[Tensor, " b"]:
+    """Σ P·C of the plan that moves p onto q, row by row, after a fixed number of iterations.
+
+    As in `sinkhorn_plan`, but of two given distributions, which change while the cost does not. So
+    there is a graph through the iterations, and the gradient is that of this very number. The row
+    sums of P are exactly p; the column sums approach q.
+
+    Args:
+        log_p: logarithms of the masses of the rows of P; each row of [B, K] sums to 1 without them.
+        log_q: of its columns.
+        cost: C ≥ 0, from row i to column j.
+        regularisation: ε, in the units of C.
+        iterations: updates of both potentials, at least 1.
+    """
+    kernel = -cost / regularisation
+    row = torch.zeros_like(log_p)
+    for _ in range(iterations):
+        column = log_q - (kernel + row[:, :, None]).logsumexp(dim=1)
+        row = log_p - (kernel + column[:, None, :]).logsumexp(dim=2)
+    return ((kernel + row[:, :, None] + column[:, None, :]).exp() * cost).sum(dim=(1, 2))

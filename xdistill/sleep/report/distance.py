@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from xdistill.sleep.report.held_out import with_nan
 
 NEAR, FAR = 2.0, 3.0
 """Standard deviations at which a night is unusual, and at which it is far away."""
@@ -27,6 +29,32 @@ class TrainingNights(NamedTuple):
     sd: np.ndarray
     correlation: np.ndarray | None
     nights: int
+
+
+def training_nights(signals: Mapping[str, Any]) -> TrainingNights | None:
+    """The body's features over the training nights; None where the run does not know them.
+
+    Raises:
+        ValueError: an entry that is none.
+    """
+    if not signals or not signals.get("names"):
+        return None
+    try:
+        correlation = signals.get("correlation")
+        return TrainingNights(
+            tuple(signals["names"]),
+            np.array([with_nan(one) for one in signals["mean"]], float),
+            np.array([with_nan(one) for one in signals["sd"]], float),
+            None
+            if correlation is None
+            else np.array([[with_nan(one) for one in row] for row in correlation], float),
+            int(signals["nights"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"the signals of the training nights are not what `xdistill train` writes "
+            f"({type(error).__name__}: {error}); train the student again with this version"
+        ) from error
 
 
 class Distance(NamedTuple):

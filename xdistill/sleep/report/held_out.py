@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -75,3 +75,29 @@ def limits_of_agreement(sleepers: Sequence[HeldOutSleeper], name: str) -> Limits
         return Limits(bias, nan, nan, absolute, len(apart))
     half = TWO_SIDED_95 * float(apart.std(ddof=1))
     return Limits(bias, bias - half, bias + half, absolute, len(apart))
+
+
+def held_out_sleepers(held_out: Mapping[str, Any]) -> tuple[HeldOutSleeper, ...]:
+    """The sleepers held out, from their entry in a run.
+
+    Raises:
+        ValueError: an entry that is none.
+    """
+    names = HeldOutSleeper._fields
+    try:
+        return tuple(
+            HeldOutSleeper(**{name: with_nan(one[name]) for name in names})
+            for one in held_out.get("sleepers", ())
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"the scores of held-out sleepers are not what `xdistill train` writes "
+            f"({type(error).__name__}: {error}); train the student again with this version"
+        ) from error
+
+
+def with_nan(value: Any) -> Any:
+    """A number that JSON could not hold (NaN) comes back as None."""
+    if isinstance(value, Mapping):
+        return {key: with_nan(one) for key, one in value.items()}
+    return float("nan") if value is None else value

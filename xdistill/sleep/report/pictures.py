@@ -49,9 +49,10 @@ def hypnogram_picture(
     for axis, (name, stages) in zip(axes, courses, strict=False):
         _draw_stages(axis, night.hours, stages)
         axis.set_ylabel(name if len(courses) > 1 else "stage")
+        _shade_missing(axis, night.hours, stages)
     _draw_probabilities(axes[-2], night)
     _draw_confidence(axes[-1], night)
-    for axis in axes:
+    for axis in axes[-2:]:
         _shade_missing(axis, night.hours, night.stages)
     _time_axis(axes[-1], night)
     return _png(figure)
@@ -210,13 +211,11 @@ def _draw_confidence(axis: Axes, night: StagedNight) -> None:
 def _shade_missing(axis: Axes, hours: np.ndarray, stages: np.ndarray) -> None:
     """Hatch the epochs without a stage."""
     without = np.concatenate([[False], stages < 0, [False]])
-    starts, ends = (
-        np.flatnonzero(~without[:-1] & without[1:]),
-        np.flatnonzero(without[:-1] & ~without[1:]),
-    )
+    starts = np.flatnonzero(~without[:-1] & without[1:])
+    ends = np.flatnonzero(without[:-1] & ~without[1:])
+    look = {"facecolor": "#eeeeee", "edgecolor": "#999999", "hatch": "////", "lw": 0, "zorder": 0}
     for start, end in zip(starts, ends, strict=True):
-        left, right = hours[start], hours[end - 1] + EPOCH_S / 3600
-        axis.axvspan(left, right, facecolor="#eeeeee", edgecolor="#999999", hatch="////", lw=0)
+        axis.axvspan(hours[start], hours[end - 1] + EPOCH_S / 3600, **look)
 
 
 def _time_axis(axis: Axes, night: StagedNight) -> None:

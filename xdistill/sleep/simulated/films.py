@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -103,11 +103,11 @@ def _drawn(scene: Scene, t: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 def write_film(
     path: Path, frames: Iterator[Frame], options: NightOptions, start: datetime | None
 ) -> None:
-    """Encodes frames into a file at their times; ``start`` is what its metadata say."""
+    """Encodes frames into a file at their times; ``start`` is what its metadata say, in UTC."""
     av = import_extra("av", "sleep", "a simulated film")
     with av.open(str(path), "w") as container:
         if start is not None:
-            container.metadata["creation_time"] = f"{start.isoformat(timespec='microseconds')}Z"
+            container.metadata["creation_time"] = start.astimezone(UTC).isoformat()
         rate = Fraction(options.fps).limit_denominator(1001)
         stream = container.add_stream(options.codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = options.width, options.height, "yuv420p"
@@ -129,7 +129,10 @@ def _encoder_options(options: NightOptions) -> dict[str, str]:
 
 
 def stated_start(options: NightOptions) -> datetime | None:
-    """What the film's metadata say of its start."""
+    """What the film's metadata say of its start, as the clock on this machine's wall shows it.
+
+    MP4 holds full seconds.
+    """
     if not options.film_start:
         return None
     return options.start + timedelta(seconds=options.film_late_s + options.film_start_error_s)

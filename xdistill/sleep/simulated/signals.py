@@ -7,13 +7,15 @@ from typing import NamedTuple
 import numpy as np
 
 from xdistill.data.simulation.eeg import SFREQ_HZ, draw_brain, render_eeg, render_eyes
-from xdistill.data.simulation.hypnogram import Night
+from xdistill.data.simulation.hypnogram import MICRO_S, Night
 from xdistill.data.sleep_stages import EPOCH_S
 from xdistill.extras import import_extra
 from xdistill.sleep.simulated.options import NightOptions
 from xdistill.sleep.simulated.scene import Scene
 
 BELT_HZ = 25
+MOVEMENT_HZ = 10
+"""How finely muscles and artefacts follow the movements."""
 FADE_SAMPLES = SFREQ_HZ // 2
 """In which an epoch's waves turn into the next one's."""
 TONE_UV = np.array([14.0, 8.0, 5.5, 5.0, 2.2])
@@ -38,9 +40,9 @@ def record(rng: np.random.Generator, scene: Scene, options: NightOptions) -> lis
     night = Night(*(course[first : first + options.epochs] for course in scene.night))
     eeg = _joined(render_eeg(rng, night.state, night.depth, night.arousal))
     eyes = _joined(render_eyes(rng, night.state, night.depth))
-    seconds = np.arange(options.seconds) + 0.5
-    moving = scene.movement(seconds)
-    moved = moving.repeat(SFREQ_HZ)
+    fine = (np.arange(options.seconds * MOVEMENT_HZ) + 0.5) / MOVEMENT_HZ
+    moving = scene.movement(fine)
+    moved = moving.repeat(SFREQ_HZ // MOVEMENT_HZ)
     artefact = moved * (60 * _noise(rng, SFREQ_HZ, len(eeg), 0.4, 2) + _muscle(rng, len(eeg)))
     gains = {"EEG C4-M1": 1.0, "EEG F4-M1": 1.1, "EEG O2-M1": 0.8}
     traces = []
@@ -54,8 +56,9 @@ def record(rng: np.random.Generator, scene: Scene, options: NightOptions) -> lis
         own = 4 * _noise(rng, SFREQ_HZ, len(eeg), 0.5, 40)
         seen = 5 * sign * eyes + 0.35 * eeg + 0.8 * artefact + own
         traces.append(Trace(label, rate, _resampled(seen, rate)))
-    tone = draw_brain(rng).muscle * TONE_UV[night.state].repeat(5, axis=1).reshape(-1)
-    envelope = np.interp(np.arange(options.seconds * rate) / rate, seconds, tone + 60 * moving)
+    tone = draw_brain(rng).muscle * TONE_UV[night.state.reshape(-1)]
+    effort = tone.repeat(MICRO_S * MOVEMENT_HZ) + 60 * moving
+    envelope = np.interp(np.arange(options.seconds * rate) / rate, fine, effort)
     chin = envelope * _noise(rng, rate, len(envelope), 10, min(100, 0.45 * rate))
     traces.append(Trace("EMG chin", rate, chin.astype(np.float32)))
     if options.belt:

@@ -30,6 +30,7 @@ from xdistill.data.target import SUM_TOLERANCE
 from xdistill.storage.atomic import cannot_write, partial_name
 from xdistill.storage.checksums import of_file
 from xdistill.storage.json_file import write_json
+from xdistill.storage.mapped import new_array
 
 
 class NightWriter:
@@ -92,7 +93,7 @@ class NightWriter:
 
     def _new(self, kind: str, dtype: Any, shape: Sequence[int]) -> np.memmap:
         path = self._partial / f"{kind}.npy"
-        return np.lib.format.open_memmap(path, "w+", dtype, (self.epochs, *shape))
+        return new_array(path, dtype, (self.epochs, *shape))
 
     def put_video(
         self,

@@ -6,12 +6,17 @@ import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from xdistill.data.files.edf import EdfHeader, check_scale, find_signal, read_edf_header
+from xdistill.data.files.edf import (
+    EdfHeader,
+    check_scale,
+    find_signal,
+    meant_unit,
+    read_edf_header,
+)
+from xdistill.data.files.edf_annotations import read_edf_annotations
 from xdistill.data.files.edf_times import first_sample, record_starts
-from xdistill.data.files.extra import reader
-from xdistill.data.files.mne_warnings import said_by_mne
 from xdistill.data.sleep_stages import EPOCH_S, ScoredEpoch, W, scored_epochs
 
 SOURCE = "https://physionet.org/content/sleep-edfx/1.0.0/"
@@ -100,42 +105,6 @@ def find_nights(
     ]
 
 
-def read_hypnogram(path: Path) -> list[tuple[float, float, str]]:
-    """The annotations (start in s, length in s, text) of an EDF+ file, read by mne.
-
-    Raises:
-        ValueError: a damaged file, or one without annotations.
-    """
-    mne = reader("mne", path)
-    read_edf_header(path)
-    try:
-        with said_by_mne(path):
-            found = _annotations(mne, path)
-    except Exception as error:  # mne raises many kinds for a damaged file
-        raise ValueError(
-            f"{path} cannot be read as annotations ({type(error).__name__}: {error}); if it is a "
-            "hypnogram, copy it again"
-        ) from error
-    if not len(found):
-        raise ValueError(f"{path} holds no annotation, expected those of a hypnogram")
-    return [
-        (float(start_s), float(length_s), str(text))
-        for start_s, length_s, text in zip(
-            found.onset, found.duration, found.description, strict=True
-        )
-    ]
-
-
-def _annotations(mne: Any, path: Path) -> Any:
-    """EDF+ demands UTF-8. Older recorders write Latin-1, which a stage's name never needs."""
-    try:
-        return mne.read_annotations(path)
-    except Exception as error:
-        if "encoding" not in str(error) and not isinstance(error, UnicodeDecodeError):
-            raise
-        return mne.read_annotations(path, encoding="latin1")
-
-
 def trim_wake(epochs: Sequence[ScoredEpoch], wake_minutes: float | None) -> list[ScoredEpoch]:
     """Keeps this many minutes of scored epochs before the first and after the last one of sleep.
 
@@ -192,7 +161,7 @@ def _night(
             f"{hypnogram} starts at {scored_from} (dd.mm.yyhh.mm.ss), but {psg.name} at "
             f"{header.start}; a hypnogram starts with its recording, so one is of another night"
         )
-    blocks = read_hypnogram(hypnogram)
+    blocks = read_edf_annotations(hypnogram).blocks
     try:
         scored = scored_epochs(blocks)
     except ValueError as error:
@@ -244,7 +213,7 @@ def _check_signals(psg: Path, header: EdfHeader, modalities: Sequence[str]) -> N
                     f"{modality!r} out of modalities, or the recording elsewhere"
                 )
             check_scale(psg, signal)
-            if wanted.microvolts and signal.unit not in MICROVOLTS:
+            if wanted.microvolts and meant_unit(signal) not in MICROVOLTS:
                 raise ValueError(
                     f"{psg} has {label!r} in {signal.unit or 'no unit'}, expected one of "
                     f"{', '.join(MICROVOLTS)}; leave {modality!r} out of modalities, or the "

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from xdistill.data.adapters.sleep_edf.index import MICROVOLTS, MODALITIES, Night
-from xdistill.data.files.edf import find_signal, read_edf_header
+from xdistill.data.files.edf import find_signal, meant_unit, read_edf_header
 from xdistill.data.files.edf_times import first_sample, record_starts
 from xdistill.data.files.extra import reader
 from xdistill.data.files.mne_warnings import said_by_mne
@@ -66,7 +66,7 @@ def read_epochs(night: Night, modality: str) -> Float[Tensor, "n c t"]:
             "copy it again"
         ) from error
     factors = [
-        STORED.get(one.unit, 1.0) * (MICROVOLTS[one.unit] if wanted.microvolts else 1.0)
+        STORED.get(one.unit, 1.0) * (MICROVOLTS[meant_unit(one)] if wanted.microvolts else 1.0)
         for one in stored
     ]
     epochs = np.empty((len(starts), len(order), length), np.float32)

@@ -1,0 +1,1 @@
+"""What `diagnose.py` is made of."""
