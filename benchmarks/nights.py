@@ -3,7 +3,7 @@
 Simulated nights are written as EDF, MP4 and hypnogram and prepared; four students are then trained
 as `xdistill train` does: one that sees movement alone, one that sees breathing alone, one with both
 and one that sees the clip; each alone and taught by an EEG teacher, with the labels of all training
-sleepers and with those of two, in no context, smoothed by a hidden Markov model, and in a network
+sleepers and with those of two (of the teacher, too), in no context, smoothed by a hidden Markov model, and in a network
 over the night. Each repetition holds out other sleepers. Writes results/nights.json.
 """
 
@@ -105,11 +105,30 @@ def _is_breathing(channel: str) -> bool:
     return channel == "breathing"
 
 
+def sleepers(count: int, repetition: int) -> tuple[tuple[str, ...], ...]:
+    """Sleepers for training, validation and test: half, a sixth and a third, others each time.
+
+    The first two of training are those of whom labels are seen where there are two: neither the
+    student nor its teacher learns from the labels of the others.
+    """
+    names = [f"s{number + 1:02d}" for number in range(count)]
+    held_out = max(1, count // 3)
+    first = repetition * held_out % count
+    turned = names[first:] + names[:first]
+    val = max(1, count // 6)
+    return (
+        tuple(turned[held_out + val :]),
+        tuple(turned[held_out : held_out + val]),
+        tuple(turned[:held_out]),
+    )
+
+
 def trained(
     options: Options, prepared: Path, student: str, labels: str, repetition: int
 ) -> dict[str, Any]:
     """Train a student, or read what it left."""
     out = options.work / "runs" / f"{student}-{labels}-{repetition}"
+    training, val, test = sleepers(options.sleepers, repetition)
     few = labels == "two"
     night = NightOptions(
         prepared=prepared,
@@ -117,9 +136,10 @@ def trained(
         methods=(options.method,),
         max_epochs=options.max_epochs,
         teacher_epochs=options.teacher_epochs,
-        labelled_groups=2 if few else None,
+        labels=training[:2] if few else ("scored",),
         labelled_per_batch=16 if few else None,
-        split_seed=repetition,
+        val_subjects=val,
+        test_subjects=test,
         out=out,
         resume=out.exists(),
     )
