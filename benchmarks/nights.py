@@ -2,9 +2,10 @@
 
 Simulated nights are written as EDF, MP4 and hypnogram and prepared; four students are then trained
 as `xdistill train` does: one that sees movement alone, one that sees breathing alone, one with both
-and one that sees the clip; each alone and taught by an EEG teacher, with the labels of all training
-sleepers and with those of two (of the teacher, too), in no context, smoothed by a hidden Markov model, and in a network
-over the night. Each repetition holds out other sleepers. Writes results/nights.json.
+and one that sees the clip. Each learns alone and from an EEG teacher, with the labels of all
+training sleepers and with those of two (its teacher has seen no others either), and stages without
+context, smoothed by a hidden Markov model, and with a network over the night. Each repetition holds
+out other sleepers. Writes results/nights.json.
 """
 
 from __future__ import annotations
