@@ -1,0 +1,1 @@
+"""What `night.py` is made of."""

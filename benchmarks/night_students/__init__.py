@@ -1,0 +1,1 @@
+"""What `nights.py` is made of."""
