@@ -43,8 +43,8 @@ def main(folder: Path, hours: float = 1.0, epochs: int = 10) -> None:
     prepared, run = folder / "prepared", folder / "run"
     command("prepare", "--table", table, "--out", prepared, "--size", "24")
     split = ("--val-subjects", "s2", "--test-subjects", "s3")
-    trained = ("--methods", "kd", "--max-epochs", str(epochs), "--teacher-epochs", str(epochs))
-    command("train", prepared, "--out", run, *split, *trained)
+    length = ("--max-epochs", str(epochs), "--teacher-epochs", str(epochs), "--batch-size", "16")
+    command("train", prepared, "--out", run, *split, "--methods", "kd", *length)
     command("inspect", run)
     command("stage", film, "--model", run, "--reference", scored, "--out", folder / "night")
     command("export", "--model", run, "--out", folder / "student.onnx")
