@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.parts.loss import Loss
+from xdistill.losses.parts.roles import by_name, check_encoder, losses_by_name, refuse_own_teacher
+from xdistill.losses.parts.slow_teachers import memory_losses, slow_copies
 from xdistill.losses.parts.untrained import UntrainedParameters
 from xdistill.memory import EMA
 from xdistill.precomputed_teacher import (
@@ -21,8 +23,6 @@ from xdistill.precomputed_teacher import (
     require_teacher,
 )
 from xdistill.registry import create_projector
-from xdistill.roles import by_name, check_encoder, losses_by_name, refuse_own_teacher
-from xdistill.slow_teachers import memory_losses, slow_copies
 from xdistill.types import Outputs, PairedBatch, Spec, StepOutput, unlabelled_where
 from xdistill.valid_rows import blank_outputs, on_valid_rows
 

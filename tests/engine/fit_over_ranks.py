@@ -17,6 +17,7 @@ from xdistill.data.cache import cache_teacher
 from xdistill.data.loader import paired_loader
 from xdistill.distiller import Distiller
 from xdistill.engine import fit
+from xdistill.engine.weights import beside_student
 from xdistill.losses.cross_entropy import CrossEntropy
 from xdistill.losses.infonce import InfoNCE
 from xdistill.losses.khn import KHN
@@ -72,6 +73,7 @@ def main(processes: int, monitor: str, kind: str, folder: Path) -> None:
         "best_epoch": result.best_epoch,
         "best_value": result.best_value,
         "student": digest(student.state_dict()),
+        "beside": digest(dict(beside_student(distiller))),
         "weights": {name: one.tolist() for name, one in student.state_dict().items()},
         "bank": {
             name: sorted(buffer.flatten().tolist())

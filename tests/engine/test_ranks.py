@@ -56,6 +56,7 @@ def test_several_processes_are_one(processes, kind, monitor):
     assert len(several) == processes
     for rank in several:
         assert rank["student"] == several[0]["student"]
+        assert rank["beside"] == several[0]["beside"]
         assert rank["history"] == several[0]["history"]
         assert rank["best_epoch"] == one["best_epoch"]
         assert rank["best_value"] == pytest.approx(one["best_value"], rel=1e-4)
