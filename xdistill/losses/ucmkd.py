@@ -99,7 +99,7 @@ class UCMKD(Loss):
         frozen = None if classifier is None else copy.deepcopy(classifier).requires_grad_(False)
         self.classifier = frozen
         if frozen is None:
-            self.uses = ()
+            self.uses = ()  # type: ignore[misc]
         self.feature_weight = feature_weight
         self.label_weight = label_weight
         self.regularisation = regularisation
