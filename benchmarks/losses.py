@@ -31,6 +31,7 @@ ROOT = HERE.parent
 YARDSTICK = "infonce"
 DIM, CLASSES, SAMPLES = 128, 10, 50_000
 STUDENT_HIDDEN = {"early": (32, 8, 8, 8), "late": (64, 4, 4, 4)}  # [C, T, H, W] of a video
+CLASS_MAPS = ("catkd", "sdd")  # of the channels they read the first stand for the classes
 TEACHER_HIDDEN = {"early": (32, 64), "late": (64, 32)}  # [C, T] of a signal
 
 
@@ -79,7 +80,10 @@ class Batch:
         target = self.target
         if loss.reads == ("values",):
             target = torch.nn.functional.one_hot(target, CLASSES).float()
-        loss(self.student, self.teacher, target, index=self.index).backward()
+        student, teacher = self.student, self.teacher
+        if loss.name in CLASS_MAPS:
+            student, teacher = _as_scores(student), _as_scores(teacher)
+        loss(student, teacher, target, index=self.index).backward()
 
 
 def make_batch(rows: int, device: str) -> Batch:
@@ -252,6 +256,11 @@ def added(measured: dict[str, Any], options: Options) -> dict[str, Any]:
 def _tensors(outputs: xd.Outputs) -> list[Tensor]:
     logits = [] if outputs.logits is None else [outputs.logits]
     return [outputs.embedding, *logits, *outputs.hidden.values()]
+
+
+def _as_scores(outputs: xd.Outputs) -> xd.Outputs:
+    scores = {layer: maps[:, :CLASSES] for layer, maps in outputs.hidden.items()}
+    return xd.Outputs(outputs.embedding, outputs.logits, scores)
 
 
 def _wait(like: Tensor) -> None:

@@ -28,6 +28,7 @@ from xdistill.data.splits import (
     split_by_group,
     split_groups,
 )
+from xdistill.data.unpaired import unpaired_loader
 from xdistill.deploy import export
 from xdistill.distiller import Distiller
 from xdistill.encoders.capture import capture
@@ -64,6 +65,7 @@ from xdistill.types import (
     Spec,
     StepOutput,
     TargetKind,
+    UnpairedBatch,
 )
 
 if TYPE_CHECKING:
@@ -99,6 +101,7 @@ __all__ = [
     "Splits",
     "StepOutput",
     "TargetKind",
+    "UnpairedBatch",
     "__version__",
     "as_paired",
     "audit",
@@ -139,6 +142,7 @@ __all__ = [
     "split_by_group",
     "split_groups",
     "standardise_teachers",
+    "unpaired_loader",
     "wrap",
 ]
 __all__ += losses.__all__

@@ -23,7 +23,14 @@ from xdistill.precomputed_teacher import (
     require_teacher,
 )
 from xdistill.registry import create_projector
-from xdistill.types import Outputs, PairedBatch, Spec, StepOutput, unlabelled_where
+from xdistill.types import (
+    Outputs,
+    PairedBatch,
+    Spec,
+    StepOutput,
+    UnpairedBatch,
+    unlabelled_where,
+)
 from xdistill.valid_rows import blank_outputs, on_valid_rows
 
 
@@ -188,6 +195,8 @@ class Distiller(nn.Module):
         """
         if self.training:
             self.untrained.look(self.student, self.losses)
+        if isinstance(batch, UnpairedBatch):
+            self._refuse_pairs()
         own = str(self.student.modality)
         has = batch.valid.get(own)
         student = on_valid_rows(self.student, _inputs(batch, own, "student"), has)
@@ -210,7 +219,7 @@ class Distiller(nn.Module):
             prefix = f"{name}/" if len(self.losses) > 1 else ""
             terms.update({prefix + term: value for term, value in loss.terms.items()})
             if name in self.teachers and _trains_any(self.teachers[name]):
-                value = self._task(teacher, batch.target, valid)
+                value = self._task(teacher, _teacher_target(name, batch), valid)
                 total = total + value
                 terms[f"teacher/{name}"] = value.detach()
         if self.training:
@@ -240,6 +249,17 @@ class Distiller(nn.Module):
         for _, loss in self._named_losses():
             loss.set_progress(step, total, steps_per_epoch)
         self.teacher_loss.set_progress(step, total, steps_per_epoch)
+
+    def _refuse_pairs(self) -> None:
+        """Refuse losses that compare row by row where rows are different samples."""
+        leaves = [leaf for _, loss in self._named_losses() for leaf in loss.leaves()]
+        pairs = sorted({leaf.label for leaf in leaves if not (leaf.task or leaf.unpaired)})
+        if pairs:
+            raise ValueError(
+                f"{', '.join(pairs)} compares a row of the student with the same row of the "
+                "teacher, but the batch's rows are different samples (UnpairedBatch); take a loss "
+                "on distributions (ucmkd, cmd) or batches of pairs (xd.paired_loader)"
+            )
 
     def _task(self, teacher: Outputs, target: Tensor, valid: Tensor | None) -> Tensor:
         if valid is not None:
@@ -333,6 +353,17 @@ def _dim(encoder: nn.Module) -> int:
 def _num_classes(student: nn.Module) -> int | None:
     classes = getattr(student, "num_classes", None)
     return None if classes is None else int(classes)
+
+
+def _teacher_target(name: str, batch: PairedBatch) -> Tensor:
+    if not isinstance(batch, UnpairedBatch):
+        return batch.target
+    if batch.teacher_target is None:
+        raise ValueError(
+            f"teacher {name!r} trains, but the batch has no targets of its rows; give "
+            "UnpairedBatch(teacher_target=…)"
+        )
+    return batch.teacher_target
 
 
 def _trains_any(module: nn.Module) -> bool:

@@ -142,9 +142,29 @@ class PairedBatch:
         return self.map(Tensor.pin_memory)
 
 
+@dataclass
+class UnpairedBatch(PairedBatch):
+    """B rows of the student and B rows of a teacher that are different samples.
+
+    Row i of one modality has nothing to do with row i of another. `target`, `index` and `group`
+    are the student's.
+
+    Attributes:
+        teacher_target: targets of the teacher's rows, of the kinds of `target`; None if unknown.
+    """
+
+    teacher_target: Shaped[Tensor, "b ..."] | None = None
+
+    def map(self, function) -> UnpairedBatch:
+        """Apply a Tensor -> Tensor function to every tensor."""
+        theirs = None if self.teacher_target is None else function(self.teacher_target)
+        return UnpairedBatch(**vars(super().map(function)), teacher_target=theirs)
+
+
 # Not frozen, nor those below: Lightning, Fabric and FSDP walk through a batch and put converted
 # tensors back by assignment.
 register_dataclass(PairedBatch)
+register_dataclass(UnpairedBatch)
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
+from xdistill.data.audit import audit
 from xdistill.data.checked import Given, check_loader, check_same_classes
 from xdistill.data.paired import PairedDataset
+from xdistill.data.unpaired import UnpairedCollate
 from xdistill.distiller import Distiller
 from xdistill.engine.arguments import check_arguments
 from xdistill.engine.averaged_at_end import an_epoch_is_left, lacks_average, load_end
@@ -225,8 +227,15 @@ def audited(distiller: Distiller, train: DataLoader, val: DataLoader | None) -> 
 
     student = str(distiller.student.modality)
     given: Given = []
+    unpaired = train.collate_fn if isinstance(train.collate_fn, UnpairedCollate) else None
     try:
-        rows = check_loader(train, student, teachers, given, "train")
+        if unpaired is None:
+            rows = check_loader(train, student, teachers, given, "train")
+        else:
+            rows = check_loader(train, student, lambda dataset: (), given, "train")
+            if unpaired.teacher in unpaired.dataset.inputs:
+                required = (unpaired.teacher,)
+                audit(unpaired.dataset, required=required, allow_missing=True, name="teacher rows")
         if val is not None:
             scored = check_loader(val, student, of_validation, given, "val")
             if rows is not None and scored is not None:

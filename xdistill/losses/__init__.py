@@ -65,6 +65,7 @@ from xdistill.losses.supcon import SupCon
 from xdistill.losses.tfkd import TfKD
 from xdistill.losses.triplet import Triplet
 from xdistill.losses.ttm import TTM
+from xdistill.losses.ucmkd import UCMKD
 from xdistill.losses.vid import VID
 from xdistill.losses.wcord import WCoRD
 from xdistill.losses.wkd_feature import WKDFeature
@@ -114,6 +115,7 @@ __all__ = [
     "SP",
     "SRD",
     "TTM",
+    "UCMKD",
     "VID",
     "WSLD",
     "WTTM",

@@ -70,6 +70,7 @@ class CMD(Loss):
     name = "cmd"
     formula = "Σ_k ‖c_k(σ(f_s)) − c_k(σ(f_t))‖, c_1 the mean, c_k central moments, k ≤ 5"
     paper = "Zellinger et al., ICLR 2017"
+    unpaired = True
 
     def __init__(self, moments: int = 5, bounds: tuple[float, float] | None = None):
         super().__init__()

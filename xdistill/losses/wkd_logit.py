@@ -173,7 +173,7 @@ class WKDLogit(Loss):
         if cost is not None:
             del self.cost
             self.register_buffer("cost", _checked(cost))
-            self.uses = ()
+            self.uses = ()  # type: ignore[misc]
         self.keeps_memory = cost is None
         self.gamma = gamma
         self.temperature = temperature

@@ -64,6 +64,8 @@ class Loss(nn.Module):
             target of any kind that is named here; another is refused by a loss that reads labels
             and withheld from one that reads none. A loss on logits that does not name "values"
             takes them for scores of classes and refuses a regression.
+        unpaired: defined, too, where the rows of the student and of the teacher are different
+            samples (`UnpairedBatch`); False for a loss that compares row by row.
         per_position: where outputs have positions, [B, L, K], `forward` gets each position as a
             row, B·L of them. Without it such outputs are refused, or, where `reads` names
             "sequence", given as they are.
@@ -95,6 +97,7 @@ class Loss(nn.Module):
     task: ClassVar[bool] = False
     reads: tuple[TargetKind, ...] = ("class",)
     per_position: ClassVar[bool] = False
+    unpaired: ClassVar[bool] = False
     recommended_weight: ClassVar[float] = 1.0
     recommended_warmup_epochs: ClassVar[int] = 0
     formula: ClassVar[str] = ""
