@@ -1,5 +1,7 @@
 """Staging by YASA of simulated sleep, whose stages are known."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,7 @@ def recording(eeg: np.ndarray, gaps=()) -> Recording:
     rng = np.random.default_rng(1)
     emg = rng.normal(0, 10, len(eeg)).astype(np.float32)
     signals["emg"] = Signal("emg", ("Chin",), 100.0, emg[None])
-    return Recording("night.edf", None, len(eeg) / 100, signals, tuple(gaps))
+    return Recording(Path("night.edf"), None, len(eeg) / 100, signals, tuple(gaps))
 
 
 @pytest.fixture(scope="module")
