@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import edfio
 import mne
@@ -45,7 +45,8 @@ def write_edf_c(
 ) -> Path:
     """EDF+C (or BDF+C, by the suffix) by edfio."""
     bdf = path.suffix.lower() == ".bdf"
-    kind = edfio.BdfSignal if bdf else edfio.EdfSignal
+    kind: Any = edfio.BdfSignal if bdf else edfio.EdfSignal
+    write: Any = edfio.Bdf if bdf else edfio.Edf
     signals = [
         kind(
             one.samples,
@@ -56,7 +57,7 @@ def write_edf_c(
         )
         for one in waves
     ]
-    file = (edfio.Bdf if bdf else edfio.Edf)(
+    file = write(
         signals,
         recording=edfio.Recording(startdate=start.date()),
         starttime=start.time(),
@@ -67,9 +68,9 @@ def write_edf_c(
     return path
 
 
-def raw_of(values: np.ndarray, names: Sequence[str], kinds: Sequence[str], rate_hz: float):
+def raw_of(values: np.ndarray, names: Sequence[str], kinds: Any, rate_hz: float) -> mne.io.RawArray:
     """mne's recording of values [c, t] in V."""
-    info = mne.create_info(list(names), rate_hz, list(kinds), verbose="error")
+    info = mne.create_info(list(names), rate_hz, kinds, verbose="error")
     return mne.io.RawArray(values, info, verbose="error")
 
 

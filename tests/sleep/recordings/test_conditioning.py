@@ -17,7 +17,7 @@ def test_as_scipys_fourier_method(rate_hz, count):
     assert abs(ours - theirs)[100:-100].max() < 0.05  # of 25 µV; the ends differ in what follows
 
 
-@pytest.mark.parametrize("rate_hz", [49.9, 199.996, 512.0])
+@pytest.mark.parametrize("rate_hz", [49.9, 199.996])
 def test_eight_hours_stay_aligned(rate_hz):
     """A pulse of 0.1 s in the first and the last minute, where a drift would have summed up."""
     seconds = 8 * 3600
@@ -37,7 +37,7 @@ def test_eight_hours_stay_aligned(rate_hz):
 def test_odd_rates_give_known_values(rate_hz):
     found = resample(sines(40, rate_hz, (2.0, 15.0)), rate_hz, 100)
     wanted = sines(41, 100, (2.0, 15.0))[: len(found)]
-    assert abs(found - wanted)[200:-200].max() < 0.2  # of 60
+    assert abs(found - wanted)[200:-200].max() < 0.2
 
 
 @pytest.mark.parametrize("hz, kept", [(0.05, 0.0), (1.0, 1.0), (10.0, 1.0), (25.0, 1.0), (50, 0.0)])

@@ -1,5 +1,7 @@
 """Epochs on a grid, and what is wrong with each."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from xdistill.sleep.recordings import Recording, Signal, signal_epochs
 
 def recording(values: np.ndarray, gaps=(), clipped=()) -> Recording:
     eeg = Signal("eeg", ("C4-M1",), 100.0, np.atleast_2d(values).astype(np.float32), clipped)
-    return Recording("n.edf", None, eeg.values.shape[1] / 100, {"eeg": eeg}, tuple(gaps))
+    return Recording(Path("n.edf"), None, eeg.values.shape[1] / 100, {"eeg": eeg}, tuple(gaps))
 
 
 def clean(epochs: int = 4) -> np.ndarray:

@@ -136,10 +136,9 @@ def _predicted(
     )
     found = staging.predict()
     stages = np.array([score_of(str(name)) for name in found.hypno], np.int8)
-    probabilities = np.zeros((len(stages), len(STAGES)), np.float32)
-    for name in found.proba.columns:
-        probabilities[:, score_of(str(name))] = found.proba[name].to_numpy()
-    return stages, probabilities
+    columns = {score_of(str(name)): name for name in found.proba.columns}
+    ordered = [found.proba[columns[stage]].to_numpy() for stage in range(len(STAGES))]
+    return stages, np.stack(ordered, axis=1).astype(np.float32)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ HIGH_PASS_ORDER, LOW_PASS_ORDER = 3, 8
 """Of Butterworth filters, which run twice: 0.5 and 30 Hz keep more than 90 %."""
 WHOLE_RATIO = 1000
 """Rates whose ratio has no larger numbers are changed by a polyphase filter, exactly."""
-DRIFT_SAMPLES = 0.05
+DRIFT_SAMPLES = 0.005
 """How much such a ratio may be off at the end of a part; else samples are interpolated."""
 NYQUIST_SHARE = 0.9
 """The highest band edge, as a share of half the rate."""

@@ -70,7 +70,7 @@ def signal_epochs(recording: Recording, kind: str, grid: Grid = WHOLE) -> Signal
     _add(marks, (share > 0) & (share < 1), Mark.EEG_GAP)
     if kind == "eeg" and count:
         rate_hz = int(signal.rate_hz)
-        whole = recorded.reshape(count, EPOCH_S, rate_hz).all(axis=2)
+        whole = np.all(recorded.reshape(count, EPOCH_S, rate_hz), axis=2)
         _add(marks, _flat(values, rate_hz, whole), Mark.EEG_FLAT)
         _add(marks, _artefact(values, rate_hz), Mark.EEG_ARTEFACT)
         _add(marks, _clipped(signal, grid, count), Mark.EEG_CLIPPED)
@@ -112,7 +112,7 @@ def _flat(
     """Whether some channel is flat for `FLAT_S` seconds on end of what was recorded."""
     flat = (deviation_by_second(values, rate_hz) < FLAT_UV) & whole[:, None]  # [E, c, s]
     windows = np.lib.stride_tricks.sliding_window_view(flat, FLAT_S, axis=2)
-    return windows.all(axis=3).any(axis=(1, 2))
+    return np.any(np.all(windows, axis=3), axis=(1, 2))
 
 
 def _artefact(values: Float32[np.ndarray, "E c t"], rate_hz: int) -> Bool[np.ndarray, " E"]:
@@ -122,7 +122,7 @@ def _artefact(values: Float32[np.ndarray, "E c t"], rate_hz: int) -> Bool[np.nda
     fast = deviation_by_second(signal.sosfiltfilt(sections, values, axis=2), rate_hz) > FAST_UV
     seconds = (*values.shape[:2], EPOCH_S, rate_hz)
     large = abs(values).reshape(seconds).max(axis=3) > LARGE_UV
-    return ((fast | large).sum(axis=2) >= ARTEFACT_S).any(axis=1)
+    return np.any((fast | large).sum(axis=2) >= ARTEFACT_S, axis=1)
 
 
 def _clipped(signal: Signal, grid: Grid, count: int) -> Bool[np.ndarray, " E"]:
