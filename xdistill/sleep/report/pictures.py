@@ -155,7 +155,7 @@ def _png(figure: Figure) -> bytes:
     for axis in figure.axes:
         axis.tick_params(labelsize=8)
         for label in (axis.xaxis.label, axis.yaxis.label):
-            label.set_size(8)
+            label.set_fontsize(8)
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=160)
     return file.getvalue()
