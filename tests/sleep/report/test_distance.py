@@ -9,6 +9,7 @@ from xdistill.sleep.report.distance import (
     TrainingNights,
     distance_from_training,
     distance_sentence,
+    training_nights,
 )
 
 NAMES = ("activity", "breathing_rate")
@@ -64,6 +65,25 @@ def test_what_cannot_be_measured_is_said():
     assert "nothing can be said" in distance_sentence(nothing, training())
 
 
-def test_no_common_feature_is_refused():
-    with pytest.raises(ValueError, match="none is in both"):
-        distance_from_training(night(1, 1), ("a", "b"), training())
+def test_no_common_feature_says_nothing():
+    found = distance_from_training(night(1, 1), ("a", "b"), training())
+    assert found.names == () and np.isnan(found.mahalanobis)
+    assert "no measure of movement or breathing in common" in distance_sentence(found, training())
+
+
+def test_a_feature_without_spread_compares_with_none():
+    flat = training()._replace(sd=np.array([0.0, 2.0]))
+    found = distance_from_training(night(9, 14), NAMES, flat)
+    assert found.names == ("breathing_rate",) and "like those" in distance_sentence(found, flat)
+
+
+def test_a_run_s_own_words_are_read_and_a_single_night_compares_with_none():
+    signals = {"names": ["a", "b"], "mean": [1.0, None], "sd": [0.5, 0.0], "nights": 4}
+    found = training_nights({**signals, "correlation": None})
+    assert found is not None and found.nights == 4 and np.isnan(found.mean[1])
+    distance = distance_from_training(np.array([[2.0, 5.0]]), ("a", "b"), found)
+    assert distance.names == ("a",) and distance.z == pytest.approx([2.0])
+    assert training_nights({**signals, "nights": 1}) is None
+    assert training_nights({"names": []}) is None
+    with pytest.raises(ValueError, match="train the student again"):
+        training_nights({"names": ["a"], "nights": 3})

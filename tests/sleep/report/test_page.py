@@ -53,7 +53,7 @@ def test_it_needs_nothing_from_elsewhere(night, student):
     assert read.addresses and all(
         one.startswith("data:image/png;base64,") for one in read.addresses
     )
-    assert not re.search(r"https?:|//[a-z]|@import|url\(", text.replace("data:image/png", ""))
+    assert not re.search(r"https?:|//[a-z]|@import|url\(", re.sub(r"base64,[\w+/=]+", "", text))
     assert not read.tags & {"script", "link", "iframe", "object", "a"}
     assert "night &lt;17&gt;.mp4" in text and "night <17>" not in text
 
@@ -86,7 +86,7 @@ def test_a_reference_is_compared_on_the_epochs_that_both_stage(night, student):
     stages[80:] = -1
     read = Reader(report_page(night, student, Reference("scorer.edf", stages)))
     assert "Agreement with scorer.edf" in read.headings
-    assert f"agrees with the reference on {100 * 67 / 76:.1f}\u00a0% of 76 epochs" in read.text
+    assert f"agrees with the reference on {100 * 67 / 76:.1f} % of 76 epochs" in read.text
     assert "14 epochs to which one of the two gives no stage" in read.text
     assert "tells no limits of its own" in read.text
 

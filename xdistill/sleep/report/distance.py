@@ -34,10 +34,12 @@ class TrainingNights(NamedTuple):
 def training_nights(signals: Mapping[str, Any]) -> TrainingNights | None:
     """The body's features over the training nights; None where the run does not know them.
 
+    A single night has no spread that another one could be compared with.
+
     Raises:
         ValueError: an entry that is none.
     """
-    if not signals or not signals.get("names"):
+    if not signals or not signals.get("names") or signals.get("nights", 0) < 2:
         return None
     try:
         correlation = signals.get("correlation")
@@ -86,24 +88,19 @@ def distance_from_training(
         features: [E, F], NaN where the film shows none.
         names: of its columns.
         training: the nights of training.
-
-    Raises:
-        ValueError: the night and the training share no feature.
     """
-    known = [name for name in training.names if name in names]
-    if not known:
-        raise ValueError(
-            f"the night has the features {', '.join(names)}, and the training nights "
-            f"{', '.join(training.names)}; none is in both"
-        )
+    known = [
+        name
+        for name, mean, sd in zip(training.names, training.mean, training.sd, strict=True)
+        if name in names and np.isfinite(mean) and sd > 0  # one without spread compares with none
+    ]
     columns = [features[:, list(names).index(name)] for name in known]
     means = [float(np.nanmean(one)) if np.isfinite(one).any() else np.nan for one in columns]
     there = [at for at, value in enumerate(means) if np.isfinite(value)]
     kept = tuple(known[at] for at in there)
     at = [training.names.index(name) for name in kept]
     values = np.array([means[one] for one in there])
-    sd = np.maximum(training.sd[at], 1e-3 * np.maximum(np.abs(training.mean[at]), 1e-6))
-    z = (values - training.mean[at]) / sd
+    z = (values - training.mean[at]) / training.sd[at]
     return Distance(
         kept,
         values,
@@ -133,6 +130,11 @@ def distance_sentence(distance: Distance, training: TrainingNights) -> str:
         return (
             "The film shows no movement or breathing that could be measured, so nothing can be said"
             " about how this night compares with the nights of training: do not rely on its stages."
+        )
+    if not distance.names:
+        return (
+            "This night and the training nights have no measure of movement or breathing in common,"
+            " so nothing can be said about how it compares with them."
         )
     size = np.abs(distance.z)
     worst = int(size.argmax())

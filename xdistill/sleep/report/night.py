@@ -40,7 +40,7 @@ class StagedNight(NamedTuple):
     def confidence(self) -> np.ndarray:
         """float32 [E]: the probability of the likeliest stage, NaN for an epoch without one."""
         known = ~np.isnan(self.probabilities).any(axis=1)
-        filled = np.where(known[:, None], self.probabilities, 0).max(axis=1)
+        filled = np.where(np.expand_dims(known, 1), self.probabilities, 0).max(axis=1)
         return np.where(known, filled, np.nan).astype(np.float32)
 
     @property
@@ -63,5 +63,5 @@ def likeliest(probabilities: np.ndarray) -> np.ndarray:
             f"{probabilities.shape}"
         )
     known = ~np.isnan(probabilities).any(axis=1)
-    best = np.where(known[:, None], probabilities, 0).argmax(axis=1)
+    best = np.where(np.expand_dims(known, 1), probabilities, 0).argmax(axis=1)
     return np.where(known, best, UNSCORED).astype(np.int8)

@@ -80,7 +80,7 @@ def report_page(
             _distance_note(night, student.training),
             html.tiles(_tile(name, statistics, student.held_out) for name in SHOWN_FIRST),
             _hypnogram(night, reference),
-            _statistics(statistics, student.held_out),
+            _statistics(statistics, student),
             _reference(night, student, reference),
             _body(night),
             _distance(night, student.training),
@@ -135,7 +135,7 @@ def _distance_note(night: StagedNight, training: TrainingNights | None) -> str:
     found = distance_from_training(night.features, night.feature_names, training)
     text = distance_sentence(found, training)
     most = max([found.mahalanobis, *np.abs(found.z)], default=math.inf)
-    near = bool(most < NEAR) and not found.missing
+    near = bool(most < NEAR) and bool(found.names) and not found.missing
     return html.paragraph(text, "note" if near else "note warning")
 
 
@@ -169,7 +169,8 @@ def _hypnogram(night: StagedNight, reference: Reference | None) -> str:
     )
 
 
-def _statistics(statistics: SleepStatistics, sleepers: tuple[HeldOutSleeper, ...]) -> str:
+def _statistics(statistics: SleepStatistics, student: StudentFacts) -> str:
+    sleepers = student.held_out
     rows: list[list[str]] = []
     for measure in MEASURES:
         value = getattr(statistics, measure.name)
@@ -188,10 +189,11 @@ def _statistics(statistics: SleepStatistics, sleepers: tuple[HeldOutSleeper, ...
     header = ["measure", "this night"]
     if sleepers:
         header += ["a scorer would probably find", "mean error", "mean size", "95 % limits"]
-    return html.section("Sleep statistics", _uncertainty_text(sleepers), html.table(header, rows))
+    return html.section("Sleep statistics", _uncertainty_text(student), html.table(header, rows))
 
 
-def _uncertainty_text(sleepers: tuple[HeldOutSleeper, ...]) -> str:
+def _uncertainty_text(student: StudentFacts) -> str:
+    sleepers = student.held_out
     if not sleepers:
         return html.paragraph(
             "By the definitions of the AASM manual. No sleeper was held out from this student's "
@@ -200,9 +202,10 @@ def _uncertainty_text(sleepers: tuple[HeldOutSleeper, ...]) -> str:
         )
     text = (
         "By the definitions of the AASM manual. How wrong they may be is known from "
-        f"{len(sleepers)} sleeper{'s' * (len(sleepers) > 1)} who took no part in the training: "
-        "the mean error (student less scorer), its mean size, and the limits between which 95 % of "
-        "the errors lie. They hold for sleepers, beds and cameras like theirs."
+        f"{len(sleepers)} sleeper{'s' * (len(sleepers) > 1)} who took no part in the training, "
+        f"compared with {student.judge}: the mean error (student less scorer), its mean size, and "
+        "the limits between which 95 % of the errors lie. They hold for sleepers, beds and cameras "
+        "like theirs."
     )
     if len(sleepers) < 2:
         text += " A single sleeper tells no limits."

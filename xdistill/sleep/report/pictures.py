@@ -67,16 +67,9 @@ def body_picture(night: StagedNight, *, narrow: bool = False) -> bytes:
     axes[0].set_ylim(bottom=0)
     axes[0].set_ylabel("activity")
     moved = np.flatnonzero(np.nan_to_num(night.feature("position_changes")) > 0)
-    axes[0].plot(
-        middle[moved],
-        np.zeros(len(moved)),
-        "^",
-        color=COLOURS["REM"],
-        ms=5,
-        clip_on=False,
-        label="position change",
-    )
     if len(moved):
+        look = {"color": COLOURS["REM"], "ms": 5, "clip_on": False, "label": "position change"}
+        axes[0].plot(middle[moved], np.zeros(len(moved)), "^", **look)
         axes[0].legend(loc="upper right", fontsize=7, frameon=False)
     quality = np.nan_to_num(night.feature("breathing_quality"))
     for axis, name, label in (
@@ -159,6 +152,10 @@ def _figure(size: tuple[float, float]) -> Figure:
 
 
 def _png(figure: Figure) -> bytes:
+    for axis in figure.axes:
+        axis.tick_params(labelsize=8)
+        for label in (axis.xaxis.label, axis.yaxis.label):
+            label.set_fontsize(8)
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=160)
     return file.getvalue()

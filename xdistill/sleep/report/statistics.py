@@ -118,8 +118,8 @@ def sleep_statistics(stages: np.ndarray) -> SleepStatistics:
         in_rem = np.flatnonzero(stages == REM)
         rem_latency = (int(in_rem[0]) - first) / per_min if len(in_rem) else rem_latency
     missing = float((stages == UNSCORED).sum()) / per_min
-    return SleepStatistics(
-        tib, tst, 100 * tst / tib, onset, waso, rem_latency, *minutes, *shares, missing
+    return SleepStatistics._make(
+        [tib, tst, 100 * tst / tib, onset, waso, rem_latency, *minutes, *shares, missing]
     )
 
 

@@ -17,9 +17,11 @@ class StudentFacts(NamedTuple):
         trained: how, a value for each thing that a reader may ask: method, teacher, nights, …
         held_out: sleepers whom neither training nor selection saw; empty where there were none.
         training: the body's features over the training nights; None where they are not known.
+        judge: whose stages those of held-out sleepers were compared with.
     """
 
     name: str
     trained: Mapping[str, str]
     held_out: tuple[HeldOutSleeper, ...] = ()
     training: TrainingNights | None = None
+    judge: str = "a scorer's stages"

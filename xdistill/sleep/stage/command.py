@@ -34,11 +34,7 @@ from xdistill.sleep.video_options import VideoOptions
 
 @dataclass(frozen=True)
 class Options:
-    """What to stage, and with what.
-
-    Raises:
-        ValueError: options that contradict each other.
-    """
+    """What to stage, and with what."""
 
     source: Positional[str]
     """A film (MP4, MKV, AVI), or the number of a camera for live use."""
@@ -67,7 +63,12 @@ class Options:
     overwrite: bool = False
     """Replace the files of an earlier night in the folder."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Refuse options that contradict each other.
+
+        Raises:
+            ValueError: says which.
+        """
         if self.batch_size < 1:
             raise ValueError(f"--batch-size must be at least 1, got {self.batch_size}")
         if self.live and self.reference is not None:
@@ -92,7 +93,8 @@ class _Staged(NamedTuple):
 
 
 def run(options: Options) -> int:
-    """Stage the night and write its folder."""
+    """Stage the night and write its folder; 1 if a live night ended before its first epoch."""
+    options.check()
     if not options.live and not Path(options.source).is_file():
         raise FileNotFoundError(
             f"there is no film {options.source}; give a video file, or the number of a camera"

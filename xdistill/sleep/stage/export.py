@@ -81,7 +81,7 @@ def export_night_model(
         None if network is None else base64.b64encode(network).decode(),
         _as_json(model.held_out),
         _as_json(model.training_signals),
-        trained_text(read_json(run / CONFIG), model),
+        trained_text(run, model),
     )
     path = path or run / f"student{ENDINGS[format]}"
     return deploy.export(
@@ -145,7 +145,7 @@ def _head_as_onnx(head: ContextHead) -> bytes:
         import_extra(library, "export", deploy.WHAT)
     runtime = import_extra("onnxruntime", "export", deploy.WHAT)
     head = head.cpu().eval()
-    file = io.BytesIO()
+    file: Any = io.BytesIO()  # which the older exporter takes
     with warnings.catch_warnings():
         # torch.export fixes the length of a GRU's sequence, so the older exporter is the one here
         warnings.simplefilter("ignore")

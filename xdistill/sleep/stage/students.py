@@ -30,14 +30,12 @@ def load_stager(model: Path, student: str | None = None, seed: int = 0) -> Stage
             f"there is no run {model}; name the folder that `xdistill train` wrote, or a file of "
             "`xdistill export`"
         )
-    from xdistill.export import CONFIG
     from xdistill.sleep.model import load_night_model
     from xdistill.sleep.stage.facts import student_facts, trained_text
     from xdistill.sleep.stage.torch_student import TorchStager
-    from xdistill.storage.json_file import read_json
 
     night = load_night_model(model, student, seed)
-    trained = trained_text(read_json(model / CONFIG), night)
+    trained = trained_text(model, night)
     return TorchStager(
         night, student_facts(str(model), trained, night.held_out, night.training_signals)
     )
