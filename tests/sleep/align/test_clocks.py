@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.sleep.align.simulated_signals import RATE_HZ, body_of, recording_of
-from xdistill.sleep.align import Alignment, estimate_alignment
+from xdistill.sleep.align import Alignment, alignment_text, estimate_alignment
 from xdistill.sleep.recordings.recording import Recording
 
 NIGHT_S = 8 * 3600
@@ -87,6 +87,13 @@ class TestFound:
         assert found.evidence == "movement"
         check_clocks(found, 0.0, 0.0)
 
+    def test_what_was_found_in_a_sentence(self):
+        found = Alignment(3.256, 0.02, 1e-4, 1e-6, 0.9, 400, "belt", True)
+        text = alignment_text(found, offset_s=3)
+        assert "by breathing in 400 windows the film begins 3.26 s (± 0.02)" in text
+        assert "expected 3.00 s" in text
+        assert "gains +0.360 s (± 0.004) an hour" in text
+
     def test_an_hour_is_enough_for_the_offset(self):
         found = estimate(recording_of(0, ("resp",), hours=1), body_of(0, hours=1, late_s=4.2))
         assert found.clear
@@ -107,12 +114,12 @@ class TestNotFound:
         assert (found.evidence, found.clear, found.windows) == ("none", False, 0)
         assert np.isnan([found.offset_s, found.offset_sd_s, found.drift, found.drift_sd]).all()
 
-    @pytest.mark.parametrize("sleeper", range(8))
+    @pytest.mark.parametrize("sleeper", range(4))
     def test_the_film_of_another_sleeper(self, sleeper):
         recording = recording_of(sleeper % 4, ("resp", "emg"), seed=sleeper)
         self.check_none(estimate(recording, body_of(4 + sleeper % 3, seed=sleeper)))
 
-    @pytest.mark.parametrize("seed", range(6))
+    @pytest.mark.parametrize("seed", range(3))
     def test_noise(self, seed):
         rng = np.random.default_rng(seed)
         body = rng.lognormal(size=(2, NIGHT_S * RATE_HZ)).astype(np.float32)
@@ -129,9 +136,12 @@ class TestNotFound:
             signal.values[:] = 0
         self.check_none(estimate(recording, body_of(0)))
 
-    @pytest.mark.parametrize("kind", ["resp", "emg"])
-    def test_an_hour_off(self, kind):
-        self.check_none(estimate(recording_of(0, (kind,)), body_of(0), offset_s=3600))
+    def test_an_hour_off(self):
+        found = estimate(recording_of(0, ("resp", "emg")), body_of(0), offset_s=3600)
+        self.check_none(found)
+        text = alignment_text(found, offset_s=3600)
+        assert "no offset found within 60 s of the expected 3600 s" in text
+        assert "time zone" in text
 
     def test_beyond_the_search(self):
         recording, body = recording_of(0, ("resp",)), body_of(0, late_s=75)
