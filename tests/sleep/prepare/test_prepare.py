@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import xdistill as xd
-from tests.sleep.prepare.conftest import EPOCHS, row_of
+from tests.sleep.prepare.small_nights import EPOCHS, row_of
 from xdistill.data.adapters.nights import read_night, read_prepared, usable
 from xdistill.data.sleep_stages import STAGES
 from xdistill.sleep.body.features import BODY_FEATURES
@@ -45,7 +45,9 @@ def test_three_nights(prepared, three):
 def test_arrays_are_those_of_the_files(prepared, three):
     """The first night's film begins 7 s late: its epochs are those of the recording."""
     night = read_night(prepared, "p0-1")
-    recording = read_recording(three.parent / "n0.edf", {"eeg": ["EEG C4-M1"]})
+    recording = read_recording(
+        three.parent / "n0.edf", {"eeg": ["EEG C4-M1"], "eog": [], "emg": [], "resp": []}
+    )
     np.testing.assert_array_equal(
         night.signals["eeg"][:, 0].reshape(-1), recording.signals["eeg"].values[0]
     )
@@ -107,6 +109,7 @@ def test_one_night_by_flags(simulate, tmp_path, capsys):
     assert "says no start time; pass video_offset_s" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_film_that_is_off_is_moved_where_the_evidence_is(simulate, tmp_path, capsys):
     """A start time that is 5 s wrong; the belt shows it, and the moved film is the right one."""
     long = {"hours": 0.25, "film_late_s": -20.0, "film_s": 930.0}
@@ -138,6 +141,7 @@ def test_a_film_that_is_off_is_moved_where_the_evidence_is(simulate, tmp_path, c
     assert difference.mean() < shifted.mean()
 
 
+@pytest.mark.slow
 def test_yasa_stages_what_nobody_scored(simulate, prepare, tmp_path):
     pytest.importorskip("yasa")
     files = simulate(hours=0.1, hypnogram=False)
