@@ -13,12 +13,14 @@ NOISE_HZ = 0.7
 """What changes faster is noise."""
 SIDE = 48
 """The picture is pooled to at least so many places along each side."""
-PLACES = 150
+PLACES = 50
 """So many places, those in which breathing stands out most, make the waveform."""
-LEAST_SNR = 2.0
-"""Of a place that may take part, as power density in the band against that of the noise."""
-BY_CHANCE, SURE = 0.25, 0.6
-"""Share of what the chosen places do that they do as one: of noise alone, and of clear breathing."""
+BY_CHANCE, CLEAR = 0.08, 0.30
+"""Share of what the chosen places do that they do as one, less the share of the next thing that
+they do: in noise, and beyond it in clear breathing."""
+STRONGEST, BURSTS, EVEN = 0.1, 0.6, 0.4
+"""The strongest tenth of a waveform holds this share of its power where it is nothing but bursts of
+movement, and less than this where it is breathing; a sine holds 0.2."""
 TOO_LITTLE_S = 12.0
 """A window with less that is still has no waveform."""
 
@@ -89,7 +91,8 @@ def breathing_of(
 
     The changes of each place are summed to its course, which thus keeps no step of a movement that
     was left out, and filtered to the band. The places where the power in the band is largest
-    against that of the noise are combined by their first principal component.
+    against that of the noise are combined by their first principal component. The quality says
+    how much more of what they do that is than their second.
 
     Args:
         change: [W, n] of each place, 0 where not ``still``.
@@ -102,19 +105,24 @@ def breathing_of(
     course = signal.detrend(np.cumsum(change, axis=0, dtype=np.float32), axis=0)
     snr = _signal_to_noise(course, rate_hz)
     chosen = np.argsort(snr)[-PLACES:]
-    chosen = chosen[snr[chosen] > LEAST_SNR]
-    if len(chosen) < 3:
-        return np.zeros(len(change), np.float32), 0.0
     band = signal.butter(2, (LOW_HZ, HIGH_HZ), "bandpass", fs=rate_hz, output="sos")
-    moves = signal.sosfiltfilt(band, course[:, chosen], axis=0).astype(np.float32)
-    weights = np.minimum(snr[chosen], 50) ** 0.5
-    inside = still[-own:]
-    powers, directions = np.linalg.eigh(np.cov((moves * weights)[still].T))
+    moves = signal.sosfiltfilt(band, course[:, chosen], axis=0)
+    spread = moves[still].std(axis=0)
+    weights = np.sqrt(np.clip(snr[chosen], 1e-6, 50)) / np.maximum(spread, 1e-9)
+    moves *= weights
+    powers, directions = np.linalg.eigh(np.cov(moves[still].T))
     direction = directions[:, -1]
-    share = powers[-1] / max(powers.sum(), 1e-12)
-    values = (moves * weights) @ direction / (weights @ np.abs(direction))
-    quality = np.clip((share - BY_CHANCE) / (SURE - BY_CHANCE), 0, 1) * inside.mean()
-    return values.astype(np.float32), float(quality)
+    together = (powers[-1] - powers[-2]) / max(powers.sum(), 1e-12)
+    values = moves @ direction / (weights @ np.abs(direction))
+    quality = np.clip((together - BY_CHANCE) / CLEAR, 0, 1)
+    quality *= np.clip((BURSTS - _in_bursts(values[still])) / (BURSTS - EVEN), 0, 1)
+    return values.astype(np.float32), float(quality * still[-own:].mean())
+
+
+def _in_bursts(values: np.ndarray) -> float:
+    """Share of the power that its strongest tenth holds."""
+    power = np.sort(values**2)
+    return float(power[-max(1, round(STRONGEST * len(power))) :].sum() / max(power.sum(), 1e-12))
 
 
 def _signal_to_noise(course: np.ndarray, rate_hz: int) -> np.ndarray:

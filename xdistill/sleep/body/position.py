@@ -25,7 +25,7 @@ class PositionChanges:
         self.forget()
 
     def forget(self) -> None:
-        """What comes is not comparable with what was: the camera has moved, or the light changed."""
+        """What comes is not to be compared with what was: the camera has moved."""
         self._before: np.ndarray | None = None
         self._moved = False
         self._still: list[np.ndarray] = []

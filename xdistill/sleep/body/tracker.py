@@ -70,10 +70,11 @@ class BodyTracker:
         self._last = frames[-1].copy() if not missing[-1] else None
         activity = activity_of(change, self._grid, self._floor, rate)
         still = ~activity.moving & ~change.step & ~missing
-        waveform = self._breathing(change.change, still)
-        if camera_moved:
-            self._position.forget()
+        waveform = self._breathing(change.change, still & ~activity.pulse)
         turns = self._position(frames, activity.moving | change.step, fresh)
+        if camera_moved:
+            turns = 0
+            self._position.forget()
         blocks = np.where(missing, 0, activity.blocks)
         total = blocks.mean(axis=0)
         own = waveform.values[-len(frames) :]

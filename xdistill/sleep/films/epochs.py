@@ -20,6 +20,8 @@ from xdistill.sleep.grid import Grid
 from xdistill.sleep.marks import Mark
 from xdistill.sleep.video_options import VideoOptions
 
+WHOLE = Grid()
+"""All epochs that end within the recording, from its beginning."""
 SLOWEST_HZ = 2.0
 """Frames a second that breathing can be told from."""
 
@@ -47,7 +49,7 @@ class VideoEpoch(NamedTuple):
 def film_epochs(
     path: str | Path,
     options: VideoOptions,
-    grid: Grid = Grid(),
+    grid: Grid = WHOLE,
     *,
     progress: Callable[[float], None] | None = None,
     max_lost: float = UNKNOWN_SHARE,
@@ -83,7 +85,7 @@ def film_epochs(
 
 
 def camera_epochs(
-    source: int | Iterable[tuple[float, np.ndarray]], options: VideoOptions, grid: Grid = Grid()
+    source: int | Iterable[tuple[float, np.ndarray]], options: VideoOptions, grid: Grid = WHOLE
 ) -> Iterator[VideoEpoch]:
     """Every epoch as soon as it is over; the same values as from a film of the same frames.
 

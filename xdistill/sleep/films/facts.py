@@ -102,9 +102,13 @@ def naming(path: Path) -> Iterator[None]:
 def seconds(index: FilmIndex, track: Any) -> np.ndarray:
     """[n + 1] when each frame is shown, and when the last one ends, since the first."""
     stamps = np.append(index.times, index.end) - index.times[0]
+    unit_s = 1 / float(track.average_rate or track.guessed_rate or 25)
     if index.exact and track.time_base:
-        return stamps * float(track.time_base)
-    return stamps / float(track.average_rate or track.guessed_rate or 25)
+        unit_s = float(track.time_base)
+    shown_s = stamps * unit_s
+    if len(shown_s) > 2:  # some writers give the last frame no length
+        shown_s[-1] = max(shown_s[-1], shown_s[-2] + np.median(np.diff(shown_s[:-1])))
+    return shown_s
 
 
 @lru_cache(maxsize=64)

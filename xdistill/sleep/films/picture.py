@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xdistill.data.files.extra import reader
 from xdistill.extras import import_extra
 
 LIMITED = (16.0, 219.0)

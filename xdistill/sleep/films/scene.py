@@ -16,11 +16,17 @@ COLOURS = 4.0
 LONG = 0.1
 """Share of an epoch from which a mark is set."""
 TILES = 4
-SHIFTED_PX, AGREED_PX = 0.6, 0.5
-"""By how much tiles are shifted, and agree, when the camera has moved; of a side of 96."""
-CLEAR, AGREED = 0.25, 0.6
-"""A tile's shift counts when its correlation peaks so clearly; the share of those that agree."""
+LEAST_SPREAD = 2.0
+"""Grey levels (standard deviation) of a tile with something to see."""
 LEAST_TILES = 5
+"""With something to see, from which the camera's moves are told."""
+STILL_PX, STILL_SHARE = 0.6, 0.2
+"""A tile is where it was when it is shifted by less, of a side of 96; so few are when the camera
+has moved. A body leaves more: the picture's edges."""
+CLEAR = 0.3
+"""Correlation of a tile from which its shift is known."""
+AGREED_PX, AGREED = 1.0, 0.6
+"""By so much, and so many, tiles agree on one shift and turn of the picture."""
 STAYS = 5
 """Pictures, one a second, that show where the camera looks at the end of an epoch."""
 
@@ -60,35 +66,53 @@ class SceneWatch:
 
 
 def camera_moved(before: np.ndarray, after: np.ndarray) -> bool:
-    """Whether the still background of two pictures [B, B] is shifted or turned.
+    """Whether the still background of two pictures [B, B] is shifted, turned or another.
 
-    Most tiles of the picture that have something to see agree on one shift and turn. A body that
-    moves shifts its own tiles alone.
+    Hardly a tile of the picture is where it was, and most agree on one shift and turn, or hardly
+    one is found again. A body that moves shifts its own tiles alone.
     """
+    centres, shifts, peaks = _tile_shifts(before, after)
+    if len(peaks) < LEAST_TILES:
+        return False
+    unit = len(before) / 96
+    clear = peaks >= CLEAR
+    still = clear & (np.hypot(*shifts.T) < STILL_PX * unit)
+    if still.mean() > STILL_SHARE:
+        return False
+    if clear.mean() <= STILL_SHARE:
+        return True
+    if clear.sum() < LEAST_TILES:
+        return False
+    cv2 = import_extra("cv2", "sleep", "a film's scene")
+    cv2.setRNGSeed(0)
+    matrix, agreed = cv2.estimateAffinePartial2D(
+        centres[clear], centres[clear] + shifts[clear], ransacReprojThreshold=AGREED_PX * unit
+    )
+    return matrix is not None and float(agreed.mean()) >= AGREED
+
+
+def _tile_shifts(
+    before: np.ndarray, after: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Centres [n, 2], shifts [n, 2] and correlations [n] of the tiles with something to see."""
     cv2 = import_extra("cv2", "sleep", "a film's scene")
     side = len(before) // TILES
-    unit = len(before) / 96
     window = cv2.createHanningWindow((side, side), cv2.CV_32F)
-    centres, shifts = [], []
+    centres, shifts, peaks = [], [], []
     for top in range(0, side * TILES, side):
         for left in range(0, side * TILES, side):
             tiles = [
                 np.ascontiguousarray(each[top : top + side, left : left + side], np.float32)
                 for each in (before, after)
             ]
-            if min(tile.std() for tile in tiles) < 2:
+            if min(tile.std() for tile in tiles) < LEAST_SPREAD:
                 continue
-            (x, y), peak = cv2.phaseCorrelate(tiles[0], tiles[1], window)
-            if peak >= CLEAR:
-                centres.append((left + side / 2, top + side / 2))
-                shifts.append((x, y))
-    if len(centres) < LEAST_TILES:
-        return False
-    start, shift = np.array(centres, np.float32), np.array(shifts, np.float32)
-    matrix, agreed = cv2.estimateAffinePartial2D(
-        start, start + shift, ransacReprojThreshold=AGREED_PX * unit
+            shift, peak = cv2.phaseCorrelate(*tiles, window)
+            centres.append((left + side / 2, top + side / 2))
+            shifts.append(shift)
+            peaks.append(peak)
+    return (
+        np.array(centres, np.float32).reshape(-1, 2),
+        np.array(shifts, np.float32).reshape(-1, 2),
+        np.array(peaks),
     )
-    if matrix is None or agreed.mean() < AGREED:
-        return False
-    inside = agreed.ravel().astype(bool)
-    return bool(np.median(np.hypot(*shift[inside].T)) > SHIFTED_PX * unit)
