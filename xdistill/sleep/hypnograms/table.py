@@ -6,6 +6,7 @@ import csv
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from xdistill.data.sleep_stages import EPOCH_S, STAGES
 from xdistill.sleep.hypnograms.blocks import Block, hypnogram_of, hypnogram_of_scores
 from xdistill.sleep.hypnograms.clock import seconds_of
 from xdistill.sleep.hypnograms.hypnogram import Hypnogram
-from xdistill.sleep.hypnograms.scores import Numbers, scores_of
+from xdistill.sleep.hypnograms.scores import Numbers, Score, scores_of
 from xdistill.sleep.hypnograms.text import text_of
 
 COLUMNS = {
@@ -141,8 +142,10 @@ def _blocks(
         starts = [epoch_s * at for at in range(len(scores))]
     if lengths is not None:
         spans = seconds_of(lengths, None, path)
+    elif onsets is not None:
+        spans = [_step(path, starts, scores, epoch_s)] * len(starts)
     else:
-        spans = _spans(path, starts, epoch_s)
+        spans = [epoch_s] * len(starts)
     return [Block(*one) for one in zip(starts, spans, scores, strict=True)]
 
 
@@ -160,22 +163,30 @@ def _epochs(path: Path, texts: Sequence[str]) -> list[int]:
     return [at - min(found) for at in found]
 
 
-def _spans(path: Path, starts: Sequence[float], epoch_s: float) -> list[float]:
-    """Without durations the usual step between starts is one epoch."""
+def _step(path: Path, starts: Sequence[float], scores: Sequence[Score], epoch_s: float) -> float:
+    """Without durations the usual step between starts is one epoch, and more is unscored.
+
+    Rows that differ in their step and never repeat a stage may be changes of stage instead, each of
+    which lasts until the next: which of the two is not known.
+    """
     steps = np.diff(starts)
+    if not len(steps):
+        return epoch_s
     if (steps <= 0).any():
         at = int(np.flatnonzero(steps <= 0)[0])
         raise ValueError(
             f"{path} has a start at {starts[at + 1]:g} s after one at {starts[at]:g} s; sort its "
             "rows, or add a column 'duration'"
         )
-    usual = float(np.median(steps)) if len(steps) else epoch_s
-    if len(steps) and not (abs(steps / usual - np.rint(steps / usual)) * usual < STEP_S).all():
+    usual = float(np.sort(steps)[(len(steps) - 1) // 2])
+    repeated = any(one == two for one, two in pairwise(scores))
+    uneven = abs(steps / usual - np.rint(steps / usual)) * usual > STEP_S
+    if uneven.any() or (steps.max() - usual > STEP_S and not repeated):
         raise ValueError(
             f"{path} has starts that are {steps.min():g} to {steps.max():g} s apart, and no "
             "durations; add a column 'duration'"
         )
-    return [usual] * len(starts)
+    return usual
 
 
 def _counts(texts: Sequence[str]) -> bool:
