@@ -5,14 +5,15 @@ and scores few of them. Without an argument it makes (or finds) the embedded sam
 sleepers, trains the EEG teacher on the sleepers of another corpus, the video student alone on three
 scored nights of twelve, the student with each method on all twelve, and the student with all
 labels as the bound; it prints one table, one sentence on what was gained, and writes a run folder.
-With --data it does the same on a release of S3VE.
+With --data it does the same on a release of S3VE, and with --layout nights on one's own nights, as
+`xdistill train` does.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,8 @@ from xdistill.data.simulation.nights import ELSEWHERE
 from xdistill.experiment import Case, Night, Options, cli, run_benchmark
 from xdistill.experiment.gain import gain
 from xdistill.experiment.run_folder import main_process
+from xdistill.sleep.train.options import NightOptions
+from xdistill.sleep.train.run import train_nights
 
 # A quarter of the pixels that the sample is rendered with; breathing is seen as well.
 SAMPLE_SIZE = 24
@@ -71,9 +74,10 @@ class S3VEOptions(Options):
     be expected to pass."""
     data: Path | None = None
     """Folder of S3VE; the embedded sample when left out."""
-    layout: Literal["sample", "clips", "features"] | None = None
-    """How --data is laid out: "clips" (video/ and eeg/ per label with an annotation JSON) or
-    "features" (a csv of feature files). "sample" without --data."""
+    layout: Literal["sample", "clips", "features", "nights"] | None = None
+    """How --data is laid out: "clips" (video/ and eeg/ per label with an annotation JSON),
+    "features" (a csv of feature files) or "nights" (a folder of `xdistill prepare`, of which
+    --frames and --size are settled). "sample" without --data."""
     frames: int = FRAMES
     """Frames per clip, spread evenly: one per second resolves breathing."""
     size: int | None = None
@@ -100,6 +104,9 @@ class S3VEOptions(Options):
 
 def main(options: S3VEOptions) -> None:
     """Read the data, run the benchmark and say what was gained."""
+    if options.layout == "nights":
+        train_nights(night_options(options))
+        return
     if options.embedded:
         print("Making the sample of simulated sleepers, or finding it …", flush=True)
     splits = xd.create_dataset(
@@ -125,6 +132,21 @@ def main(options: S3VEOptions) -> None:
     results = run_benchmark("s3ve", setting, options, first_night(splits.test))
     if main_process():
         print("\n" + gain(results, options.methods), flush=True)
+
+
+def night_options(options: S3VEOptions) -> NightOptions:
+    """The options that `xdistill train` has, too.
+
+    Raises:
+        ValueError: no folder of nights, or a teacher from a corpus of clips.
+    """
+    if options.data is None or options.teacher_data is not None:
+        raise ValueError(
+            "--layout nights needs --data, the folder that `xdistill prepare` wrote, and has no "
+            "--teacher-data: the teacher is trained on the subjects that --teacher-share sets aside"
+        )
+    shared = {one.name: getattr(options, one.name) for one in fields(Options)}
+    return NightOptions(prepared=options.data, **shared)
 
 
 def teacher_corpus(

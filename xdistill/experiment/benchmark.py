@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from xdistill.encoders.checkpoint import load_weights
 from xdistill.experiment.case import check_case
@@ -37,6 +37,8 @@ from xdistill.storage.names import plain_name
 MAY_DIFFER = ("methods", "bound", "seeds", "devices", "accelerator", "num_workers")
 # What a finished one has besides.
 ADDED = ("encoder", "classes", "kept", STUDENTS, "night")
+
+AnyOptions = TypeVar("AnyOptions", bound=Options)
 
 Runs = Mapping[str, list[Result]]
 """The results of each network, one per seed: the teacher, the student alone, each method, and the
@@ -111,7 +113,7 @@ def _run(
     return results
 
 
-def with_earlier_runs(options: Options, folder: Path) -> Options:
+def with_earlier_runs(options: AnyOptions, folder: Path) -> AnyOptions:
     """The options, with the methods and seeds of the run that is resumed.
 
     A resumed run may add methods and seeds; those that it has stay in its report.
@@ -224,7 +226,7 @@ def _save_best(experiment: Experiment, options: Options, runs: Runs) -> None:
     ]
     _, method, seed = max(students, key=lambda one: one[0])
     folders = {
-        name: [str(_trial(experiment, options, name, one).folder) for one in range(len(results))]
+        name: [str(trial_of(experiment, options, name, one).folder) for one in range(len(results))]
         for name, results in runs.items()
         if name != TEACHER
     }
@@ -245,7 +247,7 @@ def _save_best(experiment: Experiment, options: Options, runs: Runs) -> None:
     )
 
 
-def _trial(experiment: Experiment, options: Options, method: str, seed: int) -> Trial:
+def trial_of(experiment: Experiment, options: Options, method: str, seed: int) -> Trial:
     """The trial of a student in the report."""
     if method == BOUND:
         return experiment.trial(ALONE, seed)

@@ -228,8 +228,9 @@ def load_night_model(run: str | Path, student: str | None = None, seed: int = 0)
             f"the run in {run} was not made by `xdistill train`, or ended before its nights were "
             "judged; make it with that command, or go on with --resume"
         )
-    if student is None and "kept" in config:
-        student, seed = config["kept"]["method"], int(config["kept"]["seed"])
+    if student is None:
+        best = config.get("kept", {"method": "student", "seed": 0})  # without one, nobody finished
+        student, seed = str(best["method"]), int(best["seed"])
     loaded = load_student(run, method=student, seed=seed)
     facts = _facts(run, config[NIGHT])
     if student not in facts.students or not 0 <= seed < len(facts.students[student]):

@@ -29,6 +29,7 @@ def write_nights_sample(
     epochs: int = 40,
     size: int = 16,
     gap: bool = True,
+    spread: bool = True,
     seed: int = 0,
 ) -> Path:
     """Writes a night of each sleeper as `xdistill prepare` does; the first one has two.
@@ -41,7 +42,9 @@ def write_nights_sample(
     Args:
         root: the folder; made if it is not there.
         subjects: simulated sleepers.
-        epochs: of each night, evenly over eight hours.
+        epochs: of each night.
+        spread: choose them evenly over eight hours, so that few show all stages; else they are the
+            night's first ones, as they follow each other.
         size: side of a frame in pixels, a divisor of 48.
         gap: leave out what the text above says.
         seed: everything follows from it.
@@ -52,7 +55,7 @@ def write_nights_sample(
         rng = np.random.default_rng([seed, max(number, 0), int(number < 0)])
         subject = f"s{max(number, 0) + 1:02d}"
         name = f"{subject}-n{2 if number < 0 else 1}"
-        write_night(root, _night(rng, name, subject, epochs, size, gap))
+        write_night(root, _night(rng, name, subject, epochs, size, gap, spread))
         nights[name] = NightStatus(subject, "done")
     video = {"frames": 30, "size": size, "body_rate_hz": RATE_HZ, "grid": 1}
     write_prepared(root, {"video": video}, nights)
@@ -61,10 +64,17 @@ def write_nights_sample(
 
 
 def _night(
-    rng: np.random.Generator, name: str, subject: str, epochs: int, size: int, gap: bool
+    rng: np.random.Generator,
+    name: str,
+    subject: str,
+    epochs: int,
+    size: int,
+    gap: bool,
+    spread: bool,
 ) -> NightRecord:
     whole = simulate_night(rng)
-    keep = np.linspace(0, len(whole.stage), epochs, endpoint=False).astype(int)
+    last = len(whole.stage) if spread else epochs
+    keep = np.linspace(0, last, epochs, endpoint=False).astype(int)
     film = film_night(rng, whole.state, whole.depth, whole.arousal, keep)
     side = film.shape[-1] // size
     video = film.reshape(epochs, -1, size, side, size, side).mean(axis=(3, 5)).astype(np.uint8)

@@ -1,6 +1,6 @@
 """Nights of one's own laboratory: the prepared folder, and the data set that reads it."""
 
-from xdistill.data.adapters.nights.adapter import night_and_epoch, nights, row_id, stages_of
+from xdistill.data.adapters.nights.adapter import Judge, night_and_epoch, nights, row_id, stages_of
 from xdistill.data.adapters.nights.folder import (
     NightStatus,
     Prepared,
@@ -14,6 +14,7 @@ from xdistill.data.adapters.nights.layout import NightRecord, read_night, usable
 from xdistill.data.adapters.nights.writer import NightWriter, write_night
 
 __all__ = [
+    "Judge",
     "NightRecord",
     "NightStatus",
     "NightWriter",
