@@ -14,7 +14,7 @@ class Progress:
 
     Args:
         nights: how many there are to do.
-        terminal: whether to draw a bar, on standard error; asks it and standard output when left out.
+        terminal: whether to draw a bar, on standard error; None asks it and standard output.
     """
 
     def __init__(self, nights: int, *, terminal: bool | None = None):
