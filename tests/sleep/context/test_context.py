@@ -80,7 +80,7 @@ def test_the_smoother_and_the_head_tell_more_than_an_epoch_alone():
     alone = log_loss(test, [one.probabilities(K) for one in test])
     hmm = tuned(fit_hmm(train, K), val, K)
     smoothed = log_loss(test, [smooth(hmm, n.probabilities(K), n.valid) for n in test])
-    head = train_head(train, val, K, epochs=30)
+    head = train_head(train, val, K, epochs=12)
     headed = log_loss(test, [staged(head, n.rows, n.valid) for n in test])
     assert smoothed < 0.75 * alone and headed < 0.9 * alone
 
@@ -136,7 +136,7 @@ def test_a_teacher_alone_teaches_the_head():
         teacher[5] = torch.nan
         train.append(one._replace(target=torch.full_like(one.target, -1), teacher=teacher))
     val, test = [night(20)], [night(30), night(31)]
-    head = train_head(train, val, K, epochs=25, distil=1.0)
+    head = train_head(train, val, K, epochs=10, distil=1.0)
     alone = log_loss(test, [one.probabilities(K) for one in test])
     assert log_loss(test, [staged(head, one.rows, one.valid) for one in test]) < alone
     with pytest.raises(ValueError, match="no epoch for training has a label or a teacher"):

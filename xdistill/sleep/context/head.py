@@ -12,8 +12,11 @@ from torch.nn import functional as F
 
 from xdistill.sleep.context.sequence import NightRows, class_counts
 
-BATCH = 8
-PATIENCE = 15
+BATCH = 4
+"""Nights of a step."""
+LEAST_STEPS = 10
+"""Steps of an epoch, at least: with few nights, each is shown several times, cut in other ways."""
+PATIENCE = 10
 
 
 class ContextHead(nn.Module):
@@ -135,13 +138,14 @@ def train_head(
         known = torch.cat([night.rows[night.valid] for night in train])[:, :dim]
         head.mean.copy_(known.mean(dim=0))
         head.sd.copy_(known.std(dim=0).clamp(min=1e-3))
-        steps = epochs * -(-len(train) // BATCH)
+        each = max(LEAST_STEPS, -(-len(train) // BATCH))
+        steps = epochs * each
         optimizer = torch.optim.AdamW(head.parameters(), lr=lr, weight_decay=0.01)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
         best, kept, since = _val_loss(head, val), copy.deepcopy(head.state_dict()), 0
         for _ in range(epochs):
             head.train()
-            for some in torch.randperm(len(train)).split(BATCH):
+            for some in _orders(len(train), each):
                 optimizer.zero_grad()
                 loss = _loss(head, [train[at] for at in some.tolist()], distil, weight)
                 loss.backward()
@@ -155,6 +159,13 @@ def train_head(
                 break
     head.load_state_dict(kept)
     return head.eval()
+
+
+def _orders(nights: int, steps: int) -> list[Tensor]:
+    """The nights of each step, all of them in turn."""
+    rounds = -(-steps * BATCH // nights)
+    order = torch.cat([torch.randperm(nights) for _ in range(rounds)])
+    return list(order.split(BATCH)[:steps])
 
 
 def _val_loss(head: ContextHead, nights: Sequence[NightRows]) -> float:

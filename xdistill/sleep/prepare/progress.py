@@ -14,14 +14,15 @@ class Progress:
 
     Args:
         nights: how many there are to do.
-        terminal: whether to draw a bar; asks standard error when left out.
+        terminal: whether to draw a bar, on standard error; None asks it and standard output.
     """
 
     def __init__(self, nights: int, *, terminal: bool | None = None):
         self._nights, self._ended = nights, 0
         self._shares: dict[str, float] = {}
         self._begin = time.monotonic()
-        bar = sys.stderr.isatty() if terminal is None else terminal
+        both = sys.stdout.isatty() and sys.stderr.isatty()
+        bar = both if terminal is None else terminal
         self._bar = None
         if bar and nights:
             tqdm = import_extra("tqdm", "sleep", "the progress bar")

@@ -86,8 +86,9 @@ def film(rng: np.random.Generator, scene: Scene, options: NightOptions) -> Itera
             large = cv2.resize(small, size, interpolation=cv2.INTER_LINEAR)
             cv2.add(large, noise[chosen[at]], picture[: size[1]], dtype=cv2.CV_8U)
             if colour[at]:
-                chroma = picture[size[1] :].reshape(2, -1)
+                chroma = picture[size[1] :].reshape(2, size[1] // 2, size[0] // 2)
                 chroma[0], chroma[1] = GREY - 20, GREY + 24
+                chroma[:, :, size[0] // 4 :] = GREY  # a tint of the whole picture is no colour
             yield Frame(float(times[at]), picture)
 
 

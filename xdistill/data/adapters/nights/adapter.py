@@ -16,7 +16,6 @@ from xdistill.data.adapters.nights.layout import (
     FACTS,
     NIGHTS,
     SIGNALS,
-    SOURCE,
     NightRecord,
     night_folder,
     read_night,
@@ -40,7 +39,7 @@ CARD = DatasetCard(
     size="as many nights as a laboratory has recorded",
     licence="the laboratory's own",
     citation="none: your own recordings",
-    source_url=SOURCE,
+    source_url="https://pypi.org/project/xdistill/",
     files=(PREPARED, f"{NIGHTS}/*/{FACTS}"),
 )
 MODALITIES = ("video", "body", *SIGNALS)

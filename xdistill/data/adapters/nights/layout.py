@@ -39,9 +39,7 @@ AFTER = ("marks",)
 NO_VIDEO = "no_video"
 """The mark of an epoch whose clip is not there."""
 LAYOUT = "<folder>/prepared.json and <folder>/nights/<name>/, as `xdistill prepare` writes them"
-SOURCE = (
-    "your own laboratory (run `xdistill prepare`; docs/sleep.md, or https://pypi.org/p/xdistill)"
-)
+SOURCE = "your own laboratory: run `xdistill prepare` on its recordings"
 
 
 class NightRecord(NamedTuple):
