@@ -273,3 +273,13 @@ def test_the_sample_has_the_columns_of_a_prepared_folder(prepared):
     with (prepared / "epochs.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 6 * EPOCHS and rows[2]["marks"] == "no_video"
+
+
+@pytest.mark.slow
+def test_the_recipe_learns_from_yasa(prepared, tmp_path):
+    """A teacher without an embedding: the graph of its targets is the student's alone."""
+    few = {"labels": ("s01",), "labelled_per_batch": 4, "context": "hmm"}
+    own = options(prepared, tmp_path / "run", sees="body", teacher="yasa", **few)
+    found = train_nights(replace(own, methods=("recipe",)))
+    assert found["recipe"]["accuracy"] > 0 and "hmm" in found["nights"]["recipe"]
+    assert load_night_model(tmp_path / "run", "recipe").method == "recipe"
