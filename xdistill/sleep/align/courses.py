@@ -80,7 +80,7 @@ def activity_course(body: Float32[np.ndarray, "c t"], rate_hz: float) -> Course:
 
 def _recorded(recording: Recording, signal: Signal) -> np.ndarray:
     """[t] where the signal was recorded."""
-    known = np.isfinite(signal.values).all(axis=0)
+    known = np.asarray(np.isfinite(signal.values).all(axis=0))
     for start_s, end_s in recording.gaps:
         known[round(start_s * signal.rate_hz) : round(end_s * signal.rate_hz)] = False
     return known
