@@ -208,7 +208,7 @@ def test_a_camera_that_is_not_there_is_refused(monkeypatch):
         def __init__(self, number):
             pass
 
-        def isOpened(self):  # noqa: N802 (OpenCV's name)
+        def isOpened(self):
             return False
 
         def release(self):

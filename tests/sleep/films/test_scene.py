@@ -77,8 +77,11 @@ def test_a_step_of_light_is_marked_and_is_no_movement():
 
 
 def test_a_gain_that_wanders_is_neither_step_nor_movement():
+    def amplified(at: float, grey: np.ndarray) -> np.ndarray:  # a gain amplifies the noise, too
+        return np.clip(grey * (0.9 + 0.1 * np.sin(2 * np.pi * at / 40)), 0, 255).astype(np.uint8)
+
     quiet = epochs_of()
-    wandering = epochs_of(lambda at, one: one * (1 + 0.15 * np.sin(2 * np.pi * at / 40)))
+    wandering = epochs_of(dye=amplified)
     turned = epochs_of(turns_s=(40.0,))[1].features.activity
     for one, other in zip(quiet, wandering, strict=True):
         assert not other.marks

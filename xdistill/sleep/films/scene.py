@@ -20,13 +20,11 @@ LEAST_SPREAD = 2.0
 """Grey levels (standard deviation) of a tile with something to see."""
 LEAST_TILES = 5
 """With something to see, from which the camera's moves are told."""
-STILL_PX, STILL_SHARE = 0.6, 0.2
+STILL_PX, STILL_SHARE = 0.6, 1 / 3
 """A tile is where it was when it is shifted by less, of a side of 96; so few are when the camera
-has moved. A body leaves more: the picture's edges."""
+has moved. A body leaves more: those of the picture's edges."""
 CLEAR = 0.3
 """Correlation of a tile from which its shift is known."""
-AGREED_PX, AGREED = 1.0, 0.6
-"""By so much, and so many, tiles agree on one shift and turn of the picture."""
 STAYS = 5
 """Pictures, one a second, that show where the camera looks at the end of an epoch."""
 
@@ -36,6 +34,7 @@ class SceneWatch:
 
     def __init__(self) -> None:
         self._before: np.ndarray | None = None
+        self._coloured = False
 
     def __call__(self, scene: np.ndarray, colours: np.ndarray) -> frozenset[Mark]:
         """Marks of an epoch.
@@ -55,6 +54,9 @@ class SceneWatch:
         ):
             if found.mean() >= LONG:
                 marks.add(mark)
+        if (Mark.COLOUR in marks) != self._coloured:  # daylight shows another picture
+            self._before, self._coloured = None, not self._coloured
+            return frozenset(marks)
         seen = scene[~(black | white)]
         if len(seen) >= STAYS:
             now = np.median(seen[-STAYS:], axis=0)
@@ -66,53 +68,23 @@ class SceneWatch:
 
 
 def camera_moved(before: np.ndarray, after: np.ndarray) -> bool:
-    """Whether the still background of two pictures [B, B] is shifted, turned or another.
+    """Whether the still background of two pictures [B, B] is elsewhere.
 
-    Hardly a tile of the picture is where it was, and most agree on one shift and turn, or hardly
-    one is found again. A body that moves shifts its own tiles alone.
+    Hardly a tile of the picture that has something to see is where it was. A body that moves shifts
+    its own tiles alone; one that fills the whole picture cannot be told from a moved camera.
     """
-    centres, shifts, peaks = _tile_shifts(before, after)
-    if len(peaks) < LEAST_TILES:
-        return False
-    unit = len(before) / 96
-    clear = peaks >= CLEAR
-    still = clear & (np.hypot(*shifts.T) < STILL_PX * unit)
-    if still.mean() > STILL_SHARE:
-        return False
-    if clear.mean() <= STILL_SHARE:
-        return True
-    if clear.sum() < LEAST_TILES:
-        return False
-    cv2 = import_extra("cv2", "sleep", "a film's scene")
-    cv2.setRNGSeed(0)
-    matrix, agreed = cv2.estimateAffinePartial2D(
-        centres[clear], centres[clear] + shifts[clear], ransacReprojThreshold=AGREED_PX * unit
-    )
-    return matrix is not None and float(agreed.mean()) >= AGREED
-
-
-def _tile_shifts(
-    before: np.ndarray, after: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Centres [n, 2], shifts [n, 2] and correlations [n] of the tiles with something to see."""
     cv2 = import_extra("cv2", "sleep", "a film's scene")
     side = len(before) // TILES
+    limit = STILL_PX * len(before) / 96
     window = cv2.createHanningWindow((side, side), cv2.CV_32F)
-    centres, shifts, peaks = [], [], []
+    still = []
     for top in range(0, side * TILES, side):
         for left in range(0, side * TILES, side):
             tiles = [
                 np.ascontiguousarray(each[top : top + side, left : left + side], np.float32)
                 for each in (before, after)
             ]
-            if min(tile.std() for tile in tiles) < LEAST_SPREAD:
-                continue
-            shift, peak = cv2.phaseCorrelate(*tiles, window)
-            centres.append((left + side / 2, top + side / 2))
-            shifts.append(shift)
-            peaks.append(peak)
-    return (
-        np.array(centres, np.float32).reshape(-1, 2),
-        np.array(shifts, np.float32).reshape(-1, 2),
-        np.array(peaks),
-    )
+            if min(tile.std() for tile in tiles) >= LEAST_SPREAD:
+                shift, peak = cv2.phaseCorrelate(*tiles, window)
+                still.append(peak >= CLEAR and np.hypot(*shift) < limit)
+    return len(still) >= LEAST_TILES and bool(np.mean(still) <= STILL_SHARE)
