@@ -115,6 +115,16 @@ def test_the_file_says_what_it_is(run, tmp_path):
     }
 
 
+def test_further_metadata_is_kept_and_replaces_nothing(run, tmp_path):
+    extra = {deploy.METADATA: ""}
+    own = {"night": {"frames": 30}}
+    path = xd.export(run, tmp_path / "m.pt2", "torch-export", input_shape=(6,), metadata=own)
+    torch.export.load(str(path), extra_files=extra)
+    assert json.loads(extra[deploy.METADATA])["night"] == {"frames": 30}
+    with pytest.raises(ValueError, match=r"metadata has \['dim'\], which are written from"):
+        xd.export(run, path, "torch-export", input_shape=(6,), metadata={"dim": 3})
+
+
 def test_an_onnx_file_says_what_it_is(run, tmp_path, onnxruntime):
     path = xd.export(load_student(run), tmp_path / "m.onnx", input_shape=(6,))
     held = onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
