@@ -75,7 +75,9 @@ def _remarks(nights: Sequence[tuple[str, str, Mapping[str, Any] | str]]) -> list
     failed = [f"{name}: failed: {facts}" for name, _, facts in nights if isinstance(facts, str)]
     warned: dict[str, list[str]] = {}
     for name, _, facts in nights:
-        for text in [] if isinstance(facts, str) else facts["warnings"]:
+        if isinstance(facts, str):
+            continue
+        for text in facts["warnings"]:
             warned.setdefault(without_names(text, facts["sources"]), []).append(name)
     told = [f"{_names(names)}: warning: {text}" for text, names in warned.items()]
     return ["", *failed, *told] if failed or told else []
