@@ -11,6 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import torch
+from torch import Tensor
+
 from xdistill.encoders.checkpoint import load_weights
 from xdistill.experiment.case import check_case
 from xdistill.experiment.compare import best_of, difference_on_test
@@ -204,14 +207,40 @@ def _draw(experiment: Experiment, runs: Runs, night: Night | None) -> None:
     plotting.confusion_matrices(folder / "confusion.png", scores, test.classes)
     plotting.learning_curves(folder / "learning_curves.png", histories)
     if night is not None:
+        (modality,) = experiment.setting.teachers
+        seen = {TEACHER: test.rows_with(modality)}
+        drawn, stages = stages_of_night(night, first, seen)
         plotting.hypnogram(
             folder / "hypnogram.png",
-            night.start_h,
-            test.target[night.rows].tolist(),
-            {name: [one.predicted[row] for row in night.rows] for name, one in first.items()},
+            [night.start_h[place] for place in drawn],
+            [int(test.target[night.rows[place]]) for place in drawn],
+            stages,
             test.classes,
             night.title,
         )
+
+
+def stages_of_night(
+    night: Night, results: Mapping[str, Result], seen: Mapping[str, Tensor]
+) -> tuple[list[int], dict[str, list[int]]]:
+    """Positions in the night of the rows that every network has seen, and its stages there.
+
+    Args:
+        night: rows of the test part.
+        results: whose predictions are of the rows that the network has, in their order.
+        seen: bool [N] by network, which rows those are; all rows where it is left out.
+    """
+    rows = torch.tensor(night.rows)
+    everyone = torch.ones(len(rows), dtype=torch.bool)
+    for has in seen.values():
+        everyone &= has[rows]
+    drawn = everyone.nonzero().flatten().tolist()
+    stages = {}
+    for name, result in results.items():
+        has = seen.get(name)
+        place = rows if has is None else has.cumsum(0)[rows] - 1
+        stages[name] = [result.predicted[int(place[one])] for one in drawn]
+    return drawn, stages
 
 
 def _save_best(experiment: Experiment, options: Options, runs: Runs) -> None:
