@@ -67,5 +67,5 @@ def test_wrong_options_of_an_encoder_name_the_right_ones():
 
 
 def test_an_encoder_of_an_unknown_modality_is_refused():
-    with pytest.raises(ValueError, match="unknown modality 'eggs'; known: audio, depth"):
+    with pytest.raises(ValueError, match="unknown modality 'eggs'; known: audio, body, depth"):
         xd.register_encoder("mine", modality="eggs")

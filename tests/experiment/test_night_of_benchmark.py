@@ -9,7 +9,7 @@ from xdistill.experiment.methods import TEACHER
 
 
 def test_a_teacher_without_some_rows_is_drawn_at_its_own():
-    """Five rows of a night among seven; the teacher lacks the third and the sixth row of the part."""
+    """Five rows of a night among seven, of which the teacher lacks the third and the sixth."""
     night = Night(rows=[6, 1, 2, 3, 4], start_h=[0.0, 0.1, 0.2, 0.3, 0.4], title="one")
     student = SimpleNamespace(predicted=[0, 1, 2, 3, 4, 5, 6])
     teacher = SimpleNamespace(predicted=[10, 11, 13, 14, 16])
