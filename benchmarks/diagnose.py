@@ -99,7 +99,8 @@ def measured(
             part: outputs_of(student, rows, setting.student)
             for part, rows in (("train", splits.train), ("val", splits.val))
         }
-        for case in dict.fromkeys(one.case for one in gains):
+        cases: list[Case] = list(dict.fromkeys(one.case for one in gains))
+        for case in cases:
             teachers, train = experiment.taught(seed, case)
             taught = outputs_of(teachers[modality], splits.val, modality)
             val = Sides(sides["val"], taught, splits.val.target)

@@ -11,7 +11,7 @@ out other sleepers. Writes results/nights.json.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -147,7 +147,7 @@ def trained(
     return train_nights(night)
 
 
-def summary(name: str, runs: list[Mapping[str, Any]]) -> dict[str, Any]:
+def summary(name: str, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Means and standard deviations over sleepers of one student, and every sleeper."""
     student, labels, method, context = name.split("|")
     entry: dict[str, Any] = {

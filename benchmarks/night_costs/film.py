@@ -80,7 +80,7 @@ def repeat(piece: Path, path: Path, times: int) -> None:
                         continue
                     packet.pts += later
                     packet.dts += later
-                    end = max(end, packet.pts + packet.duration)
+                    end = max(end, packet.pts + (packet.duration or 0))
                     packet.stream = stream
                     out.mux(packet)
             later = end

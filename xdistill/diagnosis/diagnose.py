@@ -87,18 +87,17 @@ def diagnose(
             teacher without logits or with another number of classes.
     """
     train, val = as_paired(train), as_paired(val)
-    sides = []
-    for name, part in (("train", train), ("val", val)):
-        sides.append(_sides(student, teacher, part, name, batch_size))
+    learned = _sides(student, teacher, train, "train", batch_size)
+    judged = _sides(student, teacher, val, "val", batch_size)
     num_classes = len(train.classes)
-    logits = sides[0].teacher.logits
+    logits = learned.teacher.logits
     if logits is None or logits.shape[1] != num_classes:
         got = "none" if logits is None else f"{logits.shape[1]} of them"
         raise ValueError(
             f"the teacher must answer with logits of the {num_classes} classes, got {got}; create "
             "it with num_classes and train it first"
         )
-    measures = measure(*sides, num_classes)
+    measures = measure(learned, judged, num_classes)
     return Diagnosis(measures, expected_gain(measures.probe_gain), _notes(measures, train))
 
 

@@ -88,7 +88,7 @@ class FitNet(Loss):
                 "leave those out and call loss.bind(student, teacher)"
             )
         self.layers = layers
-        self.normalise = normalise
+        self.normalise: Normalise = normalise
         self.adapter_name = adapter
         self.adapter: nn.Module | None = None
         self.channel_adapters: nn.ModuleList | None = None

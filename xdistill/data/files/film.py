@@ -164,7 +164,8 @@ def film_index(path: Path, size: int, changed_ns: int) -> FilmIndex:
         promised = Promise(track.frames, film.duration, film.start_time, film.format.name)
         came = len([one for one in packets if not one.is_corrupt])
         step_s = float(step * track.time_base) if exact and track.time_base else 0.0
-        keys = [one.pts for one in packets if one.is_keyframe and not one.is_corrupt]
+        whole = [one for one in packets if one.is_keyframe and not one.is_corrupt]
+        keys = [one.pts for one in whole if one.pts is not None]
         if not exact or not film.format.name.startswith(SEEKABLE):
             keys = []
         end = int(times[-1]) + ((last if exact else 0) or step) if len(times) else 0
@@ -257,12 +258,8 @@ def end_of_packet_s(packet: Any) -> float:
 def _times(packets: Sequence[_Packet]) -> tuple[np.ndarray, bool]:
     """When the frames are shown, and whether the packets say so for each; else their numbers."""
     whole = [one for one in packets if not one.is_corrupt]
-    stamps = [one.pts for one in whole]
-    exact = (
-        None not in stamps
-        and len(set(stamps)) == len(stamps)
-        and not any(one.is_discard for one in whole)
-    )
+    stamps = [one.pts for one in whole if one.pts is not None]
+    exact = len(set(stamps)) == len(whole) and not any(one.is_discard for one in whole)
     return np.array(sorted(stamps) if exact else range(len(whole)), np.int64), exact
 
 

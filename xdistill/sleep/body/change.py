@@ -116,6 +116,6 @@ def _steps(light: np.ndarray, level: np.ndarray, rate_hz: int) -> np.ndarray:
     limit = np.maximum(STEP_LEVELS, STEP_SHARE * level)
     within = uniform_filter1d(light, rate_hz, axis=1, mode="constant") * rate_hz
     step = (np.abs(within) >= limit).any(axis=0)
-    near = maximum_filter1d(step, rate_hz + 1)
+    near = np.asarray(maximum_filter1d(step, rate_hz + 1), bool)
     part = (np.abs(light) >= PART_OF_STEP * limit).any(axis=0)
     return near & (part | step)

@@ -92,7 +92,7 @@ def naming(path: Path) -> Iterator[None]:
     except (av.FFmpegError, ValueError) as error:
         if str(path) in str(error) and not isinstance(error, av.FFmpegError):
             raise
-        why = error.strerror if isinstance(error, av.FFmpegError) else error
+        why = getattr(error, "strerror", None) or error
         raise ValueError(
             f"{path} cannot be read as a film (MP4, MKV, AVI and the like): {why}; play it to see "
             "whether it is whole: an MP4 that was cut has lost the index at its end"

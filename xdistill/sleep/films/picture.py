@@ -110,7 +110,8 @@ def colourfulness(picture: Picture) -> float:
     """How much the colours of a picture vary over it, in levels of 255; one tint counts nothing."""
     if picture.chroma is None:
         return 0.0
-    return float(np.hypot(*(np.std(plane) for plane in picture.chroma)))
+    first, second = (float(np.std(plane)) for plane in picture.chroma)
+    return float(np.hypot(first, second))
 
 
 def as_bytes(grey: np.ndarray) -> np.ndarray:
