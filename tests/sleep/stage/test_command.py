@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from datetime import datetime, timedelta
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,13 +21,15 @@ from sleep_runs import EPOCHS, START, VIDEO, frames, write_film
 from xdistill.cli import main
 from xdistill.data.sleep_stages import STAGES
 from xdistill.sleep.films.epochs import camera_epochs
+from xdistill.sleep.films.facts import FilmFacts
 from xdistill.sleep.hypnograms.hypnogram import Hypnogram
 from xdistill.sleep.hypnograms.read import read_hypnogram
 from xdistill.sleep.hypnograms.write import write_hypnogram
 from xdistill.sleep.stage import command
-from xdistill.sleep.stage.command import Options, decision_line, tell
+from xdistill.sleep.stage.command import Options, decision_line, require_fitting, tell
 from xdistill.sleep.stage.night import NightSoFar
 from xdistill.sleep.stage.students import load_stager
+from xdistill.sleep.video_options import VideoOptions
 
 FILES = [
     "body.png", "epochs.csv", "hypnogram.annot", "hypnogram.csv", "hypnogram.edf",
@@ -257,3 +261,12 @@ def test_eight_hours_need_little_memory(run, tmp_path):
     peak_kb = int(done.stdout.split()[-1])
     assert peak_kb < 1.5e6
     assert len(table(tmp_path / "out" / "epochs.csv")) == 960
+
+
+@pytest.mark.parametrize(("trained_hz", "told"), [(None, True), (10.0, True), (5.0, False)])
+def test_a_slow_film_is_told_of_where_those_of_training_were_faster(trained_hz, told):
+    facts = FilmFacts(Path("x.mp4"), 64, 64, 60.0, 300, 5.0, False, None, 0, 0.0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        require_fitting(facts, VideoOptions(), trained_hz)
+    assert [("less fine" in str(one.message)) for one in caught] == [True] * told

@@ -119,6 +119,7 @@ def test_the_model_carries_its_preprocessing_and_training_signals(run, prepared)
     means = [np.nanmean(night.features[:, 0]) for night in nights]
     assert signals["mean"][0] == pytest.approx(np.mean(means), rel=1e-5)
     assert signals["sd"][0] == pytest.approx(np.std(means, ddof=1), rel=1e-5)
+    assert signals["film_hz"] is None  # the sample's nights say nothing of a film
 
 
 def test_only_the_named_subjects_labels_are_seen(run):

@@ -18,6 +18,7 @@ class StudentFacts(NamedTuple):
         held_out: sleepers whom neither training nor selection saw; empty where there were none.
         training: the body's features over the training nights; None where they are not known.
         judge: whose stages those of held-out sleepers were compared with.
+        film_hz: lowest frame rate of the films that it was trained on; None where not known.
     """
 
     name: str
@@ -25,3 +26,4 @@ class StudentFacts(NamedTuple):
     held_out: tuple[HeldOutSleeper, ...] = ()
     training: TrainingNights | None = None
     judge: str = "a scorer's stages"
+    film_hz: float | None = None

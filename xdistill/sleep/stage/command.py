@@ -120,7 +120,7 @@ def _film(options: Options, stager: Stager) -> _Staged:
     path = Path(options.source)
     facts = film_facts(path)
     preprocessing = _preprocessing(options, stager)
-    require_fitting(facts, preprocessing)
+    require_fitting(facts, preprocessing, stager.facts.film_hz)
     start = options.start or facts.start
     grid, reference = Grid(), None
     if options.reference is not None:
@@ -134,8 +134,13 @@ def _film(options: Options, stager: Stager) -> _Staged:
     return _Staged(night, reference, {"film": kept, "preprocessing": asdict(preprocessing)})
 
 
-def require_fitting(facts: FilmFacts, options: VideoOptions) -> None:
+def require_fitting(facts: FilmFacts, options: VideoOptions, film_hz: float | None) -> None:
     """Refuse a film that has less than a student has to see; any other is resampled.
+
+    Args:
+        facts: of the film.
+        options: how films become what the student sees.
+        film_hz: lowest frame rate in its training; None where it is not known.
 
     Raises:
         ValueError: shorter than an epoch, or fewer frames a second than the clip's.
@@ -153,11 +158,11 @@ def require_fitting(facts: FilmFacts, options: VideoOptions) -> None:
             f"{max(needed_hz, options.body_rate_hz):g} a second or more, or train a student with "
             "fewer frames"
         )
-    if facts.rate_hz < options.body_rate_hz:
+    usual_hz = min(options.body_rate_hz, film_hz or options.body_rate_hz)
+    if facts.rate_hz < 0.95 * usual_hz:
         warnings.warn(
-            f"{facts.path} has {facts.rate_hz:.3g} frames a second, and the body's signals of the "
-            f"training had up to {options.body_rate_hz}: movement and breathing are less fine than "
-            "there",
+            f"{facts.path} has {facts.rate_hz:.3g} frames a second, and films of the training "
+            f"{usual_hz:.3g} or more: movement and breathing are less fine than there",
             stacklevel=2,
         )
 

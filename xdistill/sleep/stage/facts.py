@@ -90,4 +90,5 @@ def student_facts(
         held_out_sleepers(held_out),
         training_nights(signals),
         judge_of(held_out),
+        signals.get("film_hz"),
     )

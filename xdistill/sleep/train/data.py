@@ -206,7 +206,14 @@ def training_signals(records: Sequence[NightRecord]) -> dict[str, Any]:
         "sd": [float(one.std(ddof=1)) if len(one) > 1 else 0.0 for one in columns],
         "correlation": correlation,
         "nights": len(kept),
+        "film_hz": _slowest(records),
     }
+
+
+def _slowest(records: Sequence[NightRecord]) -> float | None:
+    """The lowest frame rate of the nights' films; None where none is known."""
+    films = [record.facts.get("film") or {} for record in records]
+    return min((one["rate_hz"] for one in films if "rate_hz" in one), default=None)
 
 
 def _mean(values: np.ndarray) -> float:
