@@ -65,7 +65,7 @@ def epochs(count: int) -> dict[str, torch.Tensor]:
     }
 
 
-def test_the_model_is_the_kept_student_with_its_head(run):
+def test_the_model_is_the_kept_student_with_itshead(run):
     model = load_night_model(run)
     assert (model.method, model.seed, model.context.kind) == ("kd", 0, "head")
     assert model.modalities == ("video", "body") and model.classes == STAGES
@@ -75,8 +75,8 @@ def test_the_model_is_the_kept_student_with_its_head(run):
     rows = model.embed(epochs(6))
     valid = torch.ones(6, dtype=torch.bool)
     found = model.stage(rows, valid)
-    assert model._head is not None
-    torch.testing.assert_close(found, staged(model._head, rows, valid))
+    assert model.head is not None
+    torch.testing.assert_close(found, staged(model.head, rows, valid))
     torch.testing.assert_close(found.sum(dim=1), torch.ones(6))
     assert not torch.allclose(found, rows[:, -5:].softmax(dim=1))
     assert "context='head'" in repr(model)
