@@ -63,22 +63,23 @@ def main(options: Options) -> None:
     gains = gains_of(options.suite_runs)
     gains = {each: some for each, some in gains.items() if each.case in options.cases}
     names = options.settings or tuple(dict.fromkeys(each.setting for each in gains))
-    before = read_json(options.out)["conditions"] if options.out.exists() else []
-    entries = [each for each in before if each["setting"] not in names]
     for name in names:
         here = {each: gain for each, gain in gains.items() if each.setting == name}
-        entries += list(measured(name, here, options))
+        found = list(measured(name, here, options))
+        before = read_json(options.out)["conditions"] if options.out.exists() else []
+        entries = [each for each in before if each["setting"] != name] + found
+        figures = {"conditions": entries, "predictors": compared(entries)}
+        write_json(options.out, {**environment(), **figures})
         print(f"{name}: {len(here)} conditions", flush=True)
-    figures = {"conditions": entries, "predictors": compared(entries)}
-    write_json(options.out, {**environment(), **figures})
+    entries = read_json(options.out)["conditions"]
     fit = final_fit(entries)
     options.learned.write_text(
         '"""What `benchmarks/diagnose.py` learned from the suite\'s runs; written by it."""\n\n'
         f"INTERCEPT = {fit.intercept:.4f}\nPER_POINT = {fit.slope:.4f}\n"
         f"SPREAD = ({fit.low:.4f}, {fit.high:.4f})\n"
     )
-    for name, figure in figures["predictors"].items():
-        print(f"{name:<28} {figure}")
+    for predictor, figure in compared(entries).items():
+        print(f"{predictor:<34} {figure}")
 
 
 def measured(

@@ -40,6 +40,8 @@ class Options:
 
     hours: float = 8.0
     """Length of the film that is staged."""
+    decoded_hours: float = 1.0
+    """Length of the film that is only decoded."""
     prepared_hours: float = 1.0
     """Length of the film that is prepared."""
     width: int = 640
@@ -73,8 +75,9 @@ def measure(options: Options, work: Path) -> dict[str, Any]:
     shape = (options.width, options.height, options.fps)
     film = long_film(work, options.hours, *shape)
     model = options.model or small_run(work)
-    decoded = measured([sys.executable, "-c", DECODE, str(film)])
-    told("decoding alone", decoded, options.hours)
+    piece = long_film(work, options.decoded_hours, *shape)
+    decoded = measured([sys.executable, "-c", DECODE, str(piece)])
+    told("decoding alone", decoded, options.decoded_hours)
     command = [sys.executable, "-m", "xdistill", "stage", str(film), "--model", str(model)]
     staged = measured([*command, "--out", str(work / "staged"), "--overwrite"])
     told("stage", staged, options.hours)
@@ -86,10 +89,12 @@ def measure(options: Options, work: Path) -> dict[str, Any]:
     prepared = measured(command, cores=1)
     told("prepare, one core", prepared, options.prepared_hours)
     return {
-        "decode": entry(decoded, options.hours),
+        "decode": entry(decoded, options.decoded_hours),
         "stage": entry(staged, options.hours),
         "prepare": entry(prepared, options.prepared_hours),
-        "stage_to_decode": round(staged.seconds / decoded.seconds, 3),
+        "stage_to_decode": round(
+            staged.seconds / options.hours / (decoded.seconds / options.decoded_hours), 3
+        ),
     }
 
 

@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import tyro
+from diagnosis_gains.table import diagnose_table
 from kernel_costs.tables import figures_table, targets_table
+from night_costs.table import night_table
+from night_students.table import nights_table
 
 from xdistill.experiment import suite_tables, tables
 from xdistill.experiment.search import Kind
@@ -23,11 +26,15 @@ from xdistill.report import read_json
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
-PAGES = tuple(DOCS / f"{page}.md" for page in ("benchmarks", "suite", "sacd", "kernels"))
+PAGE_NAMES = ("benchmarks", "suite", "sacd", "kernels", "sleep", "diagnose")
+PAGES = tuple(DOCS / f"{page}.md" for page in PAGE_NAMES)
 SUITE = HERE / "results" / "suite.json"
 KERNELS = {"kernels-figures": figures_table, "kernels-targets": targets_table}
 TABLES = {
     **KERNELS,
+    "diagnose": diagnose_table,
+    "night": night_table,
+    "nights": nights_table,
     "sacd_parts": tables.parts_table,
     "sacd_combinations": tables.combinations_table,
     "sacd_targets": tables.conditions_table,

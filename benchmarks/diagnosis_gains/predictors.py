@@ -62,8 +62,11 @@ def left_out(entries: Sequence[Entry], gain: np.ndarray, x: np.ndarray) -> np.nd
     predicted = np.empty(len(gain))
     for source in np.unique(sources):
         others = sources != source
+        if not others.any():  # the first source of all: nothing to learn from
+            others = ~others
         line = _line(x[others], gain[others], sources[others])
-        predicted[~others] = line[0] + line[1] * x[~others]
+        left = sources == source
+        predicted[left] = line[0] + line[1] * x[left]
     return predicted
 
 
