@@ -69,11 +69,15 @@ from xdistill.types import (
 )
 
 if TYPE_CHECKING:
+    from xdistill.diagnosis import Diagnosis, diagnose
     from xdistill.engine import CrossFitted, FitResult, Recipe, cross_fit_teacher, fit, recipe
 else:  # a type checker would take this function's word for every misspelt name
 
     def __getattr__(name: str) -> Any:
-        """What trains. Its modules import Lightning."""
+        """What trains or scores. Its modules import Lightning or torchmetrics."""
+        if name in ("Diagnosis", "diagnose"):
+            import_extra("torchmetrics", "train", f"xdistill.{name}")
+            return getattr(importlib.import_module("xdistill.diagnosis"), name)
         if name in ("CrossFitted", "FitResult", "Recipe", "cross_fit_teacher", "fit", "recipe"):
             for library in ("lightning", "torchmetrics"):
                 import_extra(library, "train", f"xdistill.{name}")
@@ -86,6 +90,7 @@ __version__ = "0.1.0"
 __all__ = [
     "EMA",
     "CrossFitted",
+    "Diagnosis",
     "Distiller",
     "Encoder",
     "EncoderModule",
@@ -116,6 +121,7 @@ __all__ = [
     "create_loss",
     "create_projector",
     "cross_fit_teacher",
+    "diagnose",
     "expand_student",
     "export",
     "fit",
