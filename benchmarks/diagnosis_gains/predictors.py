@@ -44,8 +44,10 @@ def compared(entries: Sequence[Entry]) -> dict[str, dict[str, float]]:
     table = {"mean of the others": _errors(entries, gain, np.zeros(len(gain)))}
     for name, predictor in PREDICTORS.items():
         x = np.array([predictor(entry) for entry in entries])
-        rank = float(spearmanr(x, gain)[0])  # type: ignore[arg-type]
-        table[name] = {"rank_correlation": round(rank, 3)} | _errors(entries, gain, x)
+        rank = {}
+        if np.ptp(x) and np.ptp(gain):  # else there is no order
+            rank["rank_correlation"] = round(float(spearmanr(x, gain)[0]), 3)  # type: ignore[arg-type]
+        table[name] = rank | _errors(entries, gain, x)
     return table
 
 
