@@ -1,4 +1,4 @@
-"""Does `xd.diagnose` predict what distillation gains? Its probes beside the suite's real gains.
+"""What predicts the gain by distillation? Probes and counts beside the suite's real gains.
 
 For every condition of results/suite_runs.csv (a setting, what the teacher saw, how many labels) the
 probes of `xd.diagnose` are fitted for each seed, with an untrained student. What they say is set
@@ -75,7 +75,7 @@ def main(options: Options) -> None:
     fit = final_fit(entries)
     options.learned.write_text(
         '"""What `benchmarks/diagnose.py` learned from the suite\'s runs; written by it."""\n\n'
-        f"INTERCEPT = {fit.intercept:.4f}\nPER_POINT = {fit.slope:.4f}\n"
+        f"INTERCEPT = {fit.intercept:.4f}\nPER_DOUBLING = {fit.slope:.4f}\n"
         f"SPREAD = ({fit.low:.4f}, {fit.high:.4f})\n"
     )
     for predictor, figure in compared(entries).items():

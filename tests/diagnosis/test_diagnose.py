@@ -58,7 +58,8 @@ def test_a_good_teacher_of_unlabelled_rows_helps_and_says_so():
     assert one.teacher > 0.95
     assert one.probe_gain > 0.03
     assert one.both_probe > one.student_probe[1.0] + 0.1
-    assert found.expected == expected_gain(one.probe_gain)
+    assert found.expected == expected_gain(600, 15)
+    assert found.expected.low < found.expected.gain < found.expected.high
     text = str(found)
     assert "600, 15" in text and "expected gain" in text
     assert any("noisy" in note for note in found.notes)
@@ -115,3 +116,10 @@ def test_mistakes_are_told_apart():
         diagnose(student, Linear("tabular", 3, 4), train, val)
     with pytest.raises(ValueError, match="video"):
         diagnose(Linear("video", 8, None), teacher(), train, val)
+
+
+def test_the_more_rows_a_label_has_the_more_is_expected():
+    assert expected_gain(1000, 10).gain > expected_gain(1000, 500).gain
+    for labelled in (0, 1001):
+        with pytest.raises(ValueError, match="expected 1 to 1000 labelled rows"):
+            expected_gain(1000, labelled)

@@ -67,12 +67,11 @@ def diagnose(
     *,
     batch_size: int = 256,
 ) -> Diagnosis:
-    """Estimate what a student gains by a teacher, from linear probes of both embeddings.
+    """What a student may gain by a teacher, before it is trained.
 
-    The student is not trained: a linear classifier on its embedding is, once on the labelled rows
-    and once on all rows with the teacher's answers where there is no label. The difference is what
-    a linear student gains. It is the best predictor of the real gain that the suite's runs have
-    shown, and a coarse one: see docs/diagnose.md.
+    Linear classifiers on both embeddings say what labels and teacher bring to a linear student. The
+    expected gain does not follow from them: on sources of data that were left out, the share of
+    rows with a label was the only predictor that helped, see docs/diagnose.md.
 
     Args:
         student: an encoder with `modality`, untrained, pretrained or trained on the labelled rows.
@@ -98,7 +97,8 @@ def diagnose(
             "it with num_classes and train it first"
         )
     measures = measure(learned, judged, num_classes)
-    return Diagnosis(measures, expected_gain(measures.probe_gain), _notes(measures, train))
+    expected = expected_gain(measures.rows, measures.labelled)
+    return Diagnosis(measures, expected, _notes(measures, train))
 
 
 def _sides(
