@@ -11,7 +11,7 @@ from xdistill.sleep.prepare.table import read_table, single_night
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
     for name in ("a.edf", "a.mp4", "a_h.edf", "b.edf", "b.mp4"):
-        (tmp_path / name).write_bytes(b"0")
+        (tmp_path / name).write_bytes(name.encode())
     return tmp_path
 
 
@@ -138,6 +138,19 @@ def test_clashes_of_nights(files):
     assert "line 3: the night 'n1' is that of line 2" in text
     assert "is the hypnogram of line 2, too, of another recording" in text
     assert "is a file of line 2, which is of another subject" in text
+
+
+def test_one_night_under_two_names(files):
+    """A copy would be learned from and judged by; files of the same size alone are no copies."""
+    for name in ("a.edf", "b.edf"):
+        (files / name).write_bytes(name.encode() * 10)
+    (files / "copy.edf").write_bytes((files / "a.edf").read_bytes())
+    rows = ["subject,eeg,video", "p,a.edf,a.mp4", "q,b.edf,b.mp4"]
+    assert len(read_table(write(files, *rows)).nights) == 2
+    with pytest.raises(
+        ValueError, match=r"line 4: .*copy\.edf has the content of .*a\.edf in line 2"
+    ):
+        read_table(write(files, *rows, "r,copy.edf,"))
 
 
 def test_two_cameras_of_one_night(files):

@@ -55,7 +55,7 @@ def test_names_that_mean_the_same(labels, name):
 )
 def test_a_kind_is_found_by_its_usual_names(tmp_path, label, kind):
     path = write(tmp_path / "n.edf", "SpO2", label, "EMG Tib/L", "Resp Rate", "ECG II")
-    found = read_recording(path)
+    found = read_recording(path, None if kind == "eeg" else {"eeg": []})
     assert {each: one.channels for each, one in found.signals.items()} == {kind: (label,)}
     assert correlation(found.signals["eeg"].values[0], stored(1)) > 0.9 if kind == "eeg" else True
 
@@ -116,6 +116,16 @@ def test_a_missing_channel_names_what_there_is(tmp_path):
         read_recording(path, {"ECG": ["x"]})
     with pytest.raises(ValueError, match=r"is a list of names, got 'C3-M2'"):
         read_recording(path, {"eeg": "C3-M2"})
+
+
+def test_a_file_without_eeg_of_a_usual_name_says_so(tmp_path):
+    path = write_edf_c(
+        tmp_path / "a.edf",
+        [Wave(name, 128, eeg_like(60, 128)) for name in ("Kanal 1", "EOG E1-M2")],
+    )
+    with pytest.warns(UserWarning, match="no channel of a usual name for eeg.*'Kanal 1'"):
+        assert set(read_recording(path).signals) == {"eog"}
+    assert set(read_recording(path, {"eeg": []}).signals) == {"eog"}
 
 
 def test_a_file_without_usual_names(tmp_path):

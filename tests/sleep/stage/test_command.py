@@ -22,11 +22,18 @@ from xdistill.cli import main
 from xdistill.data.sleep_stages import STAGES
 from xdistill.sleep.films.epochs import camera_epochs
 from xdistill.sleep.films.facts import FilmFacts
+from xdistill.sleep.grid import Grid
 from xdistill.sleep.hypnograms.hypnogram import Hypnogram
 from xdistill.sleep.hypnograms.read import read_hypnogram
 from xdistill.sleep.hypnograms.write import write_hypnogram
 from xdistill.sleep.stage import command
-from xdistill.sleep.stage.command import Options, decision_line, require_fitting, tell
+from xdistill.sleep.stage.command import (
+    Options,
+    _tell_of_clock,
+    decision_line,
+    require_fitting,
+    tell,
+)
 from xdistill.sleep.stage.night import NightSoFar
 from xdistill.sleep.stage.students import load_stager
 from xdistill.sleep.video_options import VideoOptions
@@ -99,6 +106,17 @@ def test_a_reference_is_compared_on_its_own_epochs(film, run, tmp_path, capsys):
     text = (out / "report.html").read_text()
     assert "Agreement with scored.edf" in text and "% of 4 epochs" in text.replace("\u00a0", " ")
     del capsys
+
+
+@pytest.mark.parametrize(
+    ("start", "begins_s", "told"),
+    [(None, 0.0, "says no start time"), (START, 12.0, "begin 12 s after the film"), (START, 0, "")],
+)
+def test_where_a_reference_was_put_is_told(start, begins_s, told):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        _tell_of_clock(Path("night.mp4"), start, Grid(begins_s, 4))
+    assert [told in str(one.message) for one in said] == ([True] if told else [])
 
 
 def test_nothing_is_overwritten_unasked(film, run, tmp_path, capsys):

@@ -187,7 +187,7 @@ def test_a_lab_without_a_scorer(prepared, tmp_path):
     with pytest.warns(UserWarning, match=r"epochs are not trained on, for their marks: no_eeg 3"):
         found = train_nights(options(root, tmp_path / "run", **yasa, exclude=(Mark.NO_EEG,)))
     assert found["judge"] == "yasa" and load_night_model(tmp_path / "run").context.kind == "none"
-    with pytest.raises(ValueError, match="have no labels to be judged by"):
+    with pytest.raises(ValueError, match="have no epoch with a label to be judged by"):
         train_nights(options(root, tmp_path / "other"))
 
 
@@ -198,7 +198,7 @@ def test_a_lab_without_a_scorer(prepared, tmp_path):
         (["--methods", "kdd"], "did you mean"),
         (["--student", "video_smal"], "did you mean 'video_small'"),
         (["--val-subjects", "s01"], "both and without folds"),
-        (["--labels", "s09"], "some of the groups with labels"),
+        (["--labels", "s09"], "some of the subjects for training"),
     ],
 )
 def test_a_mistake_is_one_sentence_before_any_training(prepared, tmp_path, capsys, flags, message):
@@ -244,7 +244,7 @@ def test_a_bed_may_lie_elsewhere_in_every_film(prepared):
     first, second = read_night(prepared, "s01-n1"), read_night(prepared, "s02-n1")
     region = [0.0, 0.0, 0.5, 1.0]
     moved = second._replace(facts={"video": {**second.facts["video"], "region": region}})
-    unfilmed = second._replace(facts={})
+    unfilmed = second._replace(facts={"video": None})  # as prepared from EEG alone
     assert film_options([first, unfilmed, second]) == (film_options([first])[0], [])
     video, notes = film_options([first, moved])
     assert video.region is None and "region of its own" in notes[0]

@@ -37,8 +37,7 @@ def expected_offset(
         ]
         raise ValueError(
             f"the {' and the '.join(lacking)} say{'s' * (len(lacking) == 1)} no start time; pass "
-            "offset_s, the film's start in seconds since the recording's first sample, or give "
-            "the start time in the table"
+            "offset_s, the film's start in seconds since the recording's first sample"
         )
     for name, start in (("recording", recording_start), ("film", film_start)):
         if start.tzinfo is not None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
+from xdistill.sleep.prepare.fingerprint import fingerprint
 from xdistill.sleep.prepare.options import Options
 from xdistill.sleep.prepare.table import NightRow
-
-PART = 1 << 20
-"""Bytes at the beginning and the end of a file that tell it from others of its size."""
 
 
 def made_from(row: NightRow, options: Options) -> dict[str, Any]:
@@ -28,7 +24,7 @@ def made_from(row: NightRow, options: Options) -> dict[str, Any]:
         "video_offset_s": row.video_offset_s,
         "region": None if row.region is None else list(row.region),
         "channels": {kind: list(names) for kind, names in row.channels.items()},
-        "files": {what: _fingerprint(path) for what, path in row.files.items()},
+        "files": {what: fingerprint(path) for what, path in row.files.items()},
     }
 
 
@@ -51,13 +47,3 @@ def _flat(content: dict[str, Any], before: str = "") -> dict[str, Any]:
             _flat(value, f"{before}{name}.") if isinstance(value, dict) else {before + name: value}
         )
     return flat
-
-
-def _fingerprint(path: Path) -> str:
-    size = path.stat().st_size
-    hasher = blake2b(str(size).encode(), digest_size=16)
-    with path.open("rb") as file:
-        hasher.update(file.read(PART))
-        file.seek(max(0, size - PART))
-        hasher.update(file.read(PART))
-    return hasher.hexdigest()

@@ -18,6 +18,7 @@ from xdistill.sleep.prepare.cells import (
     offset_of,
     region_of,
 )
+from xdistill.sleep.prepare.fingerprint import fingerprint
 from xdistill.sleep.prepare.sheet import Sheet, read_sheet
 from xdistill.storage.names import plain_name
 
@@ -102,7 +103,9 @@ def read_table(path: str | Path) -> NightTable:
         seen[subject] += 1
         row = _night(cells, path.parent, subject, seen[subject])
         nights.append((line, row))
-    problems += _clashes([(f"line {line}", row) for line, row in nights])
+    placed = [(f"line {line}", row) for line, row in nights]
+    problems += _clashes(placed)
+    problems += [] if problems else _copies(placed)  # which reads files, so all must be there
     if problems:
         kind = FileNotFoundError if all(": missing " in one for one in problems) else ValueError
         raise kind(_listed(path, problems))
@@ -208,6 +211,29 @@ def _clashes(nights: Sequence[tuple[str, NightRow]]) -> list[str]:
                 clash = f"{where}: {path} is the hypnogram of {other}, too, of another recording"
         if clash:
             problems.append(clash)
+    return problems
+
+
+def _copies(nights: Sequence[tuple[str, NightRow]]) -> list[str]:
+    """Recordings and films that are those of another row under another name.
+
+    One night as two sleepers would be learned from and judged by.
+    """
+    same_size: dict[tuple[str, int], dict[Path, str]] = {}
+    for where, row in nights:
+        for what in {"eeg", "video"} & set(row.files):
+            path = row.files[what].resolve()
+            same_size.setdefault((what, path.stat().st_size), {}).setdefault(path, where)
+    problems = []
+    for paths in same_size.values():
+        first: dict[str, Path] = {}
+        for path, where in paths.items() if len(paths) > 1 else ():
+            other = first.setdefault(fingerprint(path), path)
+            if other != path:
+                problems.append(
+                    f"{where}: {path} has the content of {other} in {paths[other]}; a night may "
+                    "be in the table once: remove one of the two, or copy the right file again"
+                )
     return problems
 
 

@@ -135,6 +135,13 @@ def _read(
             f"{path} has none of the usual channels of {', '.join(KINDS)}; it has "
             f"{labels_of(source.channels)}; name them: channels={{'eeg': [...]}}"
         )
+    if "eeg" not in chosen and "eeg" not in (channels or {}):
+        warnings.warn(
+            f"{path} has no channel of a usual name for eeg, and is read without; it has "
+            f"{labels_of(source.channels)}. If one of them is EEG, name it: "
+            "channels={'eeg': [...]}",
+            stacklevel=2,
+        )
     return Recording(path, source.start, source.duration_s, signals, source.gaps)
 
 

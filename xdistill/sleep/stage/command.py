@@ -126,12 +126,29 @@ def _film(options: Options, stager: Stager) -> _Staged:
     if options.reference is not None:
         hypnogram = read_hypnogram(options.reference, start, numbers=options.reference_numbers)
         grid = grid_of(hypnogram, facts.duration_s)
+        _tell_of_clock(path, start, grid)
         reference = Reference(options.reference.name, on_grid(hypnogram, grid).stages)
     epochs = film_epochs(path, preprocessing, grid, progress=_progress())
     begins = None if start is None else start + timedelta(seconds=grid.start_s)
     night = stage_film(epochs, stager, options.batch_size).night(path.name, begins)
     kept = {**facts._asdict(), "path": str(path), "grid": grid._asdict()}
     return _Staged(night, reference, {"film": kept, "preprocessing": asdict(preprocessing)})
+
+
+def _tell_of_clock(path: Path, start: datetime | None, grid: Grid) -> None:
+    """Warn of what a reference's place on the film's clock rests on."""
+    if start is None:
+        warnings.warn(
+            f"{path} says no start time, so that the reference is taken to begin with the film; "
+            "pass --start if it began at another time",
+            stacklevel=2,
+        )
+    if grid.start_s:
+        warnings.warn(
+            f"the reference's epochs begin {grid.start_s:g} s after the film, and so do those that "
+            "are staged: what comes before is in none",
+            stacklevel=2,
+        )
 
 
 def require_fitting(facts: FilmFacts, options: VideoOptions, film_hz: float | None) -> None:

@@ -90,6 +90,7 @@ def night_data(root: Path, sees: Sees, teacher: str, judge: Judge, **options: An
     whole = nights(
         root,
         modalities=modalities,
+        sees=wanted,
         judge=judge,
         teacher="yasa" if teacher == "yasa" else None,
         check=True,
@@ -171,7 +172,7 @@ def film_options(records: Sequence[NightRecord]) -> tuple[VideoOptions, list[str
     Raises:
         ValueError: they were not prepared alike, or it is not known how.
     """
-    filmed = [record for record in records if "video" in record.facts]
+    filmed = [record for record in records if record.facts.get("video") is not None]
     if not filmed:
         raise ValueError("no night was prepared with a film, which the student is to see")
     kept = [dict(record.facts["video"]) for record in filmed]

@@ -199,7 +199,7 @@ def test_labels_of_some_subjects_alone(made):
     labelled = {splits.train.ids[row][:3] for row in splits.train.labelled.nonzero().flatten()}
     assert labelled == {"s03"}
     assert splits.val.labelled.sum() == 2 * 23  # judged by their scorer all the same
-    with pytest.raises(ValueError, match="some of the groups with labels"):
+    with pytest.raises(ValueError, match="some of the subjects for training"):
         xd.create_dataset("nights", labels=["s01"], **options)
 
 
@@ -220,13 +220,32 @@ def test_sleepers_without_labels_are_never_held_out(made, tmp_path):
     for seed in range(6):
         splits = xd.create_dataset("nights", root=root, seed=seed)
         assert {name[:3] for name in splits.train.ids} >= {"s01"}
-    with pytest.raises(ValueError, match=r"\['s01'\] have no labels to be judged by"):
+    with pytest.raises(ValueError, match=r"\['s01'\] have no epoch with a label to be judged by"):
         xd.create_dataset("nights", root=root, val_subjects=["s02"], test_subjects=["s01"])
+
+
+def test_sleepers_without_a_film_teach_and_are_never_held_out(made, tmp_path):
+    """EEG alone trains the teacher; a student of films cannot be judged by it."""
+    prepared = read_prepared(made)
+    for name, status in prepared.nights.items():
+        night = read_night(made, name)
+        write_night(tmp_path, night._replace(video=None) if status.subject == "s01" else night)
+    write_prepared(tmp_path, prepared.options, prepared.nights)
+    options = {"root": tmp_path, "modalities": ("video", "eeg"), "sees": ("video",)}
+    for seed in range(6):
+        splits = xd.create_dataset("nights", seed=seed, **options)
+        for part in (splits.val, splits.test):
+            assert part.rows_with("video").any()
+        assert {name[:3] for name in splits.train.ids} >= {"s01"}
+    with pytest.raises(ValueError, match=r"\['s01'\] have no epoch with a label .* and video"):
+        xd.create_dataset("nights", val_subjects=["s02"], test_subjects=["s01"], **options)
+    with pytest.raises(ValueError, match="folds must be from 2 to .* 3"):
+        xd.create_dataset("nights", folds=4, **options)
 
 
 def test_a_lab_without_a_scorer_learns_from_yasa(made, tmp_path):
     root = unscored(made, tmp_path, ())
-    with pytest.raises(ValueError, match=r"0 of 4 sleepers have labels.*judge='yasa'"):
+    with pytest.raises(ValueError, match=r"0 of 4 sleepers have epochs with a label.*judge='yasa'"):
         xd.create_dataset("nights", root=root)
     splits = xd.create_dataset("nights", root=root, labels="yasa", teacher="yasa")
     for part in splits:

@@ -54,6 +54,7 @@ def nights(
     judge: Judge | None = None,
     teacher: Literal["yasa"] | None = None,
     exclude: Sequence[str] = (),
+    sees: Sequence[str] = (),
     val_subjects: Sequence[str] = (),
     test_subjects: Sequence[str] = (),
     folds: int | None = None,
@@ -84,6 +85,8 @@ def nights(
             of ``eeg`` (see `xdistill.precomputed`).
         exclude: marks; epochs with any of them are not trained on, and a warning counts them.
             Validation and test keep them.
+        sees: modalities of the student; a sleeper without any scored epoch that has them all is for
+            training, as one without labels.
         val_subjects: who is for validation.
         test_subjects: who is held out to the end.
         folds: deal the sleepers with labels into so many folds instead.
@@ -111,6 +114,7 @@ def nights(
     kept = () if isinstance(labels, str) else tuple(labels)
     splits = split_sleepers(
         dataset,
+        sees=check_modalities(sees, names) if sees else (),
         val_subjects=val_subjects,
         test_subjects=test_subjects,
         folds=folds,
@@ -230,6 +234,12 @@ def _labelled(
     target = torch.tensor([int(stages[night][epoch]) for night, epoch in places])
     train = train.replace(target=target)
     if not isinstance(labels, str):
+        known = {train.name_of_group(group) for group in train.group[train.labelled].tolist()}
+        if wrong := sorted(set(labels) - known):
+            raise ValueError(
+                f"labels names {wrong}, expected some of the subjects for training with scored "
+                f"epochs, {sorted(known)}; others are held out, are not scored, or do not exist"
+            )
         return keep_labels_of(train, list(labels))
     if not bool(train.labelled.any()):
         raise ValueError(

@@ -15,6 +15,7 @@ ENOUGH = 3
 def split_sleepers(
     judged: PairedDataset,
     *,
+    sees: Sequence[str] = (),
     val_subjects: Sequence[str] = (),
     test_subjects: Sequence[str] = (),
     folds: int | None = None,
@@ -22,10 +23,12 @@ def split_sleepers(
     kept_for_training: Sequence[str] = (),
     seed: int = 0,
 ) -> Splits:
-    """Subject-disjoint parts. A sleeper without any label is always for training.
+    """Subject-disjoint parts. A sleeper who cannot be judged is always for training.
 
     Args:
         judged: rows with the labels that held-out sleepers are judged by.
+        sees: modalities of the student: a sleeper without a labelled epoch that has them all cannot
+            be judged, as one without any label.
         val_subjects: who is for validation; with `test_subjects`, all others are for training.
         test_subjects: who is held out to the end.
         folds: instead, deal the sleepers with labels into so many folds.
@@ -38,7 +41,11 @@ def split_sleepers(
             sleepers with labels.
     """
     names = [judged.name_of_group(group) for group in judged.group.unique().tolist()]
-    known = judged.group[judged.labelled].unique().tolist()
+    judgeable = judged.labelled
+    for name in sees:
+        judgeable = judgeable & judged.rows_with(name)
+    known = judged.group[judgeable].unique().tolist()
+    needed = " and ".join(["a label to be judged by", *sees])
     scored = [name for name in names if judged.group_names.index(name) in known]  # type: ignore[union-attr]
     if val_subjects or test_subjects:
         if folds is not None or not (val_subjects and test_subjects):
@@ -50,8 +57,8 @@ def split_sleepers(
         held_out = {*val_subjects, *test_subjects}
         if unscored := sorted(held_out & set(names) - set(scored)):
             raise ValueError(
-                f"{unscored} have no labels to be judged by; hold out some of {scored}, or judge "
-                "by YASA (judge='yasa')"
+                f"{unscored} have no epoch with {needed}; hold out some of {scored}, or judge by "
+                "YASA (judge='yasa')"
             )
         train = [name for name in names if name not in held_out]
         return split_groups(judged, train=train, val=val_subjects, test=test_subjects)
@@ -59,7 +66,7 @@ def split_sleepers(
     others = [name for name in names if name not in free]
     if len(free) + bool(others) < ENOUGH or len(free) < 2:
         raise ValueError(
-            f"{len(free)} of {len(names)} sleepers have labels to be judged by and are free to be "
+            f"{len(free)} of {len(names)} sleepers have epochs with {needed}, and are free to be "
             "held out; a split needs one for training, one for validation and one for testing: "
             "prepare more nights, or judge by YASA (judge='yasa')"
         )
