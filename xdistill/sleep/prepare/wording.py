@@ -10,6 +10,7 @@ WHAT = {"eeg": "the recording", "video": "the film", "hypnogram": "the hypnogram
 AS_ARGUMENT = {
     r"channels=\{'(\w+)': \[.*?\]\}": r"--\1-channel, or the table's column \1_channel",
     r"\boffset_s(=\S+)?": r"video_offset_s\1",
+    r"numbers='(\w+)'": r"--hypnogram-numbers \1",
 }
 """What names an argument of a function, and the option of the command that it is."""
 
