@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from xdistill.sleep.simulated.night import NightOptions, write_simulated_night
+from xdistill.sleep.simulated import NightOptions, repeat_film, write_simulated_night
 
 PIECE_H = 1 / 12
 BIT_RATE = 1_000_000
@@ -37,7 +37,7 @@ def long_film(folder: Path, hours: float, width: int, height: int, fps: float) -
         clean = write_simulated_night(folder, name, options).film
         with_noise(clean, piece)
     partial = path.with_suffix(".partial.mp4")
-    repeat(piece, partial, round(hours / PIECE_H))
+    repeat_film(piece, partial, 3600 * hours)
     partial.replace(path)
     return path
 
@@ -61,26 +61,3 @@ def with_noise(clean: Path, path: Path) -> None:
             noisy.pts, noisy.time_base = frame.pts, frame.time_base
             out.mux(stream.encode(noisy))
         out.mux(stream.encode(None))
-
-
-def repeat(piece: Path, path: Path, times: int) -> None:
-    """Write the packets of a film so many times, each time later by its length."""
-    with av.open(str(path), "w") as out:
-        stream = None
-        later = 0
-        for _ in range(times):
-            end = later
-            with av.open(str(piece)) as film:
-                track = film.streams.video[0]
-                if stream is None:
-                    out.metadata.update(film.metadata)
-                    stream = out.add_stream_from_template(track)
-                for packet in film.demux(track):
-                    if packet.dts is None or packet.pts is None:
-                        continue
-                    packet.pts += later
-                    packet.dts += later
-                    end = max(end, packet.pts + (packet.duration or 0))
-                    packet.stream = stream
-                    out.mux(packet)
-            later = end

@@ -219,7 +219,7 @@ def test_a_camera_that_is_not_there_is_refused(monkeypatch):
         next(camera_epochs(7, OPTIONS))
     Nothing.isOpened = lambda self: True
     Nothing.read = lambda self: (False, None)
-    monkeypatch.setattr("xdistill.sleep.films.timed.CAMERA_PATIENCE_S", 0.05)
+    monkeypatch.setattr("xdistill.sleep.films.camera.PATIENCE_S", 0.05)
     with pytest.raises(OSError, match="delivered no frame"):
         next(camera_epochs(7, OPTIONS))
 

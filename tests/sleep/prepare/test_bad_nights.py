@@ -209,6 +209,19 @@ def test_a_hypnogram_of_another_length(simulate, prepare, tmp_path, lines, score
     assert marks_with(night, Mark.UNSCORED) == list(range(scored, EPOCHS))
 
 
+def test_numbers_of_stages_are_as_the_user_says(simulate, prepare, tmp_path):
+    scores = tmp_path / "scores.txt"
+    scores.write_text("0\n1\n2\n3\n4\n4\n")
+    rows = [row_of("p", simulate(), video="", hypnogram=scores)]
+    status, text = prepare(rows)
+    assert status == 1 and "--hypnogram-numbers yasa or --hypnogram-numbers rk" in text
+    for numbers, last in (("yasa", 4), ("rk", 3)):
+        out = tmp_path / numbers
+        status, _ = prepare(rows, out=out, hypnogram_numbers=numbers)
+        assert status == 0
+        assert read_night(out, "p-1").stages.tolist() == [0, 1, 2, 3, last, last]
+
+
 def test_a_hypnogram_off_the_grid_has_the_nights_epochs(simulate, prepare, tmp_path):
     """The scorer began 7 s after the recording: the night's epochs are the scorer's."""
     edfio = import_extra("edfio", "sleep")

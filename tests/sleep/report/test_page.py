@@ -120,6 +120,8 @@ def test_the_range_is_that_of_the_scorer():
     assert likely_range(TST, float("nan"), limits, 480.0) == "–"
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(90, "1.5 min"), (28800, "8 h 00 min")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(90, "1.5 min"), (28800, "8 h 00 min"), (28770, "8 h 00 min")]
+)
 def test_durations(seconds, text):
     assert module.duration(seconds) == text

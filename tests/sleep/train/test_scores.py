@@ -101,3 +101,9 @@ def test_students_of_several_seeds_do_not_multiply_sleepers():
     assert summary["sleepers"] == 2
     assert summary["five"]["accuracy"]["mean"] == pytest.approx((7 / 11 + 1 + 2 * 7 / 11) / 4)
     assert summary["statistics"]["TST"]["sleepers"] == 2
+
+
+def test_sleepers_are_counted_once_for_the_caveat_of_few():
+    sleepers = sleeper_scores({"n": certain(GUESS)}, {"n": TRUTH}, {"n": "s"})
+    twelve_seeds = sleepers * 12
+    assert "1 sleepers tell the limits only roughly" in agreement_table("kd", twelve_seeds)

@@ -30,7 +30,8 @@ class Waveform(NamedTuple):
 
     Attributes:
         values: [W] of the epoch before, where there is one, and of this one; in units of the
-            picture's contrast; the direction is unknown, but stays over the night.
+            picture's contrast; which way is up is unknown, but it stays the same from epoch to
+            epoch of calm breathing.
         quality: 0 to 1, by what the chosen places do as one and by how much is still.
     """
 

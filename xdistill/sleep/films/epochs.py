@@ -12,10 +12,11 @@ import numpy as np
 from xdistill.data.files.film import UNKNOWN_SHARE, check_lost
 from xdistill.sleep.body.features import BodyFeatures
 from xdistill.sleep.body.tracker import BodyTracker
+from xdistill.sleep.films.camera import camera_frames
 from xdistill.sleep.films.facts import FilmFacts, film_facts
 from xdistill.sleep.films.pictures import EpochPictures, NoPictures, pictures_of_epochs
 from xdistill.sleep.films.scene import SceneWatch
-from xdistill.sleep.films.timed import Losses, camera_frames, film_frames
+from xdistill.sleep.films.timed import Losses, film_frames
 from xdistill.sleep.grid import Grid
 from xdistill.sleep.marks import Mark
 from xdistill.sleep.video_options import VideoOptions

@@ -1,10 +1,8 @@
-"""Frames with the time at which each is shown, from a film or from a camera."""
+"""Frames with the time at which each is shown, and those of a film."""
 
 from __future__ import annotations
 
-import time
-import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,14 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xdistill.data.files.extra import reader
-from xdistill.extras import import_extra
 from xdistill.sleep.films.facts import index_of, naming, seconds
-from xdistill.sleep.films.picture import Picture, picture_of_array, picture_of_frame
+from xdistill.sleep.films.picture import Picture, picture_of_frame
 
 MENDED_S = 10.0
 """After damage, a picture without a key frame is taken to be whole again after so long."""
-CAMERA_PATIENCE_S = 5.0
-"""A camera that delivers nothing for so long has stopped."""
 
 
 class TimedFrame(NamedTuple):
@@ -136,56 +131,3 @@ class _Clock:
         if self.first is None or (self.avi and last_s < 0):
             self.first = int(stamp)
         return (stamp - self.first) * self.unit_s
-
-
-def camera_frames(source: int | Iterable[tuple[float, np.ndarray]]) -> Iterator[TimedFrame]:
-    """The frames of a camera as they come.
-
-    Args:
-        source: the number of a camera for OpenCV, or pairs of a time in seconds and a frame, uint8
-            [h, w] or [h, w, 3] (blue, green, red). The first frame's time is the clock's zero.
-
-    Raises:
-        OSError: the camera cannot be opened, or delivers no frame.
-        ValueError: a frame of another kind, or one whose time is not after the one before.
-    """
-    pairs = _from_device(source) if isinstance(source, int) else source
-    first, last = None, -np.inf
-    for at, pixels in pairs:
-        first = at if first is None else first
-        if not at > last:
-            raise ValueError(
-                f"a frame's time is {at} s after one at {last} s; frames must come in the order "
-                "of their times, in seconds"
-            )
-        last = at
-        yield TimedFrame(float(at - first), partial(picture_of_array, np.array(pixels)))
-
-
-def _from_device(number: int) -> Iterator[tuple[float, np.ndarray]]:
-    cv2 = import_extra("cv2", "sleep", "a camera")
-    camera = cv2.VideoCapture(number)
-    try:
-        if not camera.isOpened():
-            raise OSError(
-                f"camera {number} cannot be opened; is it connected, free, and may this user read "
-                "it (/dev/video…)? Cameras are counted from 0"
-            )
-        came = time.monotonic()
-        any_frame = False
-        while True:
-            whole, pixels = camera.read()
-            now = time.monotonic()
-            if whole:
-                came, any_frame = now, True
-                yield now, pixels
-            elif now - came > CAMERA_PATIENCE_S:
-                break
-            else:
-                time.sleep(0.01)
-        message = f"camera {number} has delivered no frame for {CAMERA_PATIENCE_S:.0f} s"
-        if not any_frame:
-            raise OSError(f"{message}; is another program using it?")
-        warnings.warn(f"{message}; the night ends here", stacklevel=2)
-    finally:
-        camera.release()

@@ -137,7 +137,8 @@ def _open(task: NightTask) -> _Opened:
     )
     hypnogram, first_s = None, 0.0
     if row.hypnogram is not None:
-        hypnogram = read_hypnogram(row.hypnogram, recording.start)
+        numbers = options.hypnogram_numbers
+        hypnogram = read_hypnogram(row.hypnogram, recording.start, numbers=numbers)
         first_s = grid_of(hypnogram, recording.duration_s).start_s
         if first_s:
             warnings.warn(

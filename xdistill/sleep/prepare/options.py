@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from xdistill.sleep.hypnograms.scores import Numbers
 from xdistill.sleep.prepare.table import NightRow, NightTable, read_table, single_night
 from xdistill.sleep.video_options import VideoOptions
 
@@ -41,6 +42,9 @@ class Options:
     video_offset_s: float | None = None
     """Of one night: how many seconds after the recording the film begins; from the start times of
     both when left out."""
+    hypnogram_numbers: Numbers | None = None
+    """What numbers mean in hypnograms that are texts: YASA's (4 is REM) or those of Rechtschaffen
+    and Kales (4 is stage 4, 5 is REM)."""
     yasa: bool = False
     """Stage every night with YASA, beside its scorer's hypnogram, and keep the probabilities."""
     correct_drift: CorrectDrift = "auto"

@@ -11,6 +11,7 @@ AS_ARGUMENT = {
     r"channels=\{'(\w+)': \[.*?\]\}": r"--\1-channel, or the table's column \1_channel",
     r"\boffset_s(=\S+)?": r"video_offset_s\1",
     r"\bunit=(?= )": "--unit",
+    r"numbers='(\w+)'": r"--hypnogram-numbers \1",
 }
 """What names an argument of a function, and the option of the command that it is."""
 

@@ -13,6 +13,7 @@ from xdistill.data.files.edf import (
     EdfHeader,
     EdfSignal,
     check_scale,
+    meant_unit,
     read_edf_header,
     start_time,
 )
@@ -21,8 +22,6 @@ from xdistill.data.files.extra import reader
 from xdistill.data.files.mne_warnings import said_by_mne
 from xdistill.sleep.recordings.source import Channel, Run, Source
 
-OURS = {"\u00c2uV": "uV", "\u00ce\u00bcV": "uV"}
-"""µV in UTF-8, which EDF does not allow, as Latin-1 shows it; the value is what it means."""
 VOLTS = {"uV": 1e-6, "mV": 1e-3}
 """Units that mne turns into volts, by this factor; it leaves the numbers of all others alone."""
 JITTER_S = 0.005
@@ -58,8 +57,8 @@ def edf_source(path: Path) -> Source:
 
 
 def _channel(one: EdfSignal) -> Channel:
-    unit = OURS.get(one.unit, one.unit)
-    return Channel(one.label, one.rate_hz, unit, None, max(abs(each) for each in one.physical))
+    full_scale = max(abs(each) for each in one.physical)
+    return Channel(one.label, one.rate_hz, meant_unit(one), None, full_scale)
 
 
 def _runs(starts: Float64[np.ndarray, " r"], record_s: float) -> tuple[Run, ...]:

@@ -66,9 +66,9 @@ class Distance(NamedTuple):
         names: of the features that both have.
         values: [F] the night's means.
         z: [F] in standard deviations between training nights.
-        mahalanobis: the distance in standard deviations that a single feature would have to be
-            away to be as unlikely, with the features' correlations taken into account: the
-            Mahalanobis distance divided by the root of the number of features.
+        mahalanobis: the Mahalanobis distance divided by the root of the number of features: how
+            many standard deviations the features lie away, as their root mean square, with their
+            correlations taken into account. About 1 for a night like those of training.
         missing: features that the night does not have at all.
     """
 

@@ -95,7 +95,8 @@ def duration(seconds: float) -> str:
     minutes = seconds / 60
     if minutes < 60:
         return f"{minutes:g} min"
-    return f"{int(minutes // 60)} h {round(minutes % 60):02d} min"
+    hours, rest = divmod(round(minutes), 60)
+    return f"{hours} h {rest:02d} min"
 
 
 def number(value: float, unit: str = "") -> str:

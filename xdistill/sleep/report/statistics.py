@@ -16,9 +16,9 @@ WAKE = STAGES.index("W")
 class SleepStatistics(NamedTuple):
     """What a hypnogram says of a night, in minutes and per cent; NaN where it says nothing.
 
-    Epochs without a stage count for the time in bed, and for nothing else: neither as sleep nor as
-    wakefulness. The values are those of `yasa.Hypnogram.sleep_statistics`, but for the latency to
-    REM sleep, which the AASM counts from sleep onset and YASA from the beginning.
+    Epochs without a stage are neither sleep nor wakefulness. They count as time: for the time in
+    bed, and within a latency. The values are those of `yasa.Hypnogram.sleep_statistics`, but for
+    the latency to REM sleep, which the AASM counts from sleep onset and YASA from the beginning.
 
     Attributes:
         TIB: time in bed, from the first epoch to the last.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import os
 import shutil
@@ -145,8 +144,6 @@ def _facts(night: StagedNight, student: StudentFacts, facts: Mapping[str, Any]) 
         "without_stage": int(np.count_nonzero(night.stages < 0)),
         "student": student.name,
         "trained": dict(student.trained),
-        "statistics": json.loads(
-            json.dumps(sleep_statistics(night.stages)._asdict()), parse_constant=lambda name: None
-        ),
+        "statistics": sleep_statistics(night.stages)._asdict(),
         "xdistill_version": __version__,
     }

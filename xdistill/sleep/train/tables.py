@@ -35,14 +35,16 @@ def nights_table(judged: Mapping[str, Mapping[str, list[SleeperScores]]], judge:
 
 def agreement_table(title: str, sleepers: Sequence[SleeperScores]) -> str:
     """Bias and limits of agreement of the sleep statistics."""
+    summary = over_sleepers(sleepers)
     rows = [["", "bias", "limits of agreement", "mean |difference|", "sleepers"]]
-    for name, one in over_sleepers(sleepers)["statistics"].items():
+    for name, one in summary["statistics"].items():
         limits = "" if one["low"] != one["low"] else f"{one['low']:+.1f} to {one['high']:+.1f}"
         bias = "" if one["bias"] != one["bias"] else f"{one['bias']:+.1f}"
         apart = "" if one["absolute"] != one["absolute"] else f"{one['absolute']:.1f}"
         unit = UNITS.get(name, "min")
         rows.append([f"{name} ({unit})", bias, limits, apart, str(one["sleepers"])])
-    few = "" if len(sleepers) >= FEW else f"; {len(sleepers)} sleepers tell the limits only roughly"
+    count = summary["sleepers"]
+    few = "" if count >= FEW else f"; {count} sleepers tell the limits only roughly"
     assert len(rows) == len(STATISTICS) + 1
     return f"Sleep statistics of {title}, student less reference{few}\n\n{_laid_out(rows)}"
 
