@@ -69,8 +69,7 @@ def several_classes() -> torch.Tensor:
 def test_every_loss_takes_several_classes_a_row_or_says_that_it_does_not(name):
     batch = random_batch()
     loss = bound_loss(name)
-    kind = type(loss)
-    if "labels" in (*kind.needs, *kind.uses) and "classes" not in kind.reads:
+    if "labels" in (*loss.needs, *loss.uses) and "classes" not in loss.reads:
         with pytest.raises(ValueError, match=rf"{name} reads (one class|values).*\[6, 3\]"):
             step(loss, batch.change(target=several_classes()))
         return

@@ -9,6 +9,7 @@ from xdistill.losses.parts.class_maps import class_maps
 from xdistill.losses.parts.layers import Layers
 from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import row_mask, zero_rows
+from xdistill.losses.parts.options import require_counts
 from xdistill.losses.parts.shared_axes import pool_to
 from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.numerics import masked_mean
@@ -61,8 +62,7 @@ class CATKD(Loss):
 
     def __init__(self, layers: Layers | None = None, resolution: int = 2, normalise: bool = True):
         super().__init__()
-        if resolution < 1:
-            raise ValueError(f"catkd: resolution must be at least 1, got {resolution}")
+        require_counts(self.name, resolution=resolution)
         self.layers = layers
         self.resolution = resolution
         self.normalise = normalise

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from xdistill.losses.parts.layers import hidden_shapes
 from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
+from xdistill.losses.parts.options import require_counts
 from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
 
@@ -53,8 +54,7 @@ class NORM(Loss):
 
     def __init__(self, repeats: int = 4):
         super().__init__()
-        if repeats < 1:
-            raise ValueError(f"norm: repeats must be at least 1, got {repeats}")
+        require_counts(self.name, repeats=repeats)
         self.repeats = repeats
         self.expand: nn.Module | None = None
 

@@ -13,7 +13,7 @@ from xdistill.losses.parts.kl import kl
 from xdistill.losses.parts.layers import Layers
 from xdistill.losses.parts.loss import Loss
 from xdistill.losses.parts.masking import row_mask, zero_rows
-from xdistill.losses.parts.options import require_not_negative, require_positive
+from xdistill.losses.parts.options import require_counts, require_not_negative, require_positive
 from xdistill.losses.parts.shared_axes import pool_to
 from xdistill.numerics import masked_mean
 from xdistill.registry import register_loss
@@ -90,8 +90,10 @@ class SDD(Loss):
         super().__init__()
         require_not_negative(self.name, beta=beta)
         require_positive(self.name, temperature=temperature)
-        if not scales or min(scales) < 1:
-            raise ValueError(f"sdd: scales must be numbers of at least 1, got {scales!r}")
+        if not scales:
+            raise ValueError("sdd: scales must name at least one number of squares, got none")
+        for scale in scales:
+            require_counts(self.name, scales=scale)
         self.layers = layers
         self.scales = scales
         self.beta = beta

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
-from xdistill.losses.parts.options import require_not_negative, require_positive
+from xdistill.losses.parts.options import require_counts, require_not_negative, require_positive
 from xdistill.losses.parts.sinkhorn import transport_cost
 from xdistill.losses.parts.unit_rows import unit_rows
 from xdistill.numerics import masked_mean
@@ -94,8 +94,7 @@ class UCMKD(Loss):
         super().__init__()
         require_not_negative(self.name, feature_weight=feature_weight, label_weight=label_weight)
         require_positive(self.name, regularisation=regularisation)
-        if iterations < 1:
-            raise ValueError(f"ucmkd: iterations must be at least 1, got {iterations}")
+        require_counts(self.name, iterations=iterations)
         frozen = None if classifier is None else copy.deepcopy(classifier).requires_grad_(False)
         self.classifier = frozen
         if frozen is None:

@@ -12,6 +12,7 @@ from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.non_target import without_target
 from xdistill.losses.parts.options import (
+    require_counts,
     require_not_negative,
     require_num_classes,
     require_positive,
@@ -167,8 +168,7 @@ class WKDLogit(Loss):
         require_positive(
             self.name, temperature=temperature, sharpness=sharpness, regularisation=regularisation
         )
-        if iterations < 1:
-            raise ValueError(f"wkd_logit: iterations must be at least 1, got {iterations}")
+        require_counts(self.name, iterations=iterations)
         self.cost = None
         if cost is not None:
             del self.cost

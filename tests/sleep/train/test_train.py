@@ -257,7 +257,8 @@ def test_a_bed_may_lie_elsewhere_in_every_film(prepared):
 @pytest.mark.slow
 def test_the_benchmark_script_takes_the_same_path(prepared, tmp_path):
     flags = f"--data {prepared} --layout nights --methods kd --max-epochs 1 --teacher-epochs 1"
-    flags += f" --batch-size 16 --labelled-groups 1 --accelerator cpu --out {tmp_path / 'run'}"
+    flags += " --batch-size 16 --labelled-per-batch 8 --labelled-groups 1 --accelerator cpu"
+    flags += f" --out {tmp_path / 'run'}"
     done = subprocess.run(
         [sys.executable, "benchmarks/s3ve.py", *flags.split()],
         cwd=ROOT,
