@@ -75,7 +75,7 @@ def test_a_module_with_its_options():
     torch.testing.assert_close(loss(student, teacher), expected)
     with pytest.raises(ValueError, match=r"make them with xd.class_map\(encoder, layer\)"):
         CATKD(layers=["early"])(batch.student, batch.teacher)
-    with pytest.raises(ValueError, match="resolution must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="resolution must be a whole number of at least 1, got 0"):
         CATKD(resolution=0)
 
 

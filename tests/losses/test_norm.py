@@ -52,7 +52,7 @@ def test_the_loss_expands_a_student_that_is_not():
     torch.testing.assert_close(call(loss, batch), expected)
     with pytest.raises(ValueError, match="train xd.expand_student.*or call loss.bind"):
         call(NORM(), batch)
-    with pytest.raises(ValueError, match="repeats must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="repeats must be .*at least 1, got 0"):
         NORM(repeats=0)
 
 
@@ -90,7 +90,7 @@ def test_an_expanded_student_needs_a_classifier():
     student, teacher = encoders()
     with pytest.raises(ValueError, match="no linear head.classifier"):
         xd.expand_student(torch.nn.Linear(3, 3), teacher)
-    with pytest.raises(ValueError, match="repeats must be at least 1"):
+    with pytest.raises(ValueError, match="repeats must be .*at least 1"):
         xd.expand_student(student, 5, repeats=0)
 
 

@@ -104,8 +104,8 @@ def test_a_module_with_its_options():
     torch.testing.assert_close(loss(student, teacher, batch.target), expected)
     with pytest.raises(ValueError, match=r"got 4 \(student\) and 3 \(teacher\) channels for 3"):
         SDD(layers=["early"])(batch.student, batch.teacher, batch.target)
-    for wrong in ((), (0, 1)):
-        with pytest.raises(ValueError, match="scales must be numbers of at least 1"):
+    for wrong, told in (((), "got none"), ((0, 1), "a whole number of at least 1, got 0")):
+        with pytest.raises(ValueError, match=told):
             SDD(scales=wrong)
 
 

@@ -137,7 +137,7 @@ def test_a_module_with_the_teachers_classifier():
     assert loss.terms.keys() == {"ucmkd", "ucmkd/features", "ucmkd/labels"}
     with pytest.raises(ValueError, match="call loss.bind"):
         call(UCMKD(), batch)
-    with pytest.raises(ValueError, match="iterations must be at least 1"):
+    with pytest.raises(ValueError, match="iterations must be a whole number of at least 1"):
         UCMKD(iterations=0)
 
 

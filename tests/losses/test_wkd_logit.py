@@ -152,7 +152,7 @@ def test_a_given_cost_needs_neither_bind_nor_embeddings():
             WKDLogit(wrong)
     with pytest.raises(ValueError, match="call loss.bind"):
         call(WKDLogit(), batch)
-    with pytest.raises(ValueError, match="iterations must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="iterations must be a whole number of at least 1, got 0"):
         WKDLogit(iterations=0)
 
 

@@ -269,7 +269,7 @@ def test_failed_nights_are_told(made, root):
     write_prepared(root, {}, nights)
     with (
         pytest.warns(UserWarning, match=r"1 of 2 nights were not prepared .* \(n2\)"),
-        pytest.raises(ValueError, match="sleepers have labels"),
+        pytest.raises(ValueError, match="sleepers have epochs with a label"),
     ):
         xd.create_dataset("nights", root=root)
 
