@@ -116,7 +116,8 @@ def test_another_film_of_a_finished_night_is_refused(three, copied, prepared):
 
 
 def test_overwriting(simulate, tmp_path, capsys):
-    rows = [row_of("p", simulate("a", hours=0.025)), row_of("q", simulate("b", hours=0.025, sleeper=1))]
+    other = simulate("b", hours=0.025, sleeper=1)
+    rows = [row_of("p", simulate("a", hours=0.025)), row_of("q", other)]
     table, one = write_table(tmp_path, rows), write_table(tmp_path, rows[:1], "one.csv")
     root = tmp_path / "out"
     run(Options(out=root, table=table))
@@ -131,7 +132,8 @@ def test_overwriting(simulate, tmp_path, capsys):
 
 
 def test_a_night_is_added(simulate, tmp_path, capsys):
-    rows = [row_of("q", simulate("b", hours=0.025, sleeper=1)), row_of("p", simulate("a", hours=0.025))]
+    other = simulate("b", hours=0.025, sleeper=1)
+    rows = [row_of("q", other), row_of("p", simulate("a", hours=0.025))]
     run(Options(out=tmp_path / "grown", table=write_table(tmp_path, rows[:1])))
     capsys.readouterr()
     assert run(Options(out=tmp_path / "grown", table=write_table(tmp_path, rows))) == 0

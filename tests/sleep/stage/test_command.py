@@ -290,3 +290,10 @@ def test_a_slow_film_is_told_of_where_those_of_training_were_faster(trained_hz, 
         warnings.simplefilter("always")
         require_fitting(facts, VideoOptions(), trained_hz)
     assert [("less fine" in str(one.message)) for one in caught] == [True] * told
+
+
+def test_a_reference_of_numbers_names_the_option(film, run, tmp_path, capsys):
+    scored = tmp_path / "scored.txt"
+    scored.write_text("\n".join(["0", "1", "2", "4"] * EPOCHS) + "\n")
+    assert stage(film, "--model", run, "--reference", scored, "--out", tmp_path / "out") == 1
+    assert "--reference-numbers yasa" in capsys.readouterr().err

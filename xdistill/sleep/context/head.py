@@ -137,7 +137,7 @@ def train_head(
         head = ContextHead(dim, classes, causal=causal)
         known = torch.cat([night.rows[night.valid] for night in train])[:, :dim]
         head.mean.copy_(known.mean(dim=0))
-        head.sd.copy_(known.std(dim=0).clamp(min=1e-3))
+        head.sd.copy_(known.std(dim=0, correction=0).clamp(min=1e-3))
         each = max(LEAST_STEPS, -(-len(train) // BATCH))
         steps = epochs * each
         optimizer = torch.optim.AdamW(head.parameters(), lr=lr, weight_decay=0.01)

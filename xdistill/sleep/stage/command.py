@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -124,7 +125,11 @@ def _film(options: Options, stager: Stager) -> _Staged:
     start = options.start or facts.start
     grid, reference = Grid(), None
     if options.reference is not None:
-        hypnogram = read_hypnogram(options.reference, start, numbers=options.reference_numbers)
+        try:
+            hypnogram = read_hypnogram(options.reference, start, numbers=options.reference_numbers)
+        except ValueError as error:  # an argument's name becomes that of the option
+            told = re.sub(r"numbers='(\w+)'", r"--reference-numbers \1", str(error))
+            raise ValueError(told) from error
         grid = grid_of(hypnogram, facts.duration_s)
         _tell_of_clock(path, start, grid)
         reference = Reference(options.reference.name, on_grid(hypnogram, grid).stages)
