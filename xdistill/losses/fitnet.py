@@ -5,6 +5,7 @@ from __future__ import annotations
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from xdistill.losses.parts.adapted import adapted
 from xdistill.losses.parts.layers import Layers, channel_counts, hidden_maps
 from xdistill.losses.parts.loss import Loss, Need, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
@@ -14,6 +15,11 @@ from xdistill.losses.parts.shared_axes import ChannelAdapter, align
 from xdistill.numerics import masked_mean
 from xdistill.registry import create_projector, register_loss
 from xdistill.types import Outputs
+
+ADVICE = (
+    "call loss.bind(student, teacher) or give student_dim and teacher_dim, so that it "
+    "makes an adapter"
+)
 
 
 def fitnet(
@@ -113,13 +119,7 @@ class FitNet(Loss):
     def forward(self, student, teacher, target=None, *, valid=None, index=None):
         if self.layers is not None:
             return self._hidden(student, teacher, valid)
-        ours = student.embedding if self.adapter is None else self.adapter(student.embedding)
-        if ours.shape[1] != teacher.embedding.shape[1]:
-            raise ValueError(
-                f"fitnet compares embeddings of one width, got {ours.shape[1]} (student) and "
-                f"{teacher.embedding.shape[1]} (teacher); call loss.bind(student, teacher) or give "
-                "student_dim and teacher_dim, so that it makes an adapter"
-            )
+        ours = adapted(self.name, self.adapter, student, teacher, ADVICE)
         keep = row_mask(valid, teacher.embedding)
         return fitnet(ours, normalised(teacher.embedding, keep, self.normalise), valid)
 

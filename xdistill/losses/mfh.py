@@ -10,12 +10,17 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from xdistill.losses.kd import kd
+from xdistill.losses.parts.adapted import adapted
 from xdistill.losses.parts.checks import require_logits
 from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.options import require_positive
 from xdistill.numerics import masked_mean
 from xdistill.registry import create_projector, register_loss
+
+ADVICE = (
+    "call loss.bind(student, teacher), which makes an adapter, or give the teacher's classifier"
+)
 
 
 def salient_channels(salience: Float[Tensor, " d"], share_off: float) -> Bool[Tensor, " d"]:
@@ -157,13 +162,7 @@ class MFH(Loss):
             focused = replace(teacher, logits=self.classifier(masked))
             require_logits(self.name, student, focused)
             return kd(student.logits, focused.logits, valid, self.temperature)
-        ours = student.embedding if self.adapter is None else self.adapter(student.embedding)
-        if ours.shape[1] != theirs.shape[1]:
-            raise ValueError(
-                f"mfh compares embeddings of one width, got {ours.shape[1]} (student) and "
-                f"{theirs.shape[1]} (teacher); call loss.bind(student, teacher), which makes an "
-                "adapter, or give the teacher's classifier"
-            )
+        ours = adapted(self.name, self.adapter, student, teacher, ADVICE)
         return mfh_embedding(ours, theirs, channels, valid)
 
     def _mask_for(self, teacher: Float[Tensor, "b d"]) -> tuple[Tensor, Tensor]:

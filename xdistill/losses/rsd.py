@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from xdistill.losses.parts.adapted import adapted
 from xdistill.losses.parts.centred_rows import centred_rows
 from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.masking import row_mask
@@ -69,11 +70,5 @@ class RSD(Loss):
         return self
 
     def forward(self, student, teacher, target=None, *, valid=None, index=None):
-        ours = student.embedding if self.adapter is None else self.adapter(student.embedding)
-        if ours.shape[1] != teacher.embedding.shape[1]:
-            raise ValueError(
-                f"rsd compares embeddings of one width, got {ours.shape[1]} (student) and "
-                f"{teacher.embedding.shape[1]} (teacher); call loss.bind(student, teacher), which "
-                "makes an adapter"
-            )
+        ours = adapted(self.name, self.adapter, student, teacher)
         return rsd(ours, teacher.embedding, valid, self.kappa)

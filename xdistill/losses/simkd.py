@@ -5,9 +5,15 @@ from __future__ import annotations
 from torch import nn
 
 from xdistill.losses.fitnet import fitnet
+from xdistill.losses.parts.adapted import adapted
 from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.options import require_counts
 from xdistill.registry import create_projector, register_loss
+
+ADVICE = (
+    "train xd.reuse_classifier(student, teacher), or call loss.bind(student, "
+    "teacher), which makes an adapter"
+)
 
 
 @register_loss("simkd")
@@ -56,11 +62,5 @@ class SimKD(Loss):
         return self
 
     def forward(self, student, teacher, target=None, *, valid=None, index=None):
-        ours = student.embedding if self.adapter is None else self.adapter(student.embedding)
-        if ours.shape[1] != teacher.embedding.shape[1]:
-            raise ValueError(
-                f"simkd compares embeddings of one width, got {ours.shape[1]} (student) and "
-                f"{teacher.embedding.shape[1]} (teacher); train xd.reuse_classifier(student, "
-                "teacher), or call loss.bind(student, teacher), which makes an adapter"
-            )
+        ours = adapted(self.name, self.adapter, student, teacher, ADVICE)
         return fitnet(ours, teacher.embedding, valid)

@@ -7,6 +7,7 @@ import copy
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from xdistill.losses.parts.adapted import adapted
 from xdistill.losses.parts.loss import Loss, width
 from xdistill.losses.parts.masking import row_mask, zero_rows
 from xdistill.losses.parts.options import require_counts, require_not_negative, require_positive
@@ -113,13 +114,7 @@ class UCMKD(Loss):
         return self
 
     def forward(self, student, teacher, target=None, *, valid=None, index=None):
-        ours = student.embedding if self.adapter is None else self.adapter(student.embedding)
-        if ours.shape[1] != teacher.embedding.shape[1]:
-            raise ValueError(
-                f"ucmkd compares embeddings of one width, got {ours.shape[1]} (student) and "
-                f"{teacher.embedding.shape[1]} (teacher); call loss.bind(student, teacher), which "
-                "makes an adapter"
-            )
+        ours = adapted(self.name, self.adapter, student, teacher)
         features = feature_alignment(
             ours, teacher.embedding, valid, self.regularisation, self.iterations
         )
