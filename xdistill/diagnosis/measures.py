@@ -99,13 +99,14 @@ def measure(train: Sides, val: Sides, num_classes: int) -> Measures:
         (train.teacher.embedding, val.teacher.embedding),
     ]
     curves: list[dict[float, float]] = []
+    answers: list[Tensor] = []
     for ours, theirs in pairs:
         curve = {}
-        for fraction in FRACTIONS:
+        for fraction in FRACTIONS:  # the last is all
             rows = order[: max(1, round(fraction * len(order)))]
-            curve[fraction] = best(ours[known][rows], labels[rows], theirs)[0]
+            curve[fraction], last = best(ours[known][rows], labels[rows], theirs)
         curves.append(curve)
-    _, answers = best(pairs[0][0][known], labels, pairs[0][1])
+        answers.append(last)
     both = [torch.cat(each, dim=1) for each in zip(*pairs, strict=True)]
     assert train.teacher.logits is not None and val.teacher.logits is not None
     told = train.teacher.logits.double().softmax(dim=1)
@@ -119,7 +120,7 @@ def measure(train: Sides, val: Sides, num_classes: int) -> Measures:
         distilled_probe=best(pairs[0][0], told, pairs[0][1])[0],
         teacher=score(val.teacher.logits[seen], right, num_classes).macro_f1,
         teacher_information=gaussian_information(pairs[0][0], pairs[1][0]),
-        label_information=label_information(answers, right),
+        label_information=label_information(answers[0], right),
     )
 
 
