@@ -18,10 +18,10 @@ from typing import Any
 import tyro
 from night_costs.film import long_film
 from night_costs.process import Usage, measured
+from night_students.films import write_nights
 
 from xdistill.cli import main as xdistill
 from xdistill.report import environment, write_json
-from xdistill.sleep.simulated.night import NightOptions, write_simulated_night
 
 RESULTS = Path(__file__).parent / "results" / "night.json"
 DECODE = (
@@ -103,14 +103,8 @@ def small_run(work: Path) -> Path:
     run = work / "run"
     if (run / "config.json").exists():
         return run
-    rows = ["subject,eeg,video,hypnogram"]
-    for sleeper in range(3):
-        night = NightOptions(sleeper=sleeper, hours=0.5, condensed=True)
-        files = write_simulated_night(work / "nights", f"n{sleeper}", night)
-        scoring = files.hypnogram.name if files.hypnogram else ""
-        rows.append(f"s{sleeper},{files.eeg.name},{files.film.name},{scoring}")
-    table = work / "nights" / "nights.csv"
-    table.write_text("\n".join(rows) + "\n")
+    (work / "nights").mkdir(parents=True, exist_ok=True)
+    table = write_nights(work / "nights", sleepers=3, hours=0.5, fps=5.0, processes=1)
     prepared = work / "prepared"
     for command in (
         ["prepare", "--table", str(table), "--out", str(prepared)],
