@@ -23,8 +23,6 @@ from diagnosis_gains.gains import Condition, gains_of
 from diagnosis_gains.predictors import compared, final_fit
 
 import xdistill.diagnosis
-from xdistill.data.labels import hide_labels, keep_labels_of
-from xdistill.data.paired import PairedDataset
 from xdistill.diagnosis.diagnose import outputs_of
 from xdistill.diagnosis.measures import Measures, Sides, measure
 from xdistill.experiment.case import Case
@@ -102,12 +100,14 @@ def measured(
         }
         cases: list[Case] = list(dict.fromkeys(one.case for one in gains))
         for case in cases:
-            teachers, train = experiment.taught(seed, case)
-            taught = outputs_of(teachers[modality], splits.val, modality)
-            val = Sides(sides["val"], taught, splits.val.target)
+            val = None
             for condition in (one for one in gains if one.case == case):
-                target = _hidden(splits.train, condition, seed).target
-                both = Sides(sides["train"], train.cached[modality], target)
+                shown = {"labels": condition.labels, "groups": condition.groups, "case": case}
+                train, teachers = experiment.pairs(experiment.trial("kd", seed, **shown))
+                if val is None:
+                    taught = outputs_of(teachers[modality], splits.val, modality)
+                    val = Sides(sides["val"], taught, splits.val.target)
+                both = Sides(sides["train"], train.cached[modality], train.target)
                 found[condition].append(asdict(measure(both, val, len(splits.train.classes))))
     for condition, some in found.items():
         yield {
@@ -115,12 +115,6 @@ def measured(
             "gain": float(np.mean(gains[condition])),
             **{key: _mean([one[key] for one in some]) for key in Measures.__dataclass_fields__},
         }
-
-
-def _hidden(train: PairedDataset, condition: Condition, seed: int) -> PairedDataset:
-    if condition.groups is not None:
-        train = keep_labels_of(train, condition.groups, seed)
-    return hide_labels(train, condition.labels, seed)
 
 
 def _mean(values: list[Any]) -> Any:

@@ -184,7 +184,7 @@ def test_a_student_learns_from_outputs_that_the_data_hold(tmp_path):
     assert len(teacher.predicted) == len(experiment.splits().test) // 2
     taught = experiment.student("kd")
     assert len(taught.history) == EPOCHS and "train/kd" in taught.history[0]
-    pairs = experiment.pairs(experiment.trial("kd"))
+    pairs, _ = experiment.pairs(experiment.trial("kd"))
     assert pairs.cached["radar"].logits.shape == (len(pairs), 2)
     with pytest.raises(ValueError, match="cannot be trained for the case 'cross_fitted'"):
         experiment.teacher("radar", case="cross_fitted")

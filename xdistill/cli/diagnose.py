@@ -38,7 +38,6 @@ def run_diagnose(options: argparse.Namespace) -> int:
     Raises:
         ValueError: an unknown setting, or labels that leave nothing to learn from.
     """
-    from xdistill.data.labels import hide_labels, keep_labels_of
     from xdistill.diagnosis import diagnose
     from xdistill.experiment.experiment import Experiment
     from xdistill.experiment.settings import chosen_settings
@@ -52,11 +51,9 @@ def run_diagnose(options: argparse.Namespace) -> int:
     experiment = Experiment(name, options.out / name, setting, data_root=options.data_root)
     seed = options.seed
     val = experiment.splits(seed).val
-    teachers, train = experiment.taught(seed, options.case)
+    shown = {"labels": options.labels, "groups": options.groups, "case": options.case}
+    train, teachers = experiment.pairs(experiment.trial("kd", seed, **shown))
     modality = next(iter(teachers))
-    if options.groups is not None:
-        train = keep_labels_of(train, options.groups, seed)
-    train = hide_labels(train, options.labels, seed)
     student = experiment.network(setting.student, seed)
     print(f"{name}: {setting.student} taught by {modality}, {options.case} teacher, seed {seed}")
     print(diagnose(student, teachers[modality], train, val))

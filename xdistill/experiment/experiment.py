@@ -184,19 +184,21 @@ class Experiment:
         """The audited parts that a seed trains students on (the pairs), validates and tests on."""
         return self._audited(self.setting.split(seed))._replace(train=self._parts(seed).pairs)
 
-    def pairs(self, trial: Trial) -> PairedDataset:
-        """The rows that a student is trained on, with the labels that it sees.
+    def pairs(self, trial: Trial) -> tuple[PairedDataset, Mapping[str, nn.Module]]:
+        """The rows that a student is trained on, with the labels that it sees, and its teachers.
 
-        Where its method has teachers, the rows hold their outputs instead of their inputs.
+        Teachers are trained where they are not yet. The rows hold their outputs instead of their
+        inputs; a method without a teacher has neither.
         """
-        return self._pairs_and_teachers(trial)[0]
-
-    def taught(
-        self, seed: int = 0, case: Case = DEFAULT_CASE
-    ) -> tuple[Mapping[str, nn.Module], PairedDataset]:
-        """The teachers of a seed, trained if they are not, and the pairs with their outputs."""
-        self.check_folder()
-        return self._taught(seed, case)
+        seed, teachers = trial.seed, {}
+        if trial.method in UNTAUGHT:
+            train = only(self.splits(seed).train, self.setting.student)
+        else:
+            teachers, train = self._taught(seed, trial.case)
+            train = hide_teachers(train, teachers, trial.missing, seed)
+        if trial.groups is not None:
+            train = keep_labels_of(train, trial.groups, seed)
+        return hide_labels(train, trial.labels, seed), teachers
 
     def network(self, modality: str, seed: int = 0) -> nn.Module:
         """The untrained encoder of the student's modality or of a teacher's."""
@@ -292,21 +294,10 @@ class Experiment:
         wait_for_main_process()
         return result
 
-    def _pairs_and_teachers(self, trial: Trial) -> tuple[PairedDataset, Mapping[str, nn.Module]]:
-        seed, teachers = trial.seed, {}
-        if trial.method in UNTAUGHT:
-            train = only(self.splits(seed).train, self.setting.student)
-        else:
-            teachers, train = self._taught(seed, trial.case)
-            train = hide_teachers(train, teachers, trial.missing, seed)
-        if trial.groups is not None:
-            train = keep_labels_of(train, trial.groups, seed)
-        return hide_labels(train, trial.labels, seed), teachers
-
     def _student(self, trial: Trial) -> Training:
         setting, seed = trial.lasting(self.setting), trial.seed
         splits = Splits(*(only(part, setting.student) for part in self.splits(seed)))
-        train, teachers = self._pairs_and_teachers(trial)
+        train, teachers = self.pairs(trial)
         if trial.method == LABELLED:
             shown = epoch_rows(train, setting.batch_size, setting.labelled_per_batch)
             train = labelled_only(train, shown)

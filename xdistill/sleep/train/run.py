@@ -152,7 +152,7 @@ def _student_in_context(
     if options.accelerator != "cpu" and torch.cuda.is_available():
         encoder = encoder.cuda()
     lengths = {night: len(stages) for night, stages in data.truth.items()}
-    pairs = experiment.pairs(trial)
+    pairs, _ = experiment.pairs(trial)
     if trial.method in UNTAUGHT:  # nobody taught it, even where the data hold a teacher's outputs
         pairs = pairs.replace(cached={})
     parts = data.splits._replace(train=pairs)
